@@ -1,0 +1,76 @@
+"""The command line: every stage of the studio as a command; `python launch.py COMMAND --help` tells each one's options."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+from studio import __version__, quiet
+from studio.commands import dataset, results, starter, training
+from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command, say
+from studio.store import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(no_args_is_help=False, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(training.app)
+app.add_typer(results.app)
+app.add_typer(starter.app, name="starter")
+
+
+@app.callback(invoke_without_command=True)
+def welcome(context: typer.Context) -> None:
+    """Adapt a pretrained diffusion model to a small domain, compare it with its base, export it verified."""
+    if context.invoked_subcommand:
+        return
+    say(f"Domain Studio {__version__}, in {ROOT}")
+    say(f"workspace: {DEFAULT.expanduser()} (another: --workspace DIR)")
+    say("")
+    for line in (
+        "python launch.py dataset new brain --demo brain-mri          a demo dataset: brain-mri, satellite or icons",
+        "python launch.py train --dataset brain --preset quick        an adapter in minutes, no GPU needed",
+        "python launch.py sample RUN --prompt PROMPT --out pictures    base and adapted, from the same noise",
+        "python launch.py export RUN --out brain.safetensors          verified, for other programs",
+        "python launch.py doctor                                      what this machine can do",
+        "python launch.py --help                                      every command",
+    ):
+        say("  " + line)
+
+
+@app.command()
+@command
+def doctor(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> int:
+    """Say what this machine can do and what is amiss."""
+    from studio.doctor import examine
+
+    report = examine(workspace)
+    lines = [
+        f"{'ok ' if c['ok'] else '!! '} {c['what']}: {c['found']}" + ("" if c["ok"] else f"\n    {c['advice']}") for c in report["checks"]
+    ]
+    answer(report, as_json, "\n".join(lines))
+    return 0 if report["ok"] else 1
+
+
+@app.command()
+@command
+def models(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """List the base models on this machine."""
+    from studio.models import list_models
+
+    rows = list_models(Workspace.at(workspace))
+    text = "\n".join(f"{r['model']:24} {r['size_mib']:>9.1f} MiB  {r['family'] or r['reason']}" for r in rows)
+    answer(rows, as_json, text + f"\nadd one: put a model folder or .safetensors file into {workspace.expanduser() / 'models'}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context) -> None:
+    """Run the test suite; further words go to pytest."""
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "pytest", *context.args], cwd=ROOT))
+
+
+quiet.silence()
+
+if __name__ == "__main__":
+    app()

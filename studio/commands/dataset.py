@@ -1,0 +1,82 @@
+"""Commands that make and look at datasets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studio import console
+from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
+from studio.errors import StudioError
+from studio.store import Workspace
+
+app = typer.Typer(help="Make and look at datasets.", no_args_is_help=True)
+
+
+@app.command("new")
+@command
+def dataset_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Pictures and folders of pictures.")] = None,
+    demo: Annotated[str, typer.Option(metavar="NAME", help="A demo instead: brain-mri, satellite or icons.")] = "",
+    background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = "#ffffff",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a dataset from pictures, with captions from .txt files or metadata.jsonl beside them."""
+    from studio.dataset.intake import create_dataset, create_demo
+
+    if bool(demo) == bool(paths):
+        raise StudioError("dataset new: give either pictures (files, folders) or --demo NAME")
+    place = Workspace.at(workspace)
+    with console.progress("reading pictures") as update:
+        made = create_demo(place, demo, name) if demo else create_dataset(place, name, paths, background=background, progress=update)
+    skipped = [s.model_dump() for s in made.skipped]
+    lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
+    lines.append(f"dataset {made.name}: {len(made.train_rows)} pictures to train on, {len(made.held_out_rows)} held out, in {made.root}")
+    answer({"dataset": made.root.name, "images": len(made.rows), "skipped": skipped}, as_json, "\n".join(lines))
+
+
+@app.command("list")
+@command
+def dataset_list(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """List the datasets."""
+    from studio.dataset.rows import list_datasets
+
+    rows = [
+        {"dataset": d.root.name, "name": d.name, "images": len(d.rows), "held_out": len(d.held_out_rows)}
+        for d in list_datasets(Workspace.at(workspace))
+    ]
+    text = "\n".join(f"{r['dataset']:32} {r['images']:>6} pictures, {r['held_out']} held out" for r in rows)
+    answer(rows, as_json, text or "no datasets yet: make one with dataset new")
+
+
+@app.command("report")
+@command
+def dataset_report(
+    name: Annotated[str, typer.Argument(metavar="NAME")], workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False
+) -> None:
+    """Say what a dataset holds and what to look at before training."""
+    from studio.dataset.report import report
+    from studio.dataset.rows import open_dataset
+
+    found = report(open_dataset(Workspace.at(workspace), name))
+    lines = [f"{k}: {v}" for k, v in found.items() if k not in {"notes", "skipped"}] + [f"- {n}" for n in found["notes"]]
+    answer(found, as_json, "\n".join(lines))
+
+
+@app.command("export")
+@command
+def dataset_export(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    captions: Annotated[str, typer.Option(metavar="txt|jsonl", help="Captions as .txt beside the pictures, or as metadata.jsonl.")] = "txt",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a dataset out, readable by other trainers (txt) or as a Hugging Face ImageFolder (jsonl)."""
+    from studio.dataset.export import export_dataset
+    from studio.dataset.rows import open_dataset
+
+    export_dataset(open_dataset(Workspace.at(workspace), name), out, captions)
+    answer({"out": str(out)}, as_json, f"written to {out}")

@@ -1,0 +1,60 @@
+"""Commands that use what a run has learned: sample and export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studio import console
+from studio.console import DEFAULT, JsonOption, RunArgument, SnapshotOption, WorkspaceOption, answer, command
+from studio.store import Workspace
+
+app = typer.Typer()
+
+
+@app.command()
+@command
+def sample(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")],
+    prompt: Annotated[str, typer.Option(help="What to draw.")] = "",
+    negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(help="How strongly to follow the prompt.")] = 5.0,
+    sampler: Annotated[str, typer.Option(help="ddim, dpm++2m, euler or unipc.")] = "dpm++2m",
+    strength: Annotated[float, typer.Option(help="Strength of the adapter; 1 = as trained.")] = 1.0,
+    snapshot: SnapshotOption = None,
+    count: Annotated[int, typer.Option(min=1, max=64, help="How many pairs, with seeds from --seed on.")] = 1,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw base and adapted side by side, from the same noise."""
+    from studio.jobs import sampling
+
+    wanted = sampling.Wanted(prompt, negative, seed, steps, guidance, sampler, strength, snapshot, count)
+    with console.progress("drawing") as update:
+        files = sampling.sample(Workspace.at(workspace), run, wanted, out, update)
+    answer(files, as_json, f"grid: {files['grid']}")
+
+
+@app.command()
+@command
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file (a folder for peft).")],
+    layout: Annotated[
+        str, typer.Option("--format", metavar="kohya|diffusers|peft", help="Who reads it; empty = what most programs read.")
+    ] = "",
+    snapshot: SnapshotOption = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the adapter for other programs; it is read back and compared first."""
+    from studio.jobs import runs
+    from studio.jobs.tasks import export_run
+
+    place = Workspace.at(workspace)
+    file, verified = export_run(place, runs.find_run(place, run), layout or None, snapshot, out)
+    value = {"file": str(file), "layers": verified.layers, "max_difference": verified.max_difference}
+    answer(value, as_json, f"{file}\nverified: {verified}")

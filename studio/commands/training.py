@@ -1,0 +1,107 @@
+"""Commands that start, follow, stop and list runs."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from studio import console
+from studio.console import DEFAULT, JsonOption, RunArgument, WorkspaceOption, answer, command
+from studio.store import Workspace
+
+app = typer.Typer()
+
+
+class Preset(StrEnum):
+    quick = "quick"
+    balanced = "balanced"
+    thorough = "thorough"
+
+
+@app.command()
+@command
+def train(
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="What to train on.")],
+    base: Annotated[str, typer.Option(metavar="starter|FOLDER|FILE", help="The model to adapt; starter is embedded.")] = "",
+    recipe: Annotated[str, typer.Option(help="Which methods are combined.")] = "lora",
+    preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.balanced,
+    start_from: Annotated[str, typer.Option("--from", metavar="RUN|FILE", help="Continue from this adapter.")] = "",
+    name: Annotated[str, typer.Option(help="What to call the run.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in train.steps=200; see settings.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> int:
+    """Train an adapter in a process of its own and follow it; Ctrl-C stops it cleanly, closing the terminal does not."""
+    from studio.jobs import supervisor
+    from studio.jobs.create import Request, create_run
+
+    place = Workspace.at(workspace)
+    run = create_run(place, Request(dataset, base, recipe, preset.value, name, start_from, settings or []))
+    print(f"run {run.id}", flush=True)
+    return _end(console.watch(run, supervisor.start(run)), as_json)
+
+
+def _end(result: dict, as_json: bool) -> int:
+    """Tell how a run ended; 1 when it failed or broke off."""
+    text = f"run {result['run']}: {result['state']} after {result['steps']} steps"
+    answer(result, as_json, text + (f"; adapter: {result['adapter']}" if result["adapter"] else ""))
+    return 0 if result["state"] in {"finished", "stopped", "running", "preparing", "finishing"} else 1
+
+
+@app.command()
+@command
+def settings(
+    recipe: Annotated[str, typer.Option(help="Whose settings.")] = "lora", as_json: JsonOption = False, workspace: WorkspaceOption = DEFAULT
+) -> None:
+    """List every setting that --set takes."""
+    from studio.recipes import load_recipe
+    from studio.spec import known_settings
+
+    known = known_settings([m["kind"] for m in load_recipe(recipe)["methods"]])
+    answer(known, as_json, "\n".join(f"{k:28} {v}" for k, v in known.items()))
+
+
+@app.command()
+@command
+def stop(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Stop a run after its current step, keeping all it has learned."""
+    from studio.jobs import runs, supervisor
+
+    summary = supervisor.stop(runs.find_run(Workspace.at(workspace), run))
+    answer(summary, as_json, f"run {summary['run']}: {summary['state']} at step {summary['step']} of {summary['steps']}")
+
+
+@app.command()
+@command
+def resume(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> int:
+    """Continue a run from its newest resume point, or follow it while it runs."""
+    from studio.jobs import runs, supervisor
+
+    found = runs.find_run(Workspace.at(workspace), run)
+    print(f"run {found.id}", flush=True)
+    state = found.status()["state"]
+    if state == "finished":
+        return _end(console.result(found), as_json)
+    cursor = found.events.stat().st_size if found.events.exists() else 0
+    process = None if state in runs.ALIVE else supervisor.start(found)
+    return _end(console.watch(found, process, cursor), as_json)
+
+
+@app.command("runs")
+@command
+def list_runs(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Only this run.")] = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs with their true state."""
+    from studio.jobs import runs
+
+    place = Workspace.at(workspace)
+    rows = [r.summary() for r in ([runs.find_run(place, run)] if run else runs.list_runs(place))]
+    text = "\n".join(
+        f"{r['run']:40} {r['state']:12} step {r['step']}/{r['steps']}" + (f"  {r['error']}" if "error" in r else "") for r in rows
+    )
+    answer(rows[0] if run else rows, as_json, text or "no runs yet: start one with train")

@@ -1,0 +1,183 @@
+"""Import: pictures and captions from anywhere become a dataset; what cannot be read is named and the rest goes on."""
+
+import base64
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studio.dataset.alike import group
+from studio.dataset.building import building, clean
+from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
+from studio.dataset.rows import Dataset, Row
+from studio.dataset.sources import Found, Picture, find
+from studio.dataset.split import hold_out
+from studio.dataset.table import Captions, Words
+from studio.dataset.worker import Worker
+from studio.errors import StudioError, printable
+from studio.store import ASSETS, Workspace, read_json, require_free, slug
+
+Progress = Callable[[int, int, str], None]
+DEMOS = ASSETS / "demos"
+MAX_NAME = 120
+_SPARE_BYTES = 32 * 2**20
+
+
+@dataclass
+class _Intake:
+    """An import at work: rows and thumbnails of the pictures taken so far, in order."""
+
+    folder: Path
+    background: str
+    found: Found
+    progress: Progress
+    rows: list[Row] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    thumbs: list[bytes] = field(default_factory=list)
+
+
+def create_dataset(
+    workspace: Workspace,
+    name: str,
+    sources: Sequence[Path],
+    *,
+    background: str = "#ffffff",
+    progress: Progress | None = None,
+) -> Dataset:
+    """Import `sources` (files and folders) as a new dataset; transparent parts are laid on `background` (#rrggbb).
+
+    `progress(done, total, name)` is called at least four times a second; what it raises cancels the import.
+    StudioError where the name is taken or no picture can be read; OSError of the disk written to.
+    """
+    return _create(workspace, name, sources, background, progress or (lambda done, total, name: None), {})
+
+
+def create_demo(workspace: Workspace, demo: str, name: str | None = None, progress: Progress | None = None) -> Dataset:
+    """Import a bundled demo under `name` (its title unless given), with its own split; StudioError where there is none."""
+    known = list_demos()
+    if demo not in known:
+        raise StudioError(f"no demo is called {printable(demo)!r}: there are {', '.join(known) or 'none in this copy'}")
+    about = read_json(DEMOS / demo / "demo.json")
+    label = name or str(about.get("title", demo))
+    return _create(workspace, label, [DEMOS / demo], "#ffffff", progress or (lambda done, total, name: None), about)
+
+
+def list_demos() -> list[str]:
+    """The names of the bundled demos."""
+    return sorted(path.parent.name for path in DEMOS.glob("*/demo.json"))
+
+
+def _create(
+    workspace: Workspace, name: str, sources: Sequence[Path], background: str, progress: Progress, about: dict[str, Any]
+) -> Dataset:
+    label = " ".join(printable(name).split())
+    target = _target(workspace, label)
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", background):
+        raise StudioError(f"{printable(background)!r} is not a colour: write it as #rrggbb, such as #ffffff")
+    found = find(sources)
+    clean(target.parent)
+    with building(target) as folder:
+        require_free(folder, sum(map(_size, found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
+        intake = _Intake(folder, background.lower(), found, progress)
+        words = _take_all(intake)
+        _check_any(intake)
+        dataset = Dataset(
+            root=folder,
+            name=label,
+            rows=_finish_rows(intake, words),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            background=intake.background,
+            skipped=found.skipped,
+            about=about,
+        )
+        for row, caption in zip(dataset.rows, intake.captions, strict=True):
+            dataset.path(row).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
+        dataset.save()
+    return dataset.model_copy(update={"root": target})
+
+
+def _target(workspace: Workspace, label: str) -> Path:
+    folder = slug(label)
+    if not folder:
+        raise StudioError("a dataset needs a name with at least one letter or digit")
+    if len(label) > MAX_NAME:
+        raise StudioError(f"the name of a dataset has at most {MAX_NAME} characters, this one {len(label)}")
+    target = workspace.datasets / folder
+    if os.path.lexists(target):
+        raise StudioError(f"a dataset called {label!r} exists already ({target}): choose another name")
+    return target
+
+
+def _size(picture: Picture) -> int:
+    """Bytes a picture will take at least; 0 for archives and the like, which are only named."""
+    try:
+        return picture.path.stat().st_size if suffix_of(picture.path.name) in PICTURE_SUFFIXES else 0
+    except OSError:
+        return 0
+
+
+def _take_all(intake: _Intake) -> list[Words]:
+    """Read every picture; the words of those that were taken."""
+    captions, taken = Captions(intake.found), []
+    pictures = intake.found.pictures
+    with Worker() as worker:
+        for done, picture in enumerate(pictures):
+
+            def tick(done=done, label=picture.label):
+                intake.progress(done, len(pictures), label)
+
+            tick()
+            if _take(picture, worker, intake, tick):
+                taken.append(captions.of(picture))
+    intake.progress(len(pictures), len(pictures), "")
+    return taken
+
+
+def _take(picture: Picture, worker: Worker, intake: _Intake, tick: Callable[[], None]) -> bool:
+    """Have one picture read and stored; False where it was skipped."""
+    part = intake.folder / "incoming.part"
+    answer = worker.ask({"source": str(picture.path), "target": str(part), "background": intake.background}, tick)
+    if "errno" in answer:
+        raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
+    if "reason" in answer:
+        part.unlink(missing_ok=True)
+        intake.found.skip(picture.label, answer["reason"])
+        return False
+    name = "-".join(filter(None, (f"{len(intake.rows) + 1:04d}", slug(picture.path.stem))))
+    part.rename(intake.folder / f"{name}{answer['suffix']}")
+    intake.thumbs.append(base64.b64decode(answer["thumb"]))
+    facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
+    intake.rows.append(Row(file=f"{name}{answer['suffix']}", source=printable(picture.path.name), **facts))
+    return True
+
+
+def _check_any(intake: _Intake) -> None:
+    """StudioError where no picture was taken, with the first problem."""
+    if intake.rows:
+        return
+    skipped = intake.found.skipped
+    first = f"; the first: {skipped[0].file} {skipped[0].reason}" if skipped else ""
+    num = len(intake.found.pictures)
+    seen = f"of {num} file{'s' if num != 1 else ''} none could be read" if num else "there are no pictures here"
+    raise StudioError(f"{seen}{first} ({READABLE} are readable)")
+
+
+def _finish_rows(intake: _Intake, words: list[Words]) -> list[Row]:
+    """The rows with their groups, splits and notes; fills `intake.captions`."""
+    thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8)
+    side = round((thumbs.size / len(intake.rows) / 3) ** 0.5)
+    groups = group([row.pixels for row in intake.rows], thumbs.reshape(-1, side, side, 3), [each.group for each in words])
+    first: dict[str, str] = {}
+    rows = []
+    for row, said, name in zip(intake.rows, words, groups, strict=True):
+        twin = first.setdefault(row.pixels, row.file)
+        notes = [row.note, *said.notes, f"the same picture as {twin}" if twin != row.file else ""]
+        note = "; ".join(filter(None, notes))
+        rows.append(row.model_copy(update={"group": name, "split": said.split, "note": note}))
+        intake.captions.append(said.text or "")
+    return hold_out(rows)

@@ -1,0 +1,214 @@
+"""Pictures as they are seen: upright, first frame, 8-bit sRGB, on a background. The only place that interprets pixels."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from studio.dataset.kinds import READABLE
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # no other parser is run; MPO comes with JPEG
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}  # formats kept as they are when nothing has to change
+MAX_PIXELS = 200_000_000
+MIN_SIDE_PX = 16
+MAX_ASPECT = 8
+_TWELVE_BITS, _SIXTEEN_BITS = 4095, 65535
+_ORIENTATION, _PHOTOMETRIC = 274, 262  # EXIF and TIFF tags
+_SAME_COLOUR = 2  # levels by which a profile may differ from sRGB and still be sRGB
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+class Unreadable(ValueError):
+    """Why a picture cannot be taken, as the end of a sentence that begins with its name."""
+
+
+@dataclass
+class Seen:
+    """A picture as it is seen; `suffix` is that of its format where the file already holds exactly these pixels."""
+
+    image: Image.Image  # RGB
+    format: str
+    suffix: str
+    notes: list[str]
+
+
+def see(data: bytes, background: str) -> Seen:
+    """Decode the bytes of an image file fully; Unreadable with the reason where that cannot be done."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _see(data, background)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Unreadable(f"has more than {MAX_PIXELS // 10**6} million pixels: export it smaller") from None
+    except UnidentifiedImageError:
+        raise Unreadable(f"is damaged or of an unusual kind: export it again ({READABLE} are read)") from None
+    except MemoryError:
+        raise Unreadable("needs too much memory to decode: export it smaller") from None
+    except Unreadable:
+        raise
+    except Exception as error:  # the parsers raise nearly everything on damaged files
+        raise Unreadable(_damage(error)) from None
+
+
+def _damage(error: Exception) -> str:
+    text = str(error).lower()
+    if isinstance(error, EOFError) or "truncat" in text or "unexpected end" in text:
+        return "is cut short: copy or download it again"
+    return f"is damaged ({error or type(error).__name__}): export it again as PNG or JPEG"
+
+
+def _see(data: bytes, background: str) -> Seen:
+    notes: list[str] = []
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    _check_size(*image.size)
+    is_deep = ";16" in _raw_mode(image)
+    if is_deep and isinstance(image.info.get("transparency"), tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
+    image.load()
+    kind, mode, has_clear_colour = image.format or "", image.mode, "transparency" in image.info
+    frames = _num_frames(data)
+    rgb = _to_rgb(_upright(image, notes), background, notes)
+    if frames > 1:
+        notes.append(f"the first of its {frames} frames was taken")
+    if is_deep and mode in ("RGB", "RGBA", "CMYK"):
+        notes.append("its 16 bits per channel became 8")
+    is_kept = mode in ("RGB", "L") and not has_clear_colour and not notes
+    return Seen(rgb, kind, SUFFIXES.get(kind, "") if is_kept else "", notes)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file packs its pixels, as Pillow names it: "RGB;16B" for 16-bit colours."""
+    arguments = image.tile[0].args if image.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _check_size(width: int, height: int) -> None:
+    short, long = sorted((width, height))
+    if long > MAX_ASPECT * short:
+        raise Unreadable(f"is {width}x{height} px, too elongated to train on: crop it to at most {MAX_ASPECT}:1")
+    if short < MIN_SIDE_PX:
+        raise Unreadable(f"is {width}x{height} px, too small: at least {MIN_SIDE_PX} px a side are needed")
+    if width * height > MAX_PIXELS:
+        raise Unreadable(f"is {width}x{height} px, more than {MAX_PIXELS // 10**6} million pixels: export it smaller")
+
+
+def _num_frames(data: bytes) -> int:
+    """How many frames a file has; 2 where they cannot be counted because a later one is damaged."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        try:
+            return getattr(image, "n_frames", 1)
+        except Exception:
+            return 2
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """`image` turned as its EXIF orientation says; itself where there is nothing to turn."""
+    try:
+        if image.getexif().get(_ORIENTATION, 1) not in range(2, 9):
+            return image
+        turned = ImageOps.exif_transpose(image)
+    except Exception:
+        notes.append("its EXIF data is damaged and was ignored")
+        return image
+    notes.append("it was turned upright as its EXIF orientation says")
+    return turned
+
+
+def _to_rgb(image: Image.Image, background: str, notes: list[str]) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16"):
+        image = _from_sixteen_bits(image, notes)
+    elif image.mode in ("I", "F"):
+        image, profile = _from_range(image, notes), None
+    if not image.has_transparency_data:
+        return _to_srgb(image, profile, notes)
+    seen = image.convert("RGBA")
+    alpha = seen.getchannel("A")
+    colour = _to_srgb(seen.convert("L" if image.mode in ("L", "LA", "La") else "RGB"), profile, notes)
+    if alpha.getextrema()[0] == 255:
+        return colour
+    notes.append(f"its transparent parts were laid on {background}")
+    flat = Image.new("RGB", image.size, background)
+    flat.paste(colour, mask=alpha)
+    return flat
+
+
+def _from_sixteen_bits(image: Image.Image, notes: list[str]) -> Image.Image:
+    """16-bit grey to 8-bit grey, scaled from its whole range; 12-bit data in 16-bit files from theirs."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    top = _SIXTEEN_BITS
+    if values.max() <= _TWELVE_BITS and values.any():
+        top = _TWELVE_BITS
+    notes.append(f"its grey values were scaled from 0-{top} to 0-255")
+    table = ((np.minimum(np.arange(_SIXTEEN_BITS + 1), top) * 255 + top // 2) // top).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:
+        table = 255 - table
+    grey = Image.fromarray(table[values])
+    clear = image.info.get("transparency")
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _from_range(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Floats and 32-bit integers to 8-bit grey: the smallest value black, the largest white, NaN black."""
+    values = np.asarray(image).astype(np.float64)
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
+        raise Unreadable("holds no finite value: export it as PNG")
+    low, high = values[is_finite].min(), values[is_finite].max()
+    scaled = np.where(is_finite, (values - low) / ((high - low) or 1.0), 0.0)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        scaled = 1 - scaled
+    notes.append(f"its values were scaled from {low:g} to {high:g} to 0-255")
+    return Image.fromarray(np.rint(scaled * 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """An opaque `image` as RGB, its colours converted where it has a profile that differs from sRGB."""
+    mode = image.mode if image.mode in ("L", "CMYK", "LAB") else "L" if image.mode == "1" else "RGB"
+    plain = image.convert(mode) if image.mode != mode else image
+    try:
+        transform = _transform(profile, mode) if profile or mode == "LAB" else None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        transform = None
+        notes.append("its colour profile is damaged or does not fit and was ignored")
+    if transform is None:
+        if mode == "CMYK":
+            notes.append("its colours are approximate: it is CMYK without a colour profile")
+        return plain if plain.mode == "RGB" else plain.convert("RGB")
+    source = plain.convert(transform.input_mode)
+    seen = ImageCms.applyTransform(source, transform)
+    notes.append("its colours were converted to sRGB")
+    return seen
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The way from `profile` to sRGB for pictures of `mode`; None where it changes nothing worth seeing."""
+    srgb = ImageCms.createProfile("sRGB")
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+    space = getattr(source, "profile", source).xcolor_space.strip()
+    if space == "RGB" and mode == "L":
+        mode = "RGB"
+    transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
+    if mode in ("L", "RGB"):
+        probe = _probe(mode)
+        change = np.abs(np.asarray(ImageCms.applyTransform(probe, transform), int) - np.asarray(probe.convert("RGB"), int))
+        if change.max() <= _SAME_COLOUR:
+            return None
+    return transform
+
+
+def _probe(mode: str) -> Image.Image:
+    """A small picture of colours from all over the cube, or of all greys."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    steps = np.linspace(0, 255, 17).astype(np.uint8)
+    return Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), -1).reshape(17, -1, 3))

@@ -1,0 +1,146 @@
+"""A dataset as it is kept: a folder of pictures, a caption file beside each, and `dataset.json`, written last."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from studio.dataset.captions import clean, read_caption
+from studio.errors import StudioError, printable
+from studio.store import Workspace, inside, read_json, slug, write_bytes, write_json
+
+INDEX = "dataset.json"
+SCHEMA = 1
+Split = Literal["train", "held_out"]
+
+
+class Row(BaseModel):
+    """One picture of a dataset; `split` is None only while the dataset is being made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str = Field(description="name of the picture in the dataset's folder")
+    sha256: str = Field(description="of the stored file's bytes")
+    pixels: str = Field(description="SHA-256 of the size and the RGB pixels")
+    width: int = Field(gt=0, description="in pixels, as seen")
+    height: int = Field(gt=0, description="in pixels, as seen")
+    split: Split | None = None
+    group: str = Field("", description="pictures of one group are never split; empty = alone")
+    source: str = Field("", description="name of the file it was read from, without its folder")
+    note: str = Field("", description="what was changed when it was read, in a sentence")
+
+
+class Skipped(BaseModel):
+    """A file that was seen but not taken, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    reason: str
+
+
+class _Index(BaseModel):
+    """What `dataset.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_number: Literal[1] = Field(alias="schema")
+    name: str
+    created: str
+    background: str
+    rows: list[Row]
+    skipped: list[Skipped] = []
+    about: dict[str, Any] = {}
+
+
+class Dataset(BaseModel):
+    """A dataset in the folder `root`; captions are read from their files each time, never kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    root: Path
+    name: str
+    rows: list[Row]
+    created: str = Field("", description="ISO 8601 time, UTC")
+    background: str = Field("#ffffff", description="the colour behind transparent parts")
+    skipped: list[Skipped] = []
+    about: dict[str, Any] = Field({}, description="licence, source, preview prompts and the like")
+
+    @classmethod
+    def load(cls, root: Path) -> "Dataset":
+        """The dataset in the folder `root`; StudioError where `dataset.json` is missing, damaged or of a newer kind."""
+        value = read_json(root / INDEX)
+        schema = value.get("schema") if isinstance(value, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise StudioError(f"{root / INDEX} was written by a newer version of Domain Studio: update to open it")
+        try:
+            index = _Index.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise StudioError(f"{root / INDEX} is damaged ({where}: {first['msg']}): restore it from a copy, or import again") from None
+        for row in index.rows:
+            inside(root, row.file)
+        return cls(root=root, **{name: getattr(index, name) for name in _Index.model_fields if name != "schema_number"})
+
+    def save(self) -> None:
+        """Write `dataset.json` atomically."""
+        assert all(row.split for row in self.rows), "every row needs its split"
+        write_json(self.root / INDEX, {"schema": SCHEMA, **self.model_dump(exclude={"root"})})
+
+    @property
+    def train_rows(self) -> list[Row]:
+        return [row for row in self.rows if row.split == "train"]
+
+    @property
+    def held_out_rows(self) -> list[Row]:
+        return [row for row in self.rows if row.split == "held_out"]
+
+    def path(self, row: Row) -> Path:
+        """Where the picture of `row` is."""
+        return self.root / row.file
+
+    def caption(self, row: Row) -> str:
+        """The caption of `row`, read from its `.txt` now; empty where there is none."""
+        path = self._caption_path(row)
+        try:
+            return read_caption(path)[0]
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StudioError(f"{printable(str(path))} cannot be read: {error.strerror or 'unreadable'}") from None
+
+    def set_caption(self, row: Row, text: str) -> None:
+        """Replace the caption of `row`: one line, without control characters, at most 8 KiB."""
+        write_bytes(self._caption_path(row), clean(text)[0].encode("utf-8"))
+
+    def _caption_path(self, row: Row) -> Path:
+        return self.path(row).with_suffix(".txt")
+
+
+def list_datasets(workspace: Workspace) -> list[Dataset]:
+    """The datasets that can be opened, by folder name; damaged ones are reported by `open_dataset` alone."""
+    return list(_readable(workspace))
+
+
+def _readable(workspace: Workspace) -> Iterator[Dataset]:
+    for index in sorted(workspace.datasets.glob(f"[!.]*/{INDEX}")):
+        try:
+            yield Dataset.load(index.parent)
+        except StudioError:
+            continue
+
+
+def open_dataset(workspace: Workspace, name: str) -> Dataset:
+    """The dataset with this label or folder name; StudioError naming the known ones where there is none."""
+    folder = slug(name)
+    if folder and (workspace.datasets / folder / INDEX).exists():
+        return Dataset.load(workspace.datasets / folder)
+    known = list_datasets(workspace)
+    for dataset in known:
+        if name in {dataset.name, dataset.root.name}:
+            return dataset
+    names = ", ".join(dataset.name for dataset in known)
+    way_out = f"there are {names}" if names else "there are none yet, import pictures or load a demo first"
+    raise StudioError(f"no dataset is called {printable(name)!r}: {way_out}")

@@ -1,0 +1,145 @@
+"""Finding the files of an import: pictures in natural order, caption files, `metadata.jsonl`; nothing is decoded."""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from studio.dataset.captions import read_regular
+from studio.dataset.kinds import HEAD_BYTES, is_named_like_picture, is_picture, suffix_of
+from studio.dataset.rows import Skipped
+from studio.errors import printable
+
+CAPTION_SUFFIXES = (".txt", ".caption")
+TABLE = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file that may be a picture; `label` is its path below what was given, fit to be shown."""
+
+    path: Path
+    label: str
+    was_given: bool = False  # named by the user, not found in a folder
+
+
+@dataclass
+class Found:
+    """What an import has to look at."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    given_captions: dict[str, Path] = field(default_factory=dict)  # by stem
+    tables: list[Picture] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    seen: set[tuple[int, int] | str] = field(default_factory=set)  # folders by device and inode, files by path
+
+    def skip(self, label: str, reason: str) -> None:
+        self.skipped.append(Skipped(file=printable(label), reason=reason))
+
+
+def find(sources: Sequence[Path]) -> Found:
+    """All pictures and captions in `sources` (files, or folders read to the bottom), in natural order."""
+    found = Found()
+    for source in sources:
+        path = Path(os.path.abspath(os.path.expanduser(source)))
+        label = path.name or str(path)
+        mode = _mode(path, label, found)
+        if mode is None:
+            continue
+        if stat.S_ISDIR(mode):
+            _walk(path, "", found)
+        elif not stat.S_ISREG(mode):
+            found.skip(label, "is not a regular file")
+        elif _is_new(str(path), found):
+            _take_given(path, label, found)
+    return found
+
+
+def natural_key(name: str) -> tuple:
+    """A sort key under which picture-2 comes before picture-10, whatever the case of letters."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)], name
+
+
+def _mode(path: Path, label: str, found: Found) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        found.skip(label, "is a link that leads nowhere" if os.path.islink(path) else "does not exist: check the path")
+    except OSError as error:
+        is_loop = os.path.islink(path)
+        found.skip(label, "is a link that leads nowhere" if is_loop else f"cannot be opened ({error.strerror or 'unreadable'})")
+    return None
+
+
+def _is_new(mark: tuple[int, int] | str, found: Found) -> bool:
+    is_new = mark not in found.seen
+    found.seen.add(mark)
+    return is_new
+
+
+def _take_given(path: Path, label: str, found: Found) -> None:
+    if suffix_of(path.name) in CAPTION_SUFFIXES:
+        found.given_captions.setdefault(path.stem, path)
+    elif suffix_of(path.name) == ".jsonl":
+        found.tables.append(Picture(path, printable(label), was_given=True))
+    else:
+        found.pictures.append(Picture(path, printable(label), was_given=True))
+
+
+def _walk(folder: Path, prefix: str, found: Found) -> None:
+    """Collect from `folder` and below, each real folder once; an explicit stack, since folders nest deeper than calls."""
+    stack = [(folder, prefix)]
+    while stack:
+        folder, prefix = stack.pop()
+        try:
+            status = os.stat(folder)
+            if not _is_new((status.st_dev, status.st_ino), found):
+                continue
+            names = sorted(os.listdir(folder), key=natural_key)
+        except OSError as error:
+            found.skip(prefix or folder.name, f"this folder cannot be read ({error.strerror or 'unreadable'})")
+            continue
+        folders = [(folder / name, f"{prefix}{name}/") for name in names if _is_folder(folder / name, prefix + name, found)]
+        stack.extend(reversed(folders))
+
+
+def _is_folder(path: Path, label: str, found: Found) -> bool:
+    """Take `path` if it is a file of use; True where it is a folder to read."""
+    name = path.name
+    if name.startswith(".") or name == "__MACOSX":
+        return False
+    promises = is_named_like_picture(name)
+    mode = _mode(path, label, found) if promises else _quiet_mode(path)
+    if mode is None:
+        return False
+    if stat.S_ISDIR(mode):
+        if promises:
+            found.skip(label, "is a folder, not a picture: what is inside was read as a folder")
+        return True
+    if not stat.S_ISREG(mode):
+        if promises:
+            found.skip(label, "is not a regular file")
+    elif name == TABLE:
+        found.tables.append(Picture(path, printable(label)))
+    elif (promises or _holds_picture(path)) and _is_new(str(path), found):
+        found.pictures.append(Picture(path, printable(label)))
+    return False
+
+
+def _quiet_mode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return None
+
+
+def _holds_picture(path: Path) -> bool:
+    if suffix_of(path.name) in (*CAPTION_SUFFIXES, ".json", ".jsonl"):
+        return False
+    try:
+        return is_picture(read_regular(path, HEAD_BYTES))
+    except OSError:
+        return False

@@ -1,0 +1,108 @@
+"""The parent's side of the decoding process: asks it for one picture at a time and outlives its crashes."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+
+LIMIT_S = 20.0  # for one picture
+START_LIMIT_S = 120.0
+_TICK_S = 0.25
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_COMMAND = [sys.executable, "-m", "studio.dataset.decode"]
+
+
+class Worker:
+    """One decoding process, started when first asked and again after a crash; use it in a `with` block."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def ask(self, request: dict[str, str], tick: Callable[[], None]) -> dict[str, Any]:
+        """The answer to `request`, or a `reason` where the process crashed on it or took longer than LIMIT_S.
+
+        `tick` is called a few times a second meanwhile; what it raises ends the wait.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._start(tick)
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has just died, as the end of its output will tell
+        try:
+            line = self._next_line(LIMIT_S, tick)
+        except TimeoutError:
+            self.stop()
+            return {"reason": f"took too long to decode (over {LIMIT_S:g} s): export it again, or smaller"}
+        if line is None:
+            self.stop()
+            return {"reason": "crashed the image decoder: export it again as PNG or JPEG"}
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """End the process at once."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+    def _start(self, tick: Callable[[], None]) -> None:
+        self.stop()
+        # One thread each: the pools of numerical libraries reserve more address space than the worker may have.
+        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        self._lines = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=_ROOT,  # never the folder of the pictures: a file there must not be imported as a module
+            env={**os.environ, **one_thread, "PYTHONPATH": path},
+        )
+        threading.Thread(target=_pass_on, args=(self._process.stdout, self._lines), daemon=True).start()
+        try:
+            is_ready = self._next_line(START_LIMIT_S, tick) is not None
+        except TimeoutError:
+            is_ready = False
+        if not is_ready:
+            self.stop()
+            raise StudioError("the image decoder could not be started: check the installation with the doctor command")
+
+    def _next_line(self, limit_s: float, tick: Callable[[], None]) -> bytes | None:
+        deadline = time.monotonic() + limit_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                return self._lines.get(timeout=min(_TICK_S, left_s))
+            except queue.Empty:
+                tick()
+        raise TimeoutError
+
+
+def _pass_on(stream, lines: "queue.SimpleQueue[bytes | None]") -> None:
+    """Put each line of `stream` into `lines`, then None."""
+    try:
+        for line in stream:
+            lines.put(line)
+    except (OSError, ValueError):
+        pass  # closed by `stop`
+    lines.put(None)

@@ -1,0 +1,83 @@
+"""Which device computes, in which precision, and whether it really does."""
+
+import os
+from typing import Any
+
+from studio.errors import StudioError
+
+
+def pick_device() -> Any:
+    """The torch device to compute on: DOMAIN_STUDIO_DEVICE if set, else cuda, mps or cpu; StudioError if it cannot multiply."""
+    import torch
+
+    name = os.environ.get("DOMAIN_STUDIO_DEVICE", "")
+    if not name:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        probe(device)
+    except (RuntimeError, AssertionError) as error:
+        raise StudioError(
+            f"device {name!r} does not work ({str(error).splitlines()[0]}): set DOMAIN_STUDIO_DEVICE=cpu, or mend its driver"
+        ) from None
+    return device
+
+
+def probe(device: Any) -> None:
+    """A real matrix product on `device`, compared with the CPU's; RuntimeError when it is wrong."""
+    import torch
+
+    a = torch.linspace(-1, 1, 64 * 64).view(64, 64)
+    if not torch.allclose((a.to(device) @ a.to(device)).cpu(), a @ a, atol=1e-2):
+        raise RuntimeError("a matrix product came out wrong")
+
+
+def pick_precision(device: Any, wanted: str) -> str:
+    """`wanted`, or for "auto": bf16 where the hardware has it, else fp16 on GPUs; fp32 elsewhere."""
+    import torch
+
+    if wanted != "auto":
+        if wanted == "fp16" and device.type == "cpu":
+            raise StudioError("train.precision: fp16 needs a GPU: use fp32 or bf16")
+        return wanted
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def dtype_of(precision: str) -> Any:
+    """The torch dtype of the frozen base in this precision."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def memory_gib(device: Any) -> tuple[float, float]:
+    """(used, total) memory of `device` in GiB; of the machine for the CPU."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+    else:
+        info = psutil.virtual_memory()
+        free, total = info.available, info.total
+    return (total - free) / 2**30, total / 2**30
+
+
+def peak_memory_gib(device: Any) -> float:
+    """The largest memory this process has held so far, in GiB: device memory on CUDA, resident memory elsewhere."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+        import sys
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**30

@@ -1,0 +1,1 @@
+"""Pictures to cached latents, captions to cached text embeddings."""

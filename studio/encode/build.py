@@ -1,0 +1,135 @@
+"""A dataset as the training loop needs it: cached latents and text embeddings, nothing decoded or encoded twice."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from studio.dataset.decode import open_image
+from studio.dataset.rows import Dataset, Row
+from studio.encode.buckets import Crop, assign_buckets, crops
+from studio.encode.cache import Cache, key_of
+from studio.families.base import Cond, Parts
+from studio.spec import RunSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture, ready to train on."""
+
+    file: str
+    split: str  # train | held_out
+    bucket: tuple[int, int]  # width, height, px
+    latents: tuple[str, ...]  # cache keys, one per crop and mirror image; the first is the plain centre
+    geometry: tuple[tuple[int, ...], ...]  # per latent: original h, w, crop top, left, target h, w
+    caption: str
+    cond: str  # cache key of the caption; empty where the text encoder is trained
+
+
+@dataclass
+class Encoded:
+    """A whole dataset, ready to train on."""
+
+    items: list[Item]
+    empty_cond: str
+    cache: Cache
+    num_made: int
+    num_reused: int
+    long_captions: list[str]
+
+    @property
+    def train(self) -> list[Item]:
+        return [i for i in self.items if i.split == "train"]
+
+    @property
+    def held_out(self) -> list[Item]:
+        return [i for i in self.items if i.split == "held_out"]
+
+    def latent(self, key: str) -> "tuple[Tensor, Tensor | None]":
+        """(mean, std) [C, h, w] of a cache key; std None where the encoder gives a point."""
+        entry = self.cache.read(key)
+        return entry["mean"], entry.get("std")
+
+    def cond(self, key: str) -> Cond:
+        """The text embedding of a cache key."""
+        return dict(self.cache.read(key))
+
+
+class Encoder:
+    """Encodes pictures and captions of one base model, each alone, so that its result depends on nothing but itself."""
+
+    def __init__(self, family: ModuleType, parts: Parts, identity: str, cache: Cache) -> None:
+        self.family, self.parts, self.cache = family, parts, cache
+        self._model = {"family": family.card.key, "base": identity, "dtype": str(parts.dtype)}
+        self.num_made = self.num_reused = 0
+
+    def _ensure(self, key: str, make: "Callable[[], dict[str, Tensor]]") -> str:
+        if self.cache.ensure(key, make):
+            self.num_made += 1
+        else:
+            self.num_reused += 1
+        return key
+
+    def image(self, dataset: Dataset, row: Row, crop: Crop, mirrored: bool) -> str:
+        """The cache key of one crop's latent, encoded now if it was not."""
+        key = key_of(what="latent", image=row.sha256, crop=asdict(crop), mirrored=mirrored, **self._model)
+        return self._ensure(key, lambda: self._encode_image(dataset, row, crop, mirrored))
+
+    def _encode_image(self, dataset: Dataset, row: Row, crop: Crop, mirrored: bool) -> "dict[str, Tensor]":
+        latent = self.family.encode_image(self.parts, pixels(open_image(dataset.path(row)), crop, mirrored)[None])
+        tensors = {"mean": latent.mean[0]}
+        return tensors if latent.std is None else tensors | {"std": latent.std[0]}
+
+    def text(self, caption: str) -> str:
+        """The cache key of a caption's embedding, encoded now if it was not."""
+        import torch
+
+        def make() -> "dict[str, Tensor]":
+            with torch.no_grad():
+                return self.family.encode_text(self.parts, [caption])[0]
+
+        return self._ensure(key_of(what="text", caption=caption, **self._model), make)
+
+
+def pixels(image: Any, crop: Crop, mirrored: bool) -> "Tensor":
+    """The crop of a PIL image as [3, H, W] in [-1, 1]."""
+    import numpy
+    import torch
+    from PIL import Image
+
+    image = image.convert("RGB").resize((crop.resized_w, crop.resized_h), Image.Resampling.LANCZOS)
+    image = image.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+    values = torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return values.flip(-1) if mirrored else values
+
+
+def encode_dataset(dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live: bool, progress: Progress) -> Encoded:
+    """Encode every picture and caption of `dataset` once; a second time everything comes from the cache."""
+    family, parts = encoder.family, encoder.parts
+    rows = dataset.rows
+    buckets = assign_buckets([(r.width, r.height) for r in rows], parts.facts.size_px, parts.facts.pixel_multiple)
+    items, long_captions = [], []
+    for number, (row, bucket) in enumerate(zip(rows, buckets, strict=True)):
+        caption = dataset.caption(row)
+        tokens, limit = family.num_tokens(parts, caption)
+        if tokens > limit:
+            long_captions.append(row.file)
+        items.append(_encode_row(dataset, row, bucket, encoder, spec, "" if text_is_live else encoder.text(caption)))
+        progress(number + 1, len(rows))
+    empty = "" if text_is_live else encoder.text("")
+    return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions)
+
+
+def _encode_row(dataset: Dataset, row: Row, bucket: tuple[int, int], encoder: Encoder, spec: RunSpec, cond: str) -> Item:
+    keys, geometry = [], []
+    mirrors = (False, True) if spec.data.flip else (False,)
+    for crop in crops((row.width, row.height), bucket, spec.data.crops, row.sha256):
+        for mirrored in mirrors:
+            keys.append(encoder.image(dataset, row, crop, mirrored))
+            geometry.append((row.height, row.width, crop.top, crop.left, crop.height, crop.width))
+    return Item(row.file, row.split, bucket, tuple(keys), tuple(geometry), dataset.caption(row), cond)

@@ -1,0 +1,38 @@
+"""What a user is told: one line that says what is wrong, where, and what to do."""
+
+import errno
+
+
+class StudioError(ValueError):
+    """A problem the user can act on; its text is shown as it is, without a traceback."""
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full: free some space, or choose another place with --workspace",
+    errno.EDQUOT: "the disk quota is used up: free some space, or choose another place with --workspace",
+    errno.EROFS: "this place is read-only: choose a writable one with --workspace or --out",
+    errno.EACCES: "no permission to use this place: change its permissions, or choose another with --workspace or --out",
+    errno.EPERM: "no permission to use this place: change its permissions, or choose another with --workspace or --out",
+    errno.ENOTDIR: "a part of this path is a file, not a folder: choose another place",
+    errno.EISDIR: "this is a folder where a file was expected",
+    errno.ENAMETOOLONG: "this name is too long for the file system: choose a shorter one",
+    errno.EIO: "the disk reported an error: check the drive",
+}
+
+
+def one_line(error: BaseException) -> str:
+    """`error` as one clear line: StudioErrors as they are, disk errors by their cause, the rest by kind and text."""
+    if isinstance(error, StudioError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.errno in _DISK:
+        text = f"{error.filename or 'workspace'}: {_DISK[error.errno]}"
+    elif isinstance(error, MemoryError):
+        text = "out of memory: use a smaller size, batch or rank"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """`text` without control characters and lone surrogates, safe for a terminal and a log."""
+    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,105 @@
+"""Held-out loss on fixed noise, paired with the base: the one curve that resolves small differences.
+
+Every (picture, noise level, noise) triple is the same for base and adapter, so their difference carries none of the
+noise of an ordinary training loss. Unweighted, without caption dropout, in the family's own target space.
+"""
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from studio.encode.build import Encoded, Item
+from studio.families.base import Parts
+from studio.methods.base import Attached
+from studio.spec import EvaluateSpec
+from studio.train.objective import Batch, sample_losses
+from studio.train.randomness import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORWARD_BATCH = 16
+NOISE_SEED = 20  # fixed for all runs, so that runs on one dataset can be compared
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean losses over a set of pictures, adapted beside base."""
+
+    loss: float
+    base: float
+    log_ratio: float  # mean over pictures of log(adapted / base); below 0 = better than the base
+    standard_error: float  # of log_ratio, over pictures
+    num_better: int
+    num_images: int
+
+
+class HeldOut:
+    """Measures an adapter on held-out pictures and, beside them, on as many training pictures."""
+
+    def __init__(self, family: ModuleType, parts: Parts, encoded: Encoded, spec: EvaluateSpec) -> None:
+        self._family, self._parts, self._encoded, self._spec = family, parts, encoded, spec
+        held_out = _spread(encoded.held_out, spec.max_images)
+        train = _spread(encoded.train, len(held_out))
+        self.sets = {"held_out": held_out, "train": train} if spec.num_timesteps else {"held_out": [], "train": []}
+        self._base: dict[str, Tensor] = {}
+
+    def measure_base(self, adapter: Attached) -> None:
+        """Measure the base once, with the adapter at strength 0."""
+        with adapter.at([0.0]):
+            self._base = {name: self._losses(items) for name, items in self.sets.items() if items}
+
+    def measure(self, adapter: Attached, names: tuple[str, ...]) -> dict[str, Score]:
+        """The adapter's scores on the named sets, as it is now."""
+        return {name: score(self._losses(self.sets[name]), self._base[name]) for name in names if name in self._base}
+
+    def _losses(self, items: list[Item]) -> "Tensor":
+        """Losses [num_images, num_timesteps]."""
+        import torch
+
+        rows = []
+        with torch.no_grad():
+            for item in items:
+                whole = self._triples(item)
+                rows.append(torch.cat([sample_losses(self._family, self._parts, part)[0].cpu() for part in whole.micro(FORWARD_BATCH)]))
+        return torch.stack(rows)
+
+    def _triples(self, item: Item) -> Batch:
+        import torch
+
+        count = self._spec.num_timesteps
+        mean, _ = self._encoded.latent(item.latents[0])
+        eps = torch.stack([torch.randn(mean.shape, generator=generator(NOISE_SEED, item.file, k)) for k in range(count)])
+        u = (torch.arange(count) + 0.5) / count
+        conds = [self._encoded.cond(item.cond)] * count if item.cond else []
+        geometry = torch.tensor([item.geometry[0]] * count)
+        return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count)
+
+
+def _spread(items: list[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly spread over the list."""
+    if len(items) <= count:
+        return items
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def score(adapted: "Tensor", base: "Tensor") -> Score:
+    """Compare losses [num_images, num_timesteps] triple by triple, averaged per picture: the picture is the unit of inference."""
+    ratios = (adapted.clamp_min(1e-12) / base.clamp_min(1e-12)).log().mean(1)
+    n = len(ratios)
+    error = float(ratios.std() / math.sqrt(n)) if n > 1 else float("nan")
+    return Score(float(adapted.mean()), float(base.mean()), float(ratios.mean()), error, int((ratios < 0).sum()), n)
+
+
+def overfit_since(scores: list[dict[str, Any]]) -> str | None:
+    """A sentence when the last two held-out scores both lie 2 standard errors above the best before them, else None."""
+    measured = [s for s in scores if s.get("held_out")]
+    if len(measured) < 3:
+        return None
+    best = min(measured[:-2], key=lambda s: s["held_out"]["log_ratio"])
+    last = measured[-2:]
+    turned = all(s["held_out"]["log_ratio"] - best["held_out"]["log_ratio"] > 2 * s["held_out"]["standard_error"] for s in last)
+    if not turned:
+        return None
+    return f"held-out loss has risen since step {best['step']}: the adapter starts to learn the pictures by heart"

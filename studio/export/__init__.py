@@ -1,0 +1,1 @@
+"""Verified adapter files for other programs."""

@@ -1,0 +1,74 @@
+"""What an exported adapter says about itself: counts and settings, never a caption, a name or a path."""
+
+import json
+from typing import Any
+
+from studio import __version__
+from studio.families.base import Parts
+from studio.spec import RunSpec
+
+PRIVATE = {"prompts", "negative", "at_steps", "snapshot_steps"}
+
+
+def settings_of(spec: RunSpec) -> dict[str, Any]:
+    """The run's settings without anything a person typed."""
+    groups = {g: getattr(spec, g).model_dump(exclude=PRIVATE) for g in ("data", "train")}
+    methods = [m.model_dump() for m in spec.methods]
+    return {"recipe": spec.recipe, "preset": spec.preset, "methods": methods, **groups}
+
+
+def file_metadata(
+    spec: RunSpec, parts: Parts, family_says: dict[str, str], method_says: dict[str, str], counts: dict[str, Any]
+) -> dict[str, str]:
+    """The `__metadata__` of a safetensors file: modelspec 1.0.1, the `ss_*` keys readers look for, and our own recipe."""
+    size = parts.facts.size_px
+    kind = spec.methods[0].kind
+    return {
+        **family_says,
+        **method_says,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{family_says['modelspec.architecture']}/{kind}",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": f"{kind} for {parts.facts.title}",
+        "modelspec.resolution": f"{size}x{size}",
+        "modelspec.description": "Made with Domain Studio",
+        "ss_resolution": f"({size}, {size})",
+        "ss_num_train_images": str(counts["train"]),
+        "studio.version": __version__,
+        "studio.base_sha256": counts["base"],
+        "studio.step": str(counts["step"]),
+        "studio.recipe": json.dumps(settings_of(spec), sort_keys=True),
+    }
+
+
+def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, licence: str) -> str:
+    """The model card (Markdown): base, data counts, settings, licence, what was verified."""
+    settings = settings_of(spec)
+    rows = [("preset", settings["preset"])]
+    rows += [(f"method.{k}", v) for m in settings["methods"] for k, v in m.items()]
+    rows += [(f"{g}.{k}", v) for g in ("train", "data") for k, v in settings[g].items()]
+    table = "\n".join(f"| {k} | {'' if v is None else v} |" for k, v in rows)
+    score = counts.get("held_out")
+    told = "Nothing was held out, so nothing is claimed about unseen pictures."
+    if score:
+        change = (1 - 2.718281828459045 ** score["log_ratio"]) * 100
+        told = (
+            f"Held-out loss against the base (fixed noise): {change:.1f} % lower on {score['num_images']} unseen pictures; "
+            f"better on {score['num_better']} of them."
+        )
+    return f"""# {spec.methods[0].kind} adapter for {parts.facts.title}
+
+- Base model: {parts.facts.title}, {parts.facts.prediction_type}, {parts.facts.size_px} px (SHA-256 of its files `{counts["base"]}`)
+- Data: {counts["train"]} pictures to train on, {counts["held_out_images"]} held out
+- Step: {counts["step"]} of {spec.train.steps}
+- Verified: {verified}
+- Licence: an adapter follows the licence of its base ({licence}) and of the pictures it was trained on.
+
+{told}
+
+| setting | value |
+|---|---|
+{table}
+
+Made with Domain Studio {__version__}.
+"""

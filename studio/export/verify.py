@@ -1,0 +1,97 @@
+"""Exports are loaded back by the plain libraries and compared with the run's own output before anyone gets them."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families.base import Parts
+from studio.methods.base import Attached
+from studio.train.randomness import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+TOLERANCE = 1e-3  # of the output's own size; an adapter at the wrong scale or with missing layers is far beyond
+PROBE = "a picture to compare with"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came back: layers read of layers written, largest difference of any output, largest effect of the adapter."""
+
+    layers: int
+    expected: int
+    max_difference: float
+    effect: float
+
+    def __str__(self) -> str:
+        return f"{self.layers}/{self.expected} layers, max difference {self.max_difference:.0e}"
+
+
+def outputs(family: ModuleType, parts: Parts) -> "list[Tensor]":
+    """What the text encoder and the denoiser say to a fixed probe at three noise levels, fp32 on the CPU."""
+    import torch
+
+    size = parts.facts.size_px // parts.facts.vae_scale
+    z = torch.randn(3, parts.modules["vae"].config.latent_channels, size, size, generator=generator(0, "probe"))
+    with torch.no_grad():
+        cond = family.collate(family.encode_text(parts, [PROBE] * 3))
+        t = family.sample_t(parts, torch.tensor([0.1, 0.5, 0.9]), tuple(z.shape)).to(parts.device)
+        out = family.predict(parts, z.to(parts.device, parts.dtype), t, cond, None)
+    return [*(c.float().cpu() for c in cond.values()), out.float().cpu()]
+
+
+def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, layout: str) -> Verified:
+    """Compare `target` with `adapter` (which is detached for it); StudioError when a layer is missing or an output differs."""
+    expected = adapter.num_layers
+    ours = outputs(family, parts)
+    adapter.detach()
+    base = outputs(family, parts)
+    with (_peft_folder if layout == "peft" else _diffusers_file)(family, parts, target) as count:
+        theirs, layers = outputs(family, parts), count
+    difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+    effect = max(float((a - b).abs().max()) for a, b in zip(ours, base, strict=True))
+    size = max(float(a.abs().max()) for a in ours)
+    if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
+        raise StudioError(
+            f"export: the file did not come back as it was written ({layers}/{expected} layers, difference {difference:.1e}, "
+            f"effect {effect:.1e}); it was not kept. Try another --format"
+        )
+    return Verified(layers, expected, difference, effect)
+
+
+@contextmanager
+def _diffusers_file(family: ModuleType, parts: Parts, target: Path) -> "Iterator[int]":
+    """Within: the file is loaded by diffusers' own loader; yields how many layers it filled."""
+    pipe = family.pipeline(parts)
+    pipe.load_lora_weights(target.parent, weight_name=target.name, local_files_only=True)
+    try:
+        yield _count_layers([getattr(pipe, name) for name in (family.card.denoiser, *family.card.text_encoders)])
+    finally:
+        pipe.unload_lora_weights()
+
+
+@contextmanager
+def _peft_folder(family: ModuleType, parts: Parts, target: Path) -> "Iterator[int]":
+    """Within: the folder is loaded by PEFT; yields how many layers it filled."""
+    from peft import PeftModel
+
+    folders = {family.card.denoiser: target, **{n: target / n for n in family.card.text_encoders}}
+    wrapped = {n: PeftModel.from_pretrained(parts.modules[n], str(f)) for n, f in folders.items() if (f / "adapter_config.json").is_file()}
+    try:
+        yield _count_layers(list(wrapped.values()))
+    finally:
+        for name, model in wrapped.items():
+            parts.modules[name] = model.unload()
+
+
+def _count_layers(modules: list[Any]) -> int:
+    """LoRA layers whose up matrix is not zero or which carry weights from the file."""
+    from peft.tuners.lora import LoraLayer
+
+    return sum(bool(layer.lora_A) for module in modules for layer in module.modules() if isinstance(layer, LoraLayer))

@@ -1,0 +1,1 @@
+"""Base-model families: one file each behind `base.Family`."""

@@ -1,0 +1,74 @@
+"""A new run from what a person chose; used by every front end. No torch here."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studio import registry
+from studio.dataset.rows import open_dataset
+from studio.errors import StudioError
+from studio.families.folder import refuse_pickle
+from studio.jobs.runs import Run, find_run, make_run
+from studio.models import Base, find_base
+from studio.recipes import Choice, resolve
+from studio.store import Workspace
+
+START = "start.safetensors"
+
+
+@dataclass
+class Request:
+    """What was asked for, as typed."""
+
+    dataset: str
+    base: str = ""
+    recipe: str = "lora"
+    preset: str = "balanced"
+    name: str = ""
+    start_from: str = ""
+    settings: list[str] = field(default_factory=list)
+
+
+def create_run(workspace: Workspace, request: Request) -> Run:
+    """A run folder, ready to start; StudioError, and nothing made, when anything asked for is wrong."""
+    dataset = open_dataset(workspace, request.dataset)
+    if not dataset.train_rows:
+        raise StudioError(f"dataset {dataset.name}: no pictures to train on: add some")
+    source = _find_start(workspace, request.start_from)
+    base_name = request.base or (source.spec().base.source if isinstance(source, Run) else "starter")
+    base = find_base(base_name, workspace)
+    choice = Choice(dataset, base, request.recipe, request.preset, request.name, settings=request.settings)
+    if source:
+        choice.start_from, choice.method = START, _method_of(source, base)
+    spec = resolve(choice)
+    spec.start_kind = "run" if isinstance(source, Run) else "file"
+    run = make_run(workspace, spec)
+    if source:
+        shutil.copyfile(source.adapter if isinstance(source, Run) else source, run.folder / START)
+    return run
+
+
+def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
+    """The run or adapter file to continue from."""
+    if not name:
+        return None
+    path = Path(name).expanduser()
+    if path.is_file():
+        refuse_pickle(path)
+        return path
+    if path.suffix == ".safetensors":
+        raise StudioError(f"--from {name}: no such file")
+    run = find_run(workspace, name)
+    if not run.adapter.is_file():
+        raise StudioError(f"--from {name}: run {run.id} has no adapter yet (it is {run.status()['state']})")
+    return run
+
+
+def _method_of(source: Run | Path, base: Base) -> dict[str, Any]:
+    """The method settings that the start dictates."""
+    if isinstance(source, Run):
+        if find_base(source.spec().base.source).path != base.path:
+            raise StudioError(f"--from {source.id}: it was trained on {source.spec().base.source}; continue on the same --base")
+        return source.spec().methods[0].model_dump(exclude={"kind", "lr", "text_encoder_lr"})
+    return registry.method("lora").describe(source, registry.family(base.family).card)

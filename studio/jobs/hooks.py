@@ -1,0 +1,80 @@
+"""What happens between a run's steps: held-out scores, previews, stop requests."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from studio.evaluate.heldout import HeldOut, overfit_since
+from studio.jobs.runs import Run
+from studio.methods.base import Attached
+from studio.sample.pair import Sampling, Shot, draw
+from studio.sample.pictures import write_png
+from studio.train.checkpoint import step_folder
+from studio.train.loop import Emit, Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def showing(adapter: Attached, state: "dict[str, Tensor]") -> Iterator[None]:
+    """Within: the adapter is in `state`; afterwards as before, bit for bit."""
+    before = {name: tensor.detach().clone() for name, tensor in adapter.state().items()}
+    adapter.restore(state)
+    try:
+        yield
+    finally:
+        adapter.restore(before)
+
+
+class RunHooks:
+    """The hooks of one run; `train.loop.Hooks`."""
+
+    def __init__(self, run: Run, training: Training, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self._run, self._training, self._emit, self.stop_requested = run, training, emit, stopping
+        self._held_out = HeldOut(training.family, training.parts, training.encoded, training.spec.evaluate)
+        spec, size_px = training.spec.preview, training.parts.facts.size_px
+        self._previews = [
+            Sampling(
+                prompt=p, negative=spec.negative, seed=spec.seed, steps=spec.steps, guidance=spec.guidance,
+                sampler=spec.sampler, width=size_px, height=size_px,
+            )
+            for p in spec.prompts
+        ]  # fmt: skip
+
+    def prepare(self) -> None:
+        """Measure and draw the base, once."""
+        self._held_out.measure_base(self._training.adapter)
+        if self._training.spec.preview.at_steps and not (self._run.folder / "previews" / "base").exists():
+            self._draw("base", 0, 0.0)
+
+    def evaluate(self, step: int, ema: "dict[str, Tensor]") -> dict[str, Any]:
+        """Scores of the averaged adapter; the training loss beside the held-out loss is the memorisation gauge."""
+        scores = self.measure(ema)
+        if scores:
+            self._emit("score", step=step, **scores)
+        return scores
+
+    def measure(self, state: "dict[str, Tensor]", names: tuple[str, ...] = ("held_out", "train")) -> dict[str, Any]:
+        """Scores per picture set of the adapter in `state`."""
+        with showing(self._training.adapter, state):
+            return {name: asdict(score) for name, score in self._held_out.measure(self._training.adapter, names).items()}
+
+    def preview(self, step: int, ema: "dict[str, Tensor]") -> None:
+        """Draw every preview prompt with the averaged adapter."""
+        with showing(self._training.adapter, ema):
+            self._draw(step_folder(self._run.folder / "previews", step).name, step, 1.0)
+
+    def _draw(self, name: str, step: int, strength: float) -> None:
+        training = self._training
+        shots = [Shot(sampling=s, strength=strength) for s in self._previews]
+        pictures = draw(training.family, training.parts, training.adapter, shots, batchable=False)
+        files = []
+        for i, (picture, shot) in enumerate(zip(pictures, shots, strict=True)):
+            files.append(f"previews/{name}/{i:02d}.png")
+            write_png(self._run.folder / files[-1], picture, {**shot.sampling.model_dump(), "strength": strength, "step": step})
+        self._emit("preview", step=step, base=strength == 0, files=files)
+
+    def overfit(self, scores: list[dict[str, Any]]) -> str | None:
+        return overfit_since(scores)

@@ -1,0 +1,29 @@
+"""Which base model a result was made with: a hash of its files, remembered until they change."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from studio.errors import StudioError
+from studio.store import Workspace, read_json, sha256, sha256_file, write_json
+
+
+def base_identity(path: Path, workspace: Workspace) -> str:
+    """The SHA-256 over all weights and configurations of a model folder or file; OSError where they cannot be read."""
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in {".safetensors", ".json", ".txt"})
+    memo_file = workspace.cache / "hashes.json"
+    try:
+        memo = read_json(memo_file)
+    except StudioError:
+        memo = {}
+    known = dict(memo)
+    hashes = {}
+    for file in files:
+        stat = file.stat()
+        key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}"
+        known[key] = known.get(key) or sha256_file(file)
+        hashes[file.name if path.is_file() else file.relative_to(path).as_posix()] = known[key]
+    if known != memo:
+        with contextlib.suppress(OSError):  # only a memory; a read-only workspace can do without
+            write_json(memo_file, known)
+    return sha256(json.dumps(hashes, sort_keys=True).encode())

@@ -1,0 +1,69 @@
+"""Starts, stops and follows runs; each run is a detached process that outlives whoever watches it. No torch here."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studio import quiet
+from studio.errors import StudioError
+from studio.jobs.events import read_events
+from studio.jobs.runs import Run
+
+POLL_S = 0.25
+STOP_WAIT_S = 120
+
+
+def start(run: Run) -> subprocess.Popen:
+    """Start the run's process, detached from this terminal and session; StudioError when it already runs."""
+    if run.lives():
+        raise StudioError(f"run {run.id} is already running: follow it with resume, or stop it first")
+    run.stop_file.unlink(missing_ok=True)
+    run.write_status("starting")
+    detached = {"creationflags": 0x00000208} if os.name == "nt" else {"start_new_session": True}  # DETACHED_PROCESS | NEW_PROCESS_GROUP
+    source = str(Path(__file__).resolve().parents[2])
+    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with open(run.folder / "log.txt", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "studio.jobs.worker", str(run.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**quiet.ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            **detached,
+        )
+
+
+def request_stop(run: Run) -> None:
+    """Ask the run to end after its current step, keeping a resume point."""
+    run.stop_file.touch()
+
+
+def stop(run: Run) -> dict[str, Any]:
+    """Ask the run to end and wait for it; its summary. StudioError when it does not run, or does not end in time."""
+    if not run.lives():
+        raise StudioError(f"run {run.id} is not running (it is {run.status()['state']}): nothing to stop")
+    request_stop(run)
+    deadline = time.monotonic() + STOP_WAIT_S
+    while run.lives():
+        if time.monotonic() > deadline:
+            raise StudioError(f"run {run.id} is still finishing its step: it will stop after it; look again with runs {run.id}")
+        time.sleep(POLL_S)
+    return run.summary()
+
+
+def follow(run: Run, process: subprocess.Popen | None = None, cursor: int = 0) -> Iterator[dict[str, Any]]:
+    """The run's events from byte `cursor` on, as they come, until its process has ended."""
+    while True:
+        ended = process.poll() is not None if process else not run.lives()
+        events, cursor = read_events(run.events, cursor)
+        yield from events
+        if ended:
+            break
+        if not events:
+            time.sleep(POLL_S)
+    if process and run.status()["state"] == "starting":
+        run.write_status("failed", error=f"the run's process could not start: see {run.folder / 'log.txt'}")

@@ -1,0 +1,168 @@
+"""What a finished or running run is used for: sampling beside its base, and export."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from studio import registry
+from studio.errors import StudioError
+from studio.export.formats import card_path, check_target, staged, write_adapter
+from studio.export.metadata import file_metadata, model_card
+from studio.export.verify import Verified, verify
+from studio.families.base import Parts
+from studio.jobs.identity import base_identity
+from studio.jobs.runs import Run
+from studio.jobs.worker import load_base
+from studio.methods.base import Attached
+from studio.models import find_base
+from studio.sample.pair import Sampling, Shot, check_size, draw
+from studio.sample.pictures import make_grid, write_png
+from studio.spec import RunSpec
+from studio.store import Workspace, read_json, read_tensors, sha256, write_bytes
+from studio.train import checkpoint
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PROMPT_LABEL = 80
+
+
+@dataclass
+class Adapted:
+    """A base model with a run's adapter on it."""
+
+    run: Run
+    spec: RunSpec
+    family: ModuleType
+    parts: Parts
+    adapter: Attached
+    identity: str
+    step: int
+    state: dict[str, Any]
+
+
+def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision: str | None = None) -> Adapted:
+    """The run's base with its adapter attached: the chosen one, or the average of a snapshot."""
+    spec = run.spec()
+    state, step = _read_state(run, snapshot)
+    if precision:
+        spec.train.precision = precision
+    base = find_base(spec.base.source, workspace)
+    identity = base_identity(base.path, workspace)
+    if read_json(run.folder / "origin.json")["base"] != identity:
+        raise StudioError(f"run {run.id}: its base model {spec.base.source} has changed since; restore it to use this adapter")
+    family, parts, _ = load_base(base, spec)
+    method = registry.method(spec.methods[0].kind)
+    adapter = method.attach(parts, spec.methods[0], family.card, spec.train.seed)
+    adapter.restore(state)
+    return Adapted(run, spec, family, parts, adapter, identity, step, state)
+
+
+def _read_state(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
+    if snapshot is not None:
+        return checkpoint.read_snapshot(run.snapshots, snapshot, "ema"), snapshot
+    if run.adapter.is_file():
+        return read_tensors(run.adapter), read_json(run.folder / "scores.json")["chosen"]["step"]
+    steps = checkpoint.whole_steps(run.snapshots)
+    if not steps:
+        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
+    return checkpoint.read_snapshot(run.snapshots, steps[-1], "ema"), steps[-1]
+
+
+def sample_run(
+    workspace: Workspace, adapted: Adapted, samplings: list[Sampling], strength: float, out: Path, tick: Callable[[], None]
+) -> dict[str, Any]:
+    """Draw base and adapted for every sampling, from the same noise, and write them with a grid into `out`."""
+    for sampling in samplings:
+        check_size(adapted.parts, sampling.width, sampling.height)
+    pictures = draw_pairs(workspace, adapted, samplings, [strength], tick)
+    out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Any] = {"base": [], "adapted": []}
+    about = {"run": adapted.run.id, "step": adapted.step, "base_sha256": adapted.identity}
+    for sampling, (base, changed) in zip(samplings, pictures, strict=True):
+        for kind, image, s in (("base", base, 0.0), ("adapted", changed, strength)):
+            path = _free_name(out, f"{kind}-{sampling.seed}")
+            write_png(path, image, {**sampling.model_dump(), **about, "strength": s})
+            files[kind].append(str(path))
+    grid = _free_name(out, "grid")
+    labels = ["base", f"adapted: {adapted.run.id}, step {adapted.step}, strength {strength:g}"]
+    sheet = make_grid([[p[0] for p in pictures], [p[1] for p in pictures]], labels)
+    write_png(grid, sheet, {**samplings[0].model_dump(), **about, "strength": strength, "grid": True})
+    return {**files, "grid": str(grid)}
+
+
+def _free_name(out: Path, stem: str) -> Path:
+    """A file name in `out` that is not taken."""
+    path, number = out / f"{stem}.png", 1
+    while path.exists():
+        number += 1
+        path = out / f"{stem}-{number}.png"
+    return path
+
+
+def draw_pairs(
+    workspace: Workspace, adapted: Adapted, samplings: list[Sampling], strengths: list[float], tick: Callable[[], None]
+) -> "list[list[Image.Image]]":
+    """Per sampling: the base picture (from the cache where it was drawn before), then one picture per strength."""
+    from PIL import Image
+
+    method = registry.method(adapted.spec.methods[0].kind)
+    cached = [_base_picture(workspace, adapted, s) for s in samplings]
+    shots, places = [], []
+    for row, (sampling, path) in enumerate(zip(samplings, cached, strict=True)):
+        for column, strength in enumerate([*([] if path.is_file() else [0.0]), *strengths]):
+            shots.append(Shot(sampling=sampling, strength=strength))
+            places.append((row, column))
+    drawn = draw(adapted.family, adapted.parts, adapted.adapter, shots, method.batchable(adapted.spec.methods[0]), tick)
+    rows: list[list[Image.Image]] = [[] for _ in samplings]
+    for (row, _), picture in zip(places, drawn, strict=True):
+        rows[row].append(picture)
+    for row, (sampling, path) in enumerate(zip(samplings, cached, strict=True)):
+        if path.is_file():
+            with Image.open(path, formats=["PNG"]) as image:
+                rows[row].insert(0, image.convert("RGB"))
+        else:
+            write_png(path, rows[row][0], {**sampling.model_dump(), "strength": 0.0})
+    return rows
+
+
+def _base_picture(workspace: Workspace, adapted: Adapted, sampling: Sampling) -> Path:
+    facts = adapted.parts.facts
+    what = {**sampling.model_dump(), "base": adapted.identity, "dtype": str(adapted.parts.dtype), "prediction": facts.prediction_type}
+    return workspace.cache / "base-pictures" / f"{sha256(json.dumps(what, sort_keys=True).encode())}.png"
+
+
+def export_run(workspace: Workspace, run: Run, layout: str | None, snapshot: int | None, out: Path) -> tuple[Path, Verified]:
+    """Write, read back and compare an adapter file; it appears at `out` only when it is equal to the run's own."""
+    spec = run.spec()
+    base = find_base(spec.base.source, workspace)
+    card, method = registry.family(base.family).card, registry.method(spec.methods[0].kind)
+    layout = layout or card.export_layouts[0]
+    if layout not in card.export_layouts:
+        raise StudioError(f"--format {layout}: for {card.title} there are {', '.join(card.export_layouts)}")
+    out = check_target(out, layout)
+    adapted = load_adapted(workspace, run, snapshot, precision="fp32")
+    counts = _counts(adapted)
+    metadata = file_metadata(spec, adapted.parts, adapted.family.export_metadata(adapted.parts), method.metadata(spec.methods[0]), counts)
+    tensors = method.export(adapted.state, spec.methods[0], layout)
+    with staged(out) as target:
+        write_adapter(target, tensors, metadata, layout, method.peft_configs(adapted.state, spec.methods[0]))
+        verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout)
+        text = model_card(spec, adapted.parts, counts, str(verified), card.licence).encode()
+        if layout == "peft":
+            write_bytes(card_path(target), text)
+    if layout != "peft":
+        write_bytes(card_path(out), text)
+    return out, verified
+
+
+def _counts(adapted: Adapted) -> dict[str, Any]:
+    data = read_json(adapted.run.folder / "origin.json")["data"].values()
+    held_out = sum(d["split"] == "held_out" for d in data)
+    scores_file = adapted.run.folder / "scores.json"
+    chosen = read_json(scores_file)["chosen"] if scores_file.is_file() else {}
+    score = chosen.get("held_out") if chosen.get("step") == adapted.step else None
+    return {"train": len(data) - held_out, "held_out_images": held_out, "base": adapted.identity, "step": adapted.step, "held_out": score}

@@ -1,0 +1,272 @@
+"""One run from spec to adapter, in a process of its own: the only place where all stages meet."""
+
+import signal
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from studio import registry
+from studio.device import dtype_of, peak_memory_gib, pick_device, pick_precision
+from studio.encode.build import Encoded, Encoder, encode_dataset
+from studio.encode.cache import Cache
+from studio.errors import StudioError, one_line
+from studio.evaluate.choose import choose
+from studio.families.base import Parts
+from studio.jobs.events import EventLog
+from studio.jobs.hooks import RunHooks
+from studio.jobs.identity import base_identity
+from studio.jobs.runs import Run
+from studio.models import Base, find_base
+from studio.spec import RunSpec
+from studio.store import Workspace, read_json, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
+from studio.train import checkpoint
+from studio.train.loop import Training, train
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
+STATUS_EVERY_S = 5.0
+CACHING_EVERY_S = 0.5
+AVERAGED = 3  # the last so many raw snapshots form one more candidate (post-hoc averaging, Karras 2024)
+
+
+class Stopped(Exception):
+    """A stop request that came before the first step."""
+
+
+class Job:
+    """A run being worked on: its folder, its log, its status."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.workspace = Workspace(run.folder.parent.parent)
+        self.log = EventLog(run.events)
+        self.spec = run.spec()
+        self._signalled = False
+        self._state, self._written = "preparing", 0.0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_signal(self, *_: Any) -> None:
+        self._signalled = True
+
+    def stopping(self) -> bool:
+        """Whether someone asked this run to end; also keeps the heartbeat."""
+        if time.monotonic() - self._written > STATUS_EVERY_S:
+            self.status(self._state)
+        return self._signalled or self.run.stop_file.exists()
+
+    def status(self, state: str, **values: Any) -> None:
+        self._state, self._written = state, time.monotonic()
+        self.run.write_status(state, **values)
+
+    def emit(self, kind: str, **values: Any) -> None:
+        self.log.emit(kind, **values)
+
+
+def main(folder: Path) -> int:
+    """Work on the run in `folder` until it ends; 0 when it finished or was stopped, 1 when it failed."""
+    run = Run(folder)
+    try:
+        with FileLock(folder / ".lock", timeout=10):
+            return _work(Job(run))
+    except Timeout:
+        print(f"run {run.id} is already being worked on", file=sys.stderr)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        run.write_status("failed", error=one_line(error))
+        return 1
+
+
+def _work(job: Job) -> int:
+    job.status("preparing")
+    try:
+        state, facts = _run(job)
+        job.status(state, **facts)
+        return 0
+    except Stopped:
+        job.emit("stopped", step=0)
+        job.status("stopped")
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        line = one_line(error)
+        if not isinstance(error, StudioError | OSError | MemoryError):
+            line += f" (details: {job.run.folder / 'log.txt'})"
+        _tell_failure(job, line)
+        return 1
+
+
+def _tell_failure(job: Job, line: str) -> None:
+    try:
+        job.emit("error", message=line)
+    except OSError:
+        traceback.print_exc()  # a full disk must not hide the first error
+    job.status("failed", error=line)
+
+
+def _run(job: Job) -> tuple[str, dict[str, Any]]:
+    started = time.monotonic()
+    training = _prepare(job)
+    hooks = RunHooks(job.run, training, job.emit, job.stopping)
+    hooks.prepare()
+    job.status("running")
+    resumed_at = training.step
+    job.emit("started" if not resumed_at else "resumed", step=resumed_at, steps=job.spec.train.steps, layers=training.adapter.num_layers)
+    ended = train(training, hooks, job.emit) if training.step < job.spec.train.steps else "finished"
+    job.status("finishing")
+    chosen, reason = _choose(job, training, hooks, ended)
+    _require_effect(training, chosen["state"])
+    write_bytes(job.run.adapter, tensors_to_bytes(chosen.pop("state")))
+    scores = {"schema": 1, "chosen": chosen, "reason": reason, "scores": training.scores}
+    write_json(job.run.folder / "scores.json", scores)
+    peak = round(peak_memory_gib(training.parts.device), 3)
+    seconds = round(time.monotonic() - started, 1)
+    state = "stopped" if ended == "stopped" else "finished"
+    job.emit(state, step=training.step, chosen=chosen, reason=reason, peak_memory_gib=peak, seconds=seconds)
+    return state, {"step": training.step, "peak_memory_gib": peak}
+
+
+def _prepare(job: Job) -> Training:
+    """Everything up to the first step: base loaded, dataset encoded, method attached, newest resume point restored."""
+    from studio.dataset.rows import open_dataset
+
+    spec = job.spec
+    dataset = open_dataset(job.workspace, spec.dataset)
+    base = find_base(spec.base.source, job.workspace)
+    family, parts, precision = load_base(base, spec)
+    identity = base_identity(base.path, job.workspace)
+    job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
+    method_spec = spec.methods[0]
+    method = registry.method(method_spec.kind)
+    _write_origin(job, dataset, identity, parts)
+
+    told = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if job.stopping():
+            raise Stopped
+        if done == total or time.monotonic() - told > CACHING_EVERY_S:
+            told = time.monotonic()
+            job.emit("caching", done=done, total=total)
+
+    begun = time.monotonic()
+    encoder = Encoder(family, parts, identity, Cache(job.workspace.cache / "encoded"))
+    encoded = encode_dataset(dataset, encoder, spec, bool(method.live(method_spec) & set(family.card.text_encoders)), progress)
+    _tell_encoded(job, encoded, time.monotonic() - begun)
+    adapter = method.attach(parts, method_spec, family.card, spec.train.seed)
+    if spec.start_from:
+        first = read_tensors(job.run.folder / spec.start_from)
+        (adapter.restore if spec.start_kind == "run" else adapter.load)(first)
+    _require_space(job, adapter.state(), spec)
+    training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision)
+    training.restore()
+    return training
+
+
+def load_base(base: Base, spec: RunSpec) -> tuple[ModuleType, Parts, str]:
+    """(family, parts, precision) of a base with the spec's overrides applied."""
+    device = pick_device()
+    precision = pick_precision(device, spec.train.precision)
+    family = registry.family(base.family)
+    parts = family.load(base.path, dtype_of(precision), device)
+    facts = parts.facts
+    facts.prediction_type = spec.base.prediction_type or facts.prediction_type
+    if spec.base.size_px:
+        if spec.base.size_px % facts.pixel_multiple:
+            raise StudioError(f"base.size_px: {spec.base.size_px} is not a multiple of {facts.pixel_multiple}, which this model needs")
+        facts.size_px = spec.base.size_px
+    return family, parts, precision
+
+
+def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
+    if not encoded.train:
+        raise StudioError("dataset: every picture is held out, none is left to train on: add pictures")
+    job.emit("cached", made=encoded.num_made, reused=encoded.num_reused, seconds=round(seconds, 2))
+    if encoded.long_captions:
+        first = encoded.long_captions[0]
+        job.emit(
+            "warning",
+            message=f"{len(encoded.long_captions)} captions are longer than this model reads; their ends are not used (first: {first})",
+        )
+    if not encoded.held_out:
+        job.emit("warning", message="nothing is held out: this run cannot say how it does on unseen pictures")
+
+
+def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
+    """Record what the run was made from; on resume, refuse another base and tell of a changed dataset."""
+    path = job.run.folder / "origin.json"
+    data = {r.file: {"image": r.sha256, "caption": sha256(dataset.caption(r).encode()), "split": r.split} for r in dataset.rows}
+    packages = {name: version(name) for name in PACKAGES}
+    now = {"base": identity, "data": data, "packages": packages, "python": sys.version.split()[0], "device": str(parts.device)}
+    if path.exists():
+        before = read_json(path)
+        if before["base"] != identity:
+            raise StudioError(f"run {job.run.id}: the base model has changed since this run began: restore it, or start a new run")
+        if before["data"] != data:
+            job.emit("warning", message="the dataset has changed since this run began; it goes on with the dataset as it is now")
+            write_json(path, now)
+    else:
+        write_json(path, now)
+
+
+def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
+    adapter = sum(t.numel() * 4 for t in state.values())
+    needed = adapter * (4 * (checkpoint.RESUME_POINTS_KEPT + 1) + 2 * len(spec.train.snapshot_steps)) + 2**24
+    require_free(job.run.folder, needed, "this run with its snapshots")
+
+
+def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
+    """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
+    if ended == "stopped":
+        return {
+            "step": training.step,
+            "average": "ema",
+            "held_out": None,
+            "state": training.average.tensors,
+        }, "stopped here: the last average"
+    averages = [{"step": s["step"], "average": "ema", "held_out": s.get("held_out")} for s in training.scores]
+    best, last = choose(averages)[0]["step"], averages[-1]["step"]
+    further: dict[str, dict[str, Any]] = {}
+    for step in sorted({best, last}):
+        further[f"raw of step {step}"] = checkpoint.read_snapshot(job.run.snapshots, step, "raw")
+    if len(averages) >= AVERAGED:
+        steps = [c["step"] for c in averages[-AVERAGED:]]
+        states = [checkpoint.read_snapshot(job.run.snapshots, step, "raw") for step in steps]
+        further[f"mean of steps {steps}"] = {name: sum(s[name] for s in states) / AVERAGED for name in states[0]}
+    raw_steps = dict.fromkeys(further, last) | {f"raw of step {best}": best}
+    candidates = averages + [
+        {"step": raw_steps[name], "average": name, "held_out": hooks.measure(state, ("held_out",)).get("held_out")}
+        for name, state in further.items()
+    ]
+    chosen, reason = choose(candidates)
+    state = further.get(chosen["average"]) or checkpoint.read_snapshot(job.run.snapshots, chosen["step"], "ema")
+    return chosen | {"state": state}, reason
+
+
+def _require_effect(training: Training, state: dict[str, Any]) -> None:
+    """StudioError when the adapter does not change what the base predicts."""
+    import torch
+
+    from studio.jobs.hooks import showing
+    from studio.train.objective import sample_losses
+
+    batch = training.draw(0)
+    with torch.no_grad(), showing(training.adapter, state):
+        with training.adapter.at([0.0]):
+            base = sample_losses(training.family, training.parts, batch)[0]
+        adapted = sample_losses(training.family, training.parts, batch)[0]
+    if torch.equal(base, adapted):
+        raise StudioError("the adapter changes nothing: raise method.lr or train.steps, or choose other method.targets")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,39 @@
+"""What an adaptation method is to the rest of the studio; a method is a module with these names."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from studio.families.base import Card, Parts
+from studio.spec import MethodSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Attached(Protocol):
+    """An adaptation sitting on a base model."""
+
+    num_layers: int
+
+    def groups(self) -> list[dict[str, Any]]: ...  # optimizer groups: {"params": [...], "lr": float}
+    def state(self) -> "dict[str, Tensor]": ...  # the live trained tensors by name
+    def restore(self, state: "dict[str, Tensor]") -> None: ...
+    def load(self, tensors: "dict[str, Tensor]") -> None: ...  # take over an adapter file of any known layout
+    def at(self, strengths: "list[float]") -> AbstractContextManager[None]: ...  # one strength per sample of a batch, in order
+    def detach(self) -> None: ...  # base tensors and tokenizers are as before
+
+
+class Method(Protocol):
+    """One file per adaptation method; torch is imported inside functions."""
+
+    Spec: type[MethodSpec]
+
+    def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence
+    def live(self, spec: MethodSpec) -> frozenset[str]: ...  # components that stay loaded, and in the gradient, while training
+    def attach(self, parts: Parts, spec: MethodSpec, card: Card, seed: int) -> Attached: ...
+    def export(self, state: "dict[str, Tensor]", spec: MethodSpec, layout: str) -> "dict[str, Tensor]": ...
+    def peft_configs(self, state: "dict[str, Tensor]", spec: MethodSpec) -> dict[str, dict[str, Any]]: ...
+    def describe(self, path: Path, card: Card) -> dict[str, Any]: ...  # settings under which an adapter file can be continued
+    def batchable(self, spec: MethodSpec) -> bool: ...  # may base and adapted share one batched pass exactly?
+    def metadata(self, spec: MethodSpec) -> dict[str, str]: ...

@@ -1,0 +1,106 @@
+"""From a recipe, a preset and a few settings to a whole RunSpec: what people choose, resolved before step 1."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from studio import registry
+from studio.dataset.rows import Dataset
+from studio.errors import StudioError
+from studio.models import Base
+from studio.spec import RunSpec, apply_setting, clean_prompt, fixed_steps, validate
+from studio.store import ASSETS, read_json
+
+PREVIEW_PROMPTS = 4
+PREVIEWS, SNAPSHOTS = 4, 6
+
+
+@dataclass
+class Choice:
+    """What a person chose for a run."""
+
+    dataset: Dataset
+    base: Base
+    recipe: str = "lora"
+    preset: str = "balanced"
+    name: str = ""
+    start_from: str | None = None
+    method: dict[str, Any] = field(default_factory=dict)  # settings an adapter to continue from dictates
+    settings: list[str] = field(default_factory=list)  # key=value, in order
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes there are."""
+    return sorted(p.stem for p in (ASSETS / "presets").glob("*.json"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """A recipe by name; StudioError naming the known ones."""
+    if name not in list_recipes():
+        raise StudioError(f"--recipe {name}: no such recipe; there are: {', '.join(list_recipes())}")
+    return read_json(ASSETS / "presets" / f"{name}.json")
+
+
+def resolve(choice: Choice) -> RunSpec:
+    """The whole spec of a run: recipe, preset for this base and this many pictures, then the person's own settings."""
+    recipe = load_recipe(choice.recipe)
+    values: dict[str, Any] = {
+        "name": choice.name or f"{choice.dataset.name} {choice.recipe}"[:120],
+        "dataset": choice.dataset.root.name,
+        "recipe": choice.recipe,
+        "preset": choice.preset,
+        "start_from": choice.start_from,
+        "base": {"source": choice.base.source},
+        "methods": [dict(m) for m in recipe["methods"]],
+    }
+    _apply_preset(values, recipe, choice)
+    values["methods"][0] |= choice.method
+    given = list(choice.settings)
+    for assignment in given:
+        apply_setting(values, assignment)
+    spec = validate(values)
+    if not any(a.replace(" ", "").startswith("train.steps=") for a in given):
+        spec.train.steps = max(1, round(_samples(recipe, choice) / spec.train.batch_size))
+    return fix_steps(spec, choice.dataset)
+
+
+def _apply_preset(values: dict[str, Any], recipe: dict[str, Any], choice: Choice) -> None:
+    bases = recipe["bases"]
+    if choice.base.preset_key not in bases:
+        raise StudioError(f"--recipe {choice.recipe}: has no presets for this kind of base; it knows {', '.join(bases)}")
+    card = registry.family(choice.base.family).card
+    for method in values["methods"]:
+        refusal = registry.method(method["kind"]).supports(card)
+        if refusal:
+            raise StudioError(f"--recipe {choice.recipe}: {refusal}")
+    presets = bases[choice.base.preset_key]["presets"]
+    if choice.preset not in presets:
+        raise StudioError(f"--preset {choice.preset}: no such preset; there are: {', '.join(presets)}")
+    for key, value in bases[choice.base.preset_key]["settings"].items():
+        apply_setting(values, f"{key}={value}")
+
+
+def _samples(recipe: dict[str, Any], choice: Choice) -> float:
+    """Samples to train on: the recipe's budget for this many pictures, times the preset's share."""
+    base = recipe["bases"][choice.base.preset_key]
+    count = len(choice.dataset.train_rows)
+    budget = next(samples for limit, samples in base["samples"].items() if count <= float(limit))
+    return budget * base["presets"][choice.preset]
+
+
+def fix_steps(spec: RunSpec, dataset: Dataset) -> RunSpec:
+    """Fix when snapshots and previews happen, and which prompts are drawn, before step 1."""
+    steps = spec.train.steps
+    spec.train.snapshot_steps = fixed_steps(spec.train.snapshot_every, steps, SNAPSHOTS)
+    spec.preview.at_steps = fixed_steps(spec.preview.every, steps, PREVIEWS)
+    if not spec.preview.prompts:
+        spec.preview.prompts = preview_prompts(dataset)
+    return spec
+
+
+def preview_prompts(dataset: Dataset) -> list[str]:
+    """Prompts the dataset's makers chose, else different captions, held-out pictures first; one empty prompt without captions."""
+    given = dataset.about.get("preview_prompts") or []
+    captions = [dataset.caption(r) for r in (*dataset.held_out_rows, *dataset.train_rows)]
+    chosen = [c[:300] for c in (given or captions) if c.strip()]
+    spread = list(dict.fromkeys(clean_prompt(c) for c in chosen))
+    return spread[:PREVIEW_PROMPTS] or [""]

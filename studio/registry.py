@@ -1,0 +1,25 @@
+"""Names of families and methods, each to its module, imported on first use."""
+
+from importlib import import_module
+from types import ModuleType
+
+from studio.errors import StudioError
+
+FAMILIES = {"sd": "studio.families.sd"}
+METHODS = {"lora": "studio.methods.lora"}
+
+
+def family(key: str) -> ModuleType:
+    """The module that implements `families.base.Family` under this key."""
+    return _get(FAMILIES, key, "base-model family")
+
+
+def method(key: str) -> ModuleType:
+    """The module that implements `methods.base.Method` under this key."""
+    return _get(METHODS, key, "adaptation method")
+
+
+def _get(table: dict[str, str], key: str, what: str) -> ModuleType:
+    if key not in table:
+        raise StudioError(f"{key!r} is no {what}; there are: {', '.join(sorted(table))}")
+    return import_module(table[key])

@@ -1,0 +1,1 @@
+"""Base and adapted pictures from the same noise."""

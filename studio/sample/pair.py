@@ -1,0 +1,128 @@
+"""Base and adapted pictures from the same noise, in one batched pass where that is exact."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
+
+from studio.errors import StudioError
+from studio.families.base import Card, Parts
+from studio.methods.base import Attached
+from studio.spec import Settings, clean_prompt, setting
+from studio.train.randomness import generator
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+SHOTS_PER_PASS = 16
+
+
+class Sampling(Settings):
+    """What a picture depends on besides the model and the adapter."""
+
+    prompt: str = setting("", "Prompt", "What to draw", advanced=False)
+    negative: str = setting("", "Negative prompt", "What not to draw", advanced=False)
+    seed: int = setting(0, "Seed", "Same seed, same noise", advanced=False, ge=0, le=2**63 - 1)
+    steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=1000)
+    guidance: float = setting(5.0, "Guidance scale", "How strongly the picture follows the prompt", advanced=False, ge=0, le=50)
+    sampler: str = setting("dpm++2m", "Sampler", "Which solver")
+    width: int = setting(..., "Width", "Picture width", unit="px", ge=8, le=4096)
+    height: int = setting(..., "Height", "Picture height", unit="px", ge=8, le=4096)
+
+    @field_validator("prompt", "negative")
+    @classmethod
+    def _printable(cls, prompt: str) -> str:
+        return clean_prompt(prompt)
+
+
+class Shot(Settings):
+    """One picture to draw: its sampling settings and the adapter's strength (0 = the base)."""
+
+    sampling: Sampling
+    strength: float
+
+
+def draw(
+    family: ModuleType, parts: Parts, adapter: Attached | None, shots: list[Shot], batchable: bool, tick: Callable[[], None] = lambda: None
+) -> "list[Image.Image]":
+    """The picture of every shot, in order.
+
+    Shots that differ only in prompt, seed and strength share a pass; where per-sample strengths are not exact
+    (`batchable` False), those of one strength do. `tick` is called after each denoising step.
+    """
+    pictures: dict[int, Image.Image] = {}
+    groups: dict[tuple, list[int]] = {}
+    for i, shot in enumerate(shots):
+        s = shot.sampling
+        groups.setdefault((s.steps, s.guidance, s.sampler, s.width, s.height, None if batchable else shot.strength), []).append(i)
+    for members in groups.values():
+        for start in range(0, len(members), SHOTS_PER_PASS):
+            part = members[start : start + SHOTS_PER_PASS]
+            pictures |= zip(part, _draw_pass(family, parts, adapter, [shots[i] for i in part], tick), strict=True)
+    return [pictures[i] for i in range(len(shots))]
+
+
+def _draw_pass(
+    family: ModuleType, parts: Parts, adapter: Attached | None, shots: list[Shot], tick: Callable[[], None]
+) -> "list[Image.Image]":
+    import torch
+
+    first = shots[0].sampling
+    pipe = family.pipeline(parts)
+    pipe.scheduler = make_scheduler(family.card, parts, first.sampler)
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.stack([_noise(parts, s.sampling) for s in shots])
+    with torch.no_grad(), adapter.at([s.strength for s in shots]) if adapter else nullcontext():
+        cond = family.collate(family.encode_text(parts, [s.sampling.prompt for s in shots]))
+        negative = family.collate(family.encode_text(parts, [s.sampling.negative for s in shots]))
+        z = pipe(
+            **family.prompt_inputs(parts, cond, negative),
+            latents=noise.to(parts.device, parts.dtype),
+            width=first.width,
+            height=first.height,
+            num_inference_steps=first.steps,
+            guidance_scale=first.guidance,
+            generator=[generator(s.sampling.seed, "sampler") for s in shots],
+            output_type="latent",
+            callback_on_step_end=lambda *_: tick() or {},
+        ).images
+    return to_pictures(family.decode_image(parts, z))
+
+
+def _noise(parts: Parts, sampling: Sampling) -> "Tensor":
+    """Standard normal latents [C, h, w] that depend on the seed and the size alone."""
+    import torch
+
+    scale = parts.facts.vae_scale
+    shape = (parts.modules["vae"].config.latent_channels, sampling.height // scale, sampling.width // scale)
+    return torch.randn(shape, generator=generator(sampling.seed, "noise"))
+
+
+def make_scheduler(card: Card, parts: Parts, sampler: str) -> Any:
+    """The solver named `sampler`, on the base's own noise schedule; StudioError naming the known ones."""
+    import diffusers
+
+    if sampler not in card.samplers:
+        raise StudioError(f"sampler {sampler!r} is not known; there are: {', '.join(card.samplers)}")
+    name, options = card.samplers[sampler]
+    return getattr(diffusers, name).from_config(parts.scheduler.config, prediction_type=parts.facts.prediction_type, **options)
+
+
+def to_pictures(px: "Tensor") -> "list[Image.Image]":
+    """PIL images of px [B, 3, H, W] in [-1, 1]; StudioError where they are not numbers."""
+    from PIL import Image
+
+    if not px.isfinite().all():
+        raise StudioError("the picture came out as not-a-number: lower the strength, or sample with --set train.precision=fp32")
+    values = ((px + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(v) for v in values]
+
+
+def check_size(parts: Parts, width: int, height: int) -> None:
+    """StudioError unless both sides fit the model's grid."""
+    scale = parts.facts.vae_scale
+    if width % scale or height % scale:
+        raise StudioError(f"size {width}x{height}: both sides must be multiples of {scale} px for this model")

@@ -1,0 +1,209 @@
+"""The one declaration of every setting of a run: form, command line, run folder and export all come from here."""
+
+import difflib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+
+from studio import registry
+from studio.errors import StudioError
+
+SCHEMA = 1
+MAX_PROMPT = 2000
+
+
+class Settings(BaseModel):
+    """A group of settings; unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def setting(default: Any, title: str, description: str, *, unit: str = "", advanced: bool = True, **bounds: Any) -> Any:
+    """A pydantic field that carries all a form, a help text and a docs table need."""
+    return Field(default, title=title, description=description, json_schema_extra={"unit": unit, "advanced": advanced}, **bounds)
+
+
+class BaseSpec(Settings):
+    """Which pretrained model is adapted, and what of its facts is overridden."""
+
+    source: str = setting("starter", "Base model", "starter, a model folder, or one .safetensors file", advanced=False)
+    size_px: int | None = setting(None, "Size", "Training size; empty = the model's own", unit="px", ge=16, le=4096)
+    prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
+        None, "Prediction type", "What the model predicts; empty = as its files say"
+    )
+
+
+class DataSpec(Settings):
+    """How the pictures and captions of a dataset reach the training loop."""
+
+    crops: int = setting(4, "Crops", "Crops kept per picture that is longer than its bucket: more variety from few pictures", ge=1, le=16)
+    flip: bool = setting(False, "Mirror", "Also train on mirrored pictures. Leave off where left and right matter: anatomy, text, maps")
+    caption_dropout: float | None = setting(
+        None,
+        "Caption dropout",
+        "Share of samples trained without caption, which guidance needs; empty = 0.05 from 20 pictures on",
+        ge=0,
+        le=1,
+    )
+
+
+class TrainSpec(Settings):
+    """The training loop."""
+
+    steps: int = setting(1000, "Steps", "Optimizer steps; a ceiling when early stop is on", advanced=False, ge=1, le=1_000_000)
+    batch_size: int = setting(4, "Batch size", "Pictures per optimizer step", ge=1, le=1024)
+    micro_batch: int | None = setting(
+        None, "Micro-batch", "Pictures per forward pass; empty = the whole batch. Lower = less memory", ge=1, le=1024
+    )
+    seed: int = setting(0, "Seed", "Same seed, same machine: same adapter", ge=0, le=2**63 - 1)
+    warmup_share: float = setting(0.05, "Warm-up", "Share of the steps over which the learning rate rises", ge=0, le=1)
+    max_grad_norm: float = setting(1.0, "Gradient clipping", "Largest gradient norm of a step; 0 = off", ge=0, le=1000)
+    ema_decay: float = setting(0.99, "EMA decay", "Averages the adapter over about 1/(1-decay) steps; 0 = off", ge=0, lt=1)
+    min_snr_gamma: float = setting(5.0, "Min-SNR gamma", "Balances noise levels (Hang 2023); 0 = off, unused by flow models", ge=0, le=100)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", "Precision", "Arithmetic of the frozen base; auto = what the device does well"
+    )
+    snapshot_every: int | None = setting(
+        None, "Snapshot every", "Steps between adapters kept for comparing and choosing; empty = 6 per run", ge=1
+    )
+    snapshot_steps: list[int] = setting([], "Snapshot steps", "Filled in when the run is made: fixed before step 1")
+    resume_every: int = setting(50, "Resume point every", "At most this many steps of work are lost in a crash", unit="steps", ge=1)
+    early_stop: bool = setting(True, "Early stop", "Stop when held-out loss has clearly turned up twice in a row")
+
+
+class PreviewSpec(Settings):
+    """Pictures drawn while training: base once, adapted at fixed steps, same seeds."""
+
+    every: int | None = setting(None, "Preview every", "Steps between previews; empty = 4 per run, 0 = none", unit="steps", ge=0)
+    at_steps: list[int] = setting([], "Preview steps", "Filled in when the run is made: fixed before step 1")
+    prompts: list[str] = setting([], "Preview prompts", "Empty = captions of held-out pictures", advanced=False, max_length=8)
+    negative: str = setting("", "Negative prompt", "What previews should not show", max_length=MAX_PROMPT)
+    seed: int = setting(7, "Preview seed", "The same noise for every preview of a prompt", ge=0, le=2**63 - 1)
+    steps: int = setting(12, "Preview sampling steps", "Denoising steps of a preview", ge=1, le=200)
+    guidance: float = setting(3.0, "Preview guidance scale", "How strongly previews follow the prompt", ge=0, le=50)
+    sampler: str = setting("dpm++2m", "Preview sampler", "Which solver draws previews")
+
+    @field_validator("prompts")
+    @classmethod
+    def _printable(cls, prompts: list[str]) -> list[str]:
+        return [clean_prompt(p) for p in prompts]
+
+
+class EvaluateSpec(Settings):
+    """Held-out loss on fixed noise, paired with the base; measured at every snapshot."""
+
+    num_timesteps: int = setting(
+        16, "Timesteps per picture", "Stratified noise levels per held-out picture; 0 = do not evaluate", ge=0, le=256
+    )
+    max_images: int = setting(
+        8, "Pictures", "At most this many held-out pictures, and as many training pictures beside them", ge=1, le=1000
+    )
+
+
+class MethodSpec(Settings):
+    """What every adaptation method has; a method adds its own settings."""
+
+    kind: str = setting("", "Method", "Adaptation method", advanced=False)
+
+
+class RunSpec(Settings):
+    """A whole run; saved as spec.json with every default resolved."""
+
+    schema_version: Literal[1] = SCHEMA
+    name: str = setting("run", "Name", "Shown in lists", advanced=False, min_length=1, max_length=120)
+    dataset: str = setting(..., "Dataset", "A dataset of the workspace", advanced=False)
+    recipe: str = setting("lora", "Recipe", "Which methods and settings are combined", advanced=False)
+    preset: Literal["quick", "balanced", "thorough"] = setting("balanced", "Preset", "How long to train", advanced=False)
+    start_from: str | None = setting(None, "Start from", "Where the first weights come from: a copy inside the run's folder")
+    start_kind: Literal["run", "file"] = setting("run", "Start kind", "Whether start_from is a run's own adapter or an adapter file")
+    base: BaseSpec = BaseSpec()
+    methods: list[SerializeAsAny[MethodSpec]] = Field(min_length=1)
+    data: DataSpec = DataSpec()
+    train: TrainSpec = TrainSpec()
+    preview: PreviewSpec = PreviewSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _by_kind(cls, methods: list) -> list:
+        return [m if isinstance(m, MethodSpec) else registry.method(m.get("kind", "")).Spec.model_validate(m) for m in methods]
+
+
+def clean_prompt(prompt: str) -> str:
+    """`prompt` on one line without control characters; StudioError above the length limit."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in prompt).split())
+    if len(text) > MAX_PROMPT:
+        raise StudioError(f"prompt: {len(text)} characters, at most {MAX_PROMPT} are read: shorten it")
+    return text
+
+
+def fixed_steps(every: int | None, steps: int, parts: int) -> list[int]:
+    """The multiples of `every` up to `steps`, the last step always included; None = `parts` equal parts, 0 = none."""
+    if every == 0:
+        return []
+    every = every or max(1, round(steps / parts))
+    return sorted({*range(every, steps + 1, every), steps})
+
+
+def known_settings(methods: list[str]) -> dict[str, str]:
+    """Every settable name (`train.steps`, `method.rank`, …) with its description."""
+    groups = {name: field.annotation for name, field in RunSpec.model_fields.items() if name in GROUPS}
+    names = {f"{g}.{n}": f.description or "" for g, model in groups.items() for n, f in model.model_fields.items()}
+    for kind in methods:
+        names |= {f"method.{n}": f.description or "" for n, f in registry.method(kind).Spec.model_fields.items() if n != "kind"}
+    return {n: d for n, d in names.items() if n not in FIXED} | {"name": "Shown in lists"}
+
+
+GROUPS = ("base", "data", "train", "preview", "evaluate")
+FIXED = {"base.source", "train.snapshot_steps", "preview.at_steps"}
+
+
+def apply_setting(values: dict, assignment: str) -> None:
+    """Put `key=value`, named as in the spec, into the plain dict of a RunSpec; StudioError for an unknown key."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals:
+        raise StudioError(f"--set {assignment}: write it as key=value, for example train.steps=200")
+    kinds = [m["kind"] for m in values["methods"]]
+    known = known_settings(kinds)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 3, 0.4) or sorted(known)[:3]
+        raise StudioError(f"--set {key}: no such setting; did you mean {', '.join(near)}?")
+    group, _, name = key.rpartition(".")
+    if group == "method":
+        owners = [m for m in values["methods"] if name in registry.method(m["kind"]).Spec.model_fields]
+        if len(owners) > 1:
+            raise StudioError(f"--set {key}: several methods of this recipe have it ({', '.join(m['kind'] for m in owners)})")
+        owners[0][name] = parse_value(text)
+    elif group:
+        values.setdefault(group, {})[name] = parse_value(text)
+    else:
+        values[name] = text
+
+
+def parse_value(text: str) -> Any:
+    """`text` as JSON where it is JSON (numbers, true, null, lists), else as it is."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text
+    return text if isinstance(value, dict) else value
+
+
+def validate(values: dict) -> RunSpec:
+    """A RunSpec from plain values; StudioError naming the first wrong setting in one line."""
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        raise StudioError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a pydantic error as `setting: what is wrong (is …)`."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(p) for p in first["loc"] if not isinstance(p, int)).replace("methods.", "method.")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    given = first.get("input")
+    shown = "" if isinstance(given, dict) else f" (is {str(given)[:60]!r})"
+    return f"{place or 'settings'}: {message}{shown}"

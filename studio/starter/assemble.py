@@ -1,0 +1,138 @@
+"""Put the trained parts together as a StableDiffusionPipeline folder in half precision, with the model card.
+
+    python -m studio.starter.assemble --work WORK --out assets/starter
+
+Works at any time during the UNet's training: the averaged weights of its newest state are taken.
+"""
+
+import argparse
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from .recipe import Recipe
+
+MAX_BYTES = 40_000_000
+
+
+def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
+    """Write the finished model to `out`; returns its size and the UNet's step and v-MSE."""
+    import torch
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    from . import unet as U
+    from .card import write_card
+    from .loop import read_ema
+
+    unet = U.make_unet(recipe)
+    weights, step = read_ema(work / "unet" / "state.safetensors")
+    unet.load_state_dict(weights)
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder")
+    vision = CLIPVisionModelWithProjection.from_pretrained(work / "towers" / "vision")
+    cache = U.Cache.read(work / "latents.safetensors", "cpu")
+    parts = {"unet": unet, "vae": vae, "text": text_encoder, "vision": vision}
+    figures = figures | {
+        "unet": {"samples": step * recipe.unet_batch, "v_mse": U.measure_v_mse(unet.eval(), cache)},
+        "vae": figures["vae"] | measure_domains(vae, work / "packages", recipe.size_px),
+        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+        "recipe": asdict(recipe),
+    }
+    figures["parameters"]["judge"] = figures.get("judge", {}).get("parameters", 0)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=CLIPTokenizer.from_pretrained(work / "tokenizer"),
+        unet=unet,
+        scheduler=U.make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    fresh = out.with_name(out.name + ".incoming")
+    shutil.rmtree(fresh, ignore_errors=True)
+    pipeline.to(dtype=torch.float16).save_pretrained(fresh, safe_serialization=True)
+    vision.to(torch.float16).save_pretrained(fresh / "vision_encoder")
+    _save_projection(work, fresh)
+    _neutralise(fresh)
+    if (work / "judge" / "judge.safetensors").exists():
+        (fresh / "judge").mkdir()
+        for name in ("judge.safetensors", "config.json"):
+            shutil.copyfile(work / "judge" / name, fresh / "judge" / name)
+    for name in ("report.json", "report.png"):  # the card shows a report only while it fits the weights
+        if (out / name).exists():
+            shutil.copyfile(out / name, fresh / name)
+    (fresh / "figures.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_card(fresh, figures)
+    num_bytes = sum(f.stat().st_size for f in fresh.rglob("*") if f.is_file())
+    if num_bytes > MAX_BYTES:
+        raise ValueError(f"The model is {num_bytes / 1e6:.1f} MB, above the budget of {MAX_BYTES / 1e6:.0f} MB.")
+    _replace(fresh, out)
+    return figures["unet"] | {"bytes": num_bytes}
+
+
+def measure_domains(vae, packages: Path, size_px: int) -> dict[str, float]:
+    """Return the autoencoder's PSNR on the demo domains that it never saw."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from .demos import DEMOS
+    from .pictures import shrink
+    from .vae import psnr_db
+
+    out = {}
+    for demo in DEMOS[:2]:
+        rgb = [np.asarray(Image.fromarray(item.picture).convert("RGB")) for item in demo.items(packages)]
+        px = torch.from_numpy(np.stack([shrink(picture, size_px) for picture in rgb]))
+        out[f"psnr_{demo.name}_db"] = round(psnr_db(vae, px), 2)
+    return out
+
+
+def _save_projection(work: Path, fresh: Path) -> None:
+    """Keep the text projection beside the vision tower: the two share its space."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(work / "towers" / "text" / "model.safetensors")
+    tensor = weights["text_projection.weight"].to(torch.float16)
+    save_file({"text_projection.weight": tensor}, fresh / "vision_encoder" / "text_projection.safetensors")
+
+
+def _neutralise(folder: Path) -> None:
+    """Drop the paths of the building machine that diffusers writes into the configuration files."""
+    for file in folder.glob("*/config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    index = folder / "model_index.json"
+    config = json.loads(index.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    index.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _replace(fresh: Path, out: Path) -> None:
+    """Put the new folder in place of the old."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> None:
+    """Parse the command line and assemble the newest weights."""
+    parser = argparse.ArgumentParser(description="Assemble the embedded base model from a build's newest weights.")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    a = parser.parse_args()
+    manifest = json.loads((a.work / "manifest.json").read_text(encoding="utf-8"))
+    figures = {name: entry["figures"] for name, entry in manifest.items()}
+    print(json.dumps(assemble(a.work, a.out, Recipe(), figures)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Build the embedded base model: one resumable command of stages, each of which skips itself when it is done.
+
+    python -m studio.starter.build --work WORK --out assets/starter --samples 400000
+
+A stage is done when `manifest.json` in the work folder names it with the hash of its settings; it is written last.
+Killed at any moment, the same command continues. Changing `--samples` changes the UNet's plan only.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import stages
+from .recipe import Recipe
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the build: `run(bench)` makes its files; `fields` are the recipe's settings that it depends on."""
+
+    name: str
+    run: Callable[["stages.Bench"], dict]
+    fields: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+STAGES = (
+    Stage("pictures", stages.make_pictures, ("max_pictures",)),
+    Stage("tokenizer", stages.make_tokenizer, ("vocab_size", "token_length"), ("pictures",)),
+    Stage(
+        "vae",
+        stages.make_vae,
+        ("size_px", "seed", "num_textures", "vae_widths", "vae_samples", "vae_batch"),
+        ("pictures",),
+    ),
+    Stage(
+        "towers",
+        stages.make_towers,
+        ("size_px", "seed", "text_width", "vision_width", "tower_layers", "tower_samples", "tower_batch"),
+        ("tokenizer",),
+    ),
+    Stage("latents", stages.make_latents, ("size_px", "seed"), ("vae", "towers")),
+    Stage("unet", stages.make_unet, ("unet_widths", "unet_batch"), ("latents",)),
+    Stage("judge", stages.make_judge, ("size_px", "judge_samples"), ("vae",)),
+)
+
+
+def keys(recipe: Recipe, samples: int) -> dict[str, str]:
+    """Return {stage: hash of its settings and of the stages before it}."""
+    out = {}
+    for stage in STAGES:
+        parts = [stage.name, recipe.digest(*stage.fields), *(out[n] for n in stage.needs)]
+        if stage.name == "unet":
+            parts.append(str(samples))
+        out[stage.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return out
+
+
+def write_json(value: dict | list, file: Path) -> None:
+    """Write JSON atomically."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, file)
+
+
+def build(  # the public entry point of the command line
+    work: Path,
+    out: Path,
+    samples: int,
+    device: str | None = None,
+    progress: Progress = print,
+    recipe: Recipe | None = None,
+    until: str | None = None,
+) -> dict:
+    """Run every stage that is not done and assemble `out`; returns the figures of all stages."""
+    recipe = recipe or Recipe()
+    bench = stages.Bench(Path(work), recipe, samples, device or _best_device(), progress)
+    bench.work.mkdir(parents=True, exist_ok=True)
+    manifest_file = bench.work / "manifest.json"
+    manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
+    wanted = keys(recipe, samples)
+    for stage in STAGES:
+        done = manifest.get(stage.name, {})
+        if done.get("key") != wanted[stage.name]:
+            progress(f"{stage.name}: started")
+            figures = stage.run(bench)
+            manifest[stage.name] = {"key": wanted[stage.name], "figures": figures}
+            write_json(manifest, manifest_file)
+            progress(f"{stage.name}: done {json.dumps(figures)}")
+        if stage.name == until:
+            return {name: entry["figures"] for name, entry in manifest.items()}
+    from .assemble import assemble
+
+    figures = {name: entry["figures"] for name, entry in manifest.items()}
+    figures["assemble"] = assemble(bench.work, Path(out), recipe, figures)
+    return figures
+
+
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def main() -> None:
+    """Parse the command line and build."""
+    parser = argparse.ArgumentParser(description="Build the embedded base model.")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the intermediate files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
+    parser.add_argument("--samples", type=int, default=400_000, help="UNet training samples in all")
+    parser.add_argument("--device", help="cuda or cpu; default: cuda when there is one")
+    parser.add_argument("--until", choices=[s.name for s in STAGES], help="stop after this stage")
+    a = parser.parse_args()
+    build(a.work, a.out, a.samples, a.device, lambda text: print(text, flush=True), until=a.until)
+
+
+if __name__ == "__main__":
+    main()

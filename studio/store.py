@@ -1,0 +1,178 @@
+"""Where things are kept, and the only ways they are written: atomic, append-only or content-addressed."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import tempfile
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+DEFAULT_WORKSPACE = Path("~/DomainStudio")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The one folder a person works in; every path below it is made here."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "Workspace":
+        """The workspace at `path`, created if missing; OSError where that cannot be done."""
+        root = Path(path).expanduser().resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        return cls(root)
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+
+def slug(label: str) -> str:
+    """A folder name for `label`: letters and digits of any script, joined by dashes, at most 60 bytes; may be empty."""
+    text = unicodedata.normalize("NFC", label.encode("utf-8", "replace").decode("utf-8")).casefold()
+    text = re.sub(r"[^\w]+|_+", "-", text).strip("-")
+    return text.encode("utf-8")[:60].decode("utf-8", "ignore").strip("-")
+
+
+def inside(root: Path, name: str) -> Path:
+    """`root/name` for a name that came from outside; StudioError unless it is one plain component below `root`."""
+    if not name or name in {".", ".."} or any(c in name for c in "/\\\0") or not name.isprintable():
+        raise StudioError(f"{name!r} is not a name in {root}: use the name as it is listed")
+    path = (root / name).resolve()
+    if path.parent != root.resolve():
+        raise StudioError(f"{name!r} leads outside {root}")
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable (a no-op where folders cannot be opened, as on Windows)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems refuse to sync a folder; the rename itself stays atomic
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` so that a reader, or a crash, sees the old or the new file, never a third; mode 0644."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode("utf-8", "replace"))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; StudioError naming the file where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise StudioError(f"{path} is missing") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StudioError(f"{path} is damaged ({error}): restore it from a copy, or delete it") from None
+
+
+def tensors_to_bytes(tensors: dict, metadata: dict[str, str] | None = None) -> bytes:
+    """`tensors` as safetensors bytes with a sorted header: equal tensors and metadata give equal bytes.
+
+    safetensors 0.8 writes several metadata keys in random order, so the metadata is placed here.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())})
+    if not metadata:
+        return data
+    (length,) = struct.unpack("<Q", data[:8])
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def write_tensors(path: Path, tensors: dict, metadata: dict[str, str] | None = None) -> None:
+    """Write `tensors` to `path` as safetensors, atomically, mode 0644."""
+    write_bytes(path, tensors_to_bytes(tensors, metadata))
+
+
+def read_tensors(path: Path) -> dict:
+    """The tensors of a safetensors file, on the CPU; StudioError where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise StudioError(f"{path} is missing") from None
+    except SafetensorError as error:
+        raise StudioError(f"{path} is not a whole .safetensors file ({error}): fetch or export it again") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; StudioError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise StudioError(f"{path} is not a whole .safetensors file ({error}): fetch or export it again") from None
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of `data`, as hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_free(folder: Path, needed: int, what: str) -> None:
+    """StudioError unless the disk of `folder` has `needed` bytes free for `what`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StudioError(
+            f"{folder}: the disk is full: {what} needs {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; "
+            "free some space, or choose another place with --workspace"
+        )

@@ -1,0 +1,1 @@
+"""One loop for every family and method; step is its only clock."""

@@ -1,0 +1,178 @@
+"""The training loop: only the denoiser in it, step as its only clock, everything else through hooks."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from studio.encode.build import Encoded
+from studio.errors import StudioError
+from studio.families.base import Parts
+from studio.methods.base import Attached
+from studio.spec import RunSpec
+from studio.train import checkpoint, optim
+from studio.train.objective import Batch, batch_loss, draw_batch
+from studio.train.schedule import BatchPlan, lr_factor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Emit = Callable[..., None]
+DROPOUT_FROM = 20  # pictures; below, every caption is needed
+MAX_OVERFLOWS = 24
+
+
+class Hooks(Protocol):
+    """What the loop asks of later stages; called between steps, never changing the adapter."""
+
+    def evaluate(self, step: int, ema: "dict[str, Tensor]") -> dict[str, Any]: ...
+    def preview(self, step: int, ema: "dict[str, Tensor]") -> None: ...
+    def stop_requested(self) -> bool: ...
+    def overfit(self, scores: list[dict[str, Any]]) -> str | None: ...
+
+
+@dataclass
+class Training:
+    """A run in memory: what is trained, with what, and how far it is."""
+
+    spec: RunSpec
+    family: ModuleType
+    parts: Parts
+    adapter: Attached
+    encoded: Encoded
+    folder: Path
+    precision: str
+    step: int = 0
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        from accelerate import Accelerator
+
+        train = self.spec.train
+        mixed = {"fp32": "no"}.get(self.precision, self.precision)
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=self.parts.device.type == "cpu")
+        self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device)
+        self.average = optim.Average(self.adapter, train.ema_decay)
+        self.items = self.encoded.train
+        self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed)
+        dropout = self.spec.data.caption_dropout
+        self.caption_dropout = (0.05 if len(self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout
+
+    def draw(self, step: int) -> Batch:
+        """The global batch of step `step` (from 0)."""
+        items = [self.items[i] for i in self.plan.batch(step)]
+        return draw_batch(items, self.encoded, self.spec, step, self.caption_dropout)
+
+    def save_snapshot(self) -> None:
+        checkpoint.write_snapshot(self.folder / "snapshots", self.step, self.adapter.state(), self.average.tensors)
+
+    def save_resume_point(self) -> None:
+        live = self.adapter.state()
+        tensors = {"raw": live, "ema": self.average.tensors, "optimizer": optim.optimizer_tensors(self.optimizer, live)}
+        scaler = self.accelerator.scaler
+        state = {"scores": self.scores, "scaler": scaler.state_dict() if scaler else None}
+        checkpoint.write_resume_point(self.folder / "resume", self.step, tensors, state)
+
+    def restore(self) -> bool:
+        """Go to the newest whole resume point; False where there is none."""
+        for name in ("resume", "snapshots"):
+            checkpoint.remove_partial(self.folder / name)
+        found = checkpoint.read_resume_point(self.folder / "resume")
+        if found is None:
+            return False
+        tensors, state = found
+        self.step, self.scores = state["step"], state["scores"]
+        self.adapter.restore(tensors["raw"])
+        self.average.restore(tensors["ema"])
+        optim.restore_optimizer(self.optimizer, self.adapter.state(), tensors["optimizer"], self.step)
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return True
+
+
+def train(run: Training, hooks: Hooks, emit: Emit) -> str:
+    """Train to the end, a stop request or an early stop; returns "finished", "stopped" or "early". StudioError on NaN."""
+    spec = run.spec.train
+    while run.step < spec.steps:
+        started = time.perf_counter()
+        loss, norm, lr = optimizer_step(run)
+        run.average.update(run.step)
+        run.step += 1
+        emit("step", step=run.step, loss=loss, grad_norm=norm, lr=lr, seconds=round(time.perf_counter() - started, 4))
+        _after_step(run, hooks, emit)
+        verdict = hooks.overfit(run.scores) if spec.early_stop and run.step < spec.steps else None
+        stopping = verdict is not None or hooks.stop_requested()
+        if stopping or run.step % spec.resume_every == 0 or run.step == spec.steps:
+            run.save_resume_point()
+        if verdict:
+            emit("early_stop", step=run.step, message=verdict)
+            return "early"
+        if stopping and run.step < spec.steps:
+            run.save_snapshot()
+            return "stopped"
+    return "finished"
+
+
+def _after_step(run: Training, hooks: Hooks, emit: Emit) -> None:
+    """Snapshot, held-out score and preview where this step has them."""
+    if run.step in run.spec.train.snapshot_steps:
+        run.save_snapshot()
+        emit("snapshot", step=run.step)
+        run.scores.append({"step": run.step, **hooks.evaluate(run.step, run.average.tensors)})
+    if run.step in run.spec.preview.at_steps:
+        hooks.preview(run.step, run.average.tensors)
+
+
+def optimizer_step(run: Training) -> tuple[float, float, float]:
+    """One optimizer step on the global batch: (loss, gradient norm before clipping, learning rate); fp16 overflows repeat it."""
+    for _ in range(MAX_OVERFLOWS):
+        loss, norm = _accumulate(run)
+        if _finite(loss, norm):
+            break
+        if run.accelerator.scaler is None or not _finite(loss):
+            _refuse(run, loss, norm)
+        run.accelerator.scaler.update()  # halves the scale, because unscale_ met the overflow; weights and step stay
+    else:
+        _refuse(run, loss, norm)
+    lr = optim.set_lr(run.optimizer, lr_factor(run.step, run.spec.train.steps, run.spec.train.warmup_share))
+    if run.accelerator.scaler:
+        run.accelerator.scaler.step(run.optimizer)
+        run.accelerator.scaler.update()
+    else:
+        run.optimizer.step()
+    return loss, norm, lr
+
+
+def _accumulate(run: Training) -> tuple[float, float]:
+    """Gradients of the global batch, summed over micro-batches, clipped: (loss, norm before clipping)."""
+    import torch
+
+    spec, batch = run.spec.train, run.draw(run.step)
+    run.optimizer.zero_grad(set_to_none=True)
+    total = 0.0
+    for part in batch.micro(spec.micro_batch or len(batch)):
+        with run.accelerator.autocast():
+            loss = batch_loss(run.family, run.parts, part, spec.min_snr_gamma, len(batch))
+        run.accelerator.backward(loss)
+        total += float(loss.detach())
+    if run.accelerator.scaler:
+        run.accelerator.scaler.unscale_(run.optimizer)
+    params = [p for group in run.optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(params, spec.max_grad_norm or float("inf"))
+    return total, float(norm)
+
+
+def _finite(*values: float) -> bool:
+    return all(abs(v) < float("inf") for v in values)
+
+
+def _refuse(run: Training, loss: float, norm: float) -> None:
+    """Stop before the weights change, naming the step, the pictures and the first remedy."""
+    run.optimizer.zero_grad(set_to_none=True)
+    files = ", ".join(dict.fromkeys(run.draw(run.step).files))
+    raise StudioError(
+        f"step {run.step + 1}: the loss is no longer a number (loss {loss}, gradient norm {norm}); pictures: {files}. "
+        "The weights of the step before are kept: start again with a lower method.lr, or train.precision=fp32"
+    )

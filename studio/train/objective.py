@@ -1,0 +1,80 @@
+"""The denoising objective (Ho 2020) for any family: what one global batch is, and its loss."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from studio.encode.build import Encoded, Item
+from studio.families.base import Cond, Parts
+from studio.spec import RunSpec
+from studio.train.randomness import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Samples of one bucket, on the CPU: clean latents z, noise eps [B, C, h, w], u [B] in [0, 1), captions, geometry [B, 6]."""
+
+    z: "Tensor"
+    eps: "Tensor"
+    u: "Tensor"
+    conds: list[Cond]  # empty where the text encoder is trained
+    captions: list[str]
+    geometry: "Tensor"
+    files: list[str]
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def micro(self, size: int) -> "Iterator[Batch]":
+        """Consecutive parts of at most `size` samples."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield Batch(
+                self.z[part], self.eps[part], self.u[part], self.conds[part], self.captions[part], self.geometry[part], self.files[part]
+            )
+
+
+def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, caption_dropout: float) -> Batch:
+    """The global batch of a step; every draw depends on (seed, step, position) alone."""
+    import torch
+
+    seed = spec.train.seed
+    strata = torch.randperm(len(items), generator=generator(seed, "strata", step)).tolist()
+    z, eps, u, conds, captions, geometry = [], [], [], [], [], []
+    for position, item in enumerate(items):
+        rng = generator(seed, "sample", step, position)
+        jitter, dropout, pick = torch.rand(3, generator=rng).tolist()
+        crop = int(pick * len(item.latents))
+        mean, std = encoded.latent(item.latents[crop])
+        noise = torch.randn(2, *mean.shape, generator=rng)
+        z.append(mean if std is None else mean + std * noise[1])
+        eps.append(noise[0])
+        u.append((strata[position] + jitter) / len(items))  # stratified: one draw per equal part of [0, 1)
+        dropped = dropout < caption_dropout
+        captions.append("" if dropped else item.caption)
+        if item.cond:
+            conds.append(encoded.cond(encoded.empty_cond if dropped else item.cond))
+        geometry.append(item.geometry[crop])
+    files = [i.file for i in items]
+    return Batch(torch.stack(z), torch.stack(eps), torch.tensor(u), conds, captions, torch.tensor(geometry), files)
+
+
+def sample_losses(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
+    """(mean squared error [B] in the family's own target space, timesteps [B]) of a batch, on the device."""
+    z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
+    t = family.sample_t(parts, batch.u.to(parts.device), tuple(z.shape))
+    conds = batch.conds or family.encode_text(parts, batch.captions)
+    cond = {k: v.to(parts.device) for k, v in family.collate(conds).items()}
+    prediction = family.predict(parts, family.add_noise(parts, z, eps, t).to(parts.dtype), t, cond, batch.geometry)
+    error = prediction.float() - family.target(parts, z, eps, t).float()
+    return error.square().flatten(1).mean(1), t
+
+
+def batch_loss(family: ModuleType, parts: Parts, batch: Batch, gamma: float, global_size: int) -> "Tensor":
+    """The part of the global loss that this (micro-)batch gives: weighted losses summed over samples, over the global batch size."""
+    losses, t = sample_losses(family, parts, batch)
+    return (losses * family.weight(parts, t, gamma)).sum() / global_size
