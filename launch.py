@@ -37,8 +37,7 @@ usage: python launch.py [--torch-backend NAME] [command ...]
 
 The first start makes .venv beside launch.py and installs requirements.txt; delete .venv to start over.
   test                  install what the tests need as well and run them; what follows goes to pytest
-  --torch-backend NAME  the build of PyTorch: auto, cpu, cu128, rocm6.3, ... (remembered; without it PyPI's own build, which
-                        suits macOS and Linux with an NVIDIA card)
+  --torch-backend NAME  the build of PyTorch: auto, cpu, cu128, rocm6.3, ... (remembered; else PyPI's, for macOS and NVIDIA on Linux)
 """
 TELLING = r"Collecting (\S+)|(Installing collected packages|(?:Prepared|Installed) \d+ package.*)"  # of what pip and uv say
 SIGNS = (  # what went wrong, in the words of pip, uv and the system; the surest sign first
@@ -47,8 +46,8 @@ SIGNS = (  # what went wrong, in the words of pip, uv and the system; the surest
     ("backend", r"invalid value '(?P<what>.*)' for '--torch-backend"),
     ("version", r"satisfies the requirement (?P<what>\S+)[^\n]*\(from versions: (?!none)"),
     ("certificate", r"certificate_verify_failed|sslerror|invalid peer certificate"),
-    ("network", r"max retries|newconnection|connection ?(reset|refused|aborted|broken)|name.?resol|getaddrinfo|timed out|unreachable|proxyerror"),
-    ("network", r"error sending request|request failed after|incompleteread"),
+    ("network", r"max retries|newconnection|connection ?(reset|refused|aborted|broken)|name.?resol|getaddrinfo|timed out|unreachable"),
+    ("network", r"proxyerror|error sending request|request failed after|incompleteread"),
     ("version", r"(no matching distribution found for|no solution found[\s\S]*?no versions? of) (?P<what>[^\s,]+)"),
 )
 ADVICE = {
@@ -157,7 +156,6 @@ def locked():
 def progress(title):
     """Show where an installer stands, on a terminal as one live line; yields the function that takes its output line by line."""
     now, start, done, live = [title], time.monotonic(), threading.Event(), sys.stderr.isatty()
-    fetched = os.path.join(glob.escape(DOWNLOADS), "*", "*")
 
     def note(line):
         found = re.match(TELLING, line)
@@ -169,7 +167,7 @@ def progress(title):
         width = shutil.get_terminal_size().columns - 1
         while not done.wait(0.3):
             with contextlib.suppress(OSError):  # of a file that has just been moved
-                mb = sum(os.stat(path).st_size for path in glob.glob(fetched)) / 1e6
+                mb = sum(os.stat(path).st_size for path in glob.glob(os.path.join(glob.escape(DOWNLOADS), "*", "*"))) / 1e6
                 line = "  {:.0f} s{}: {}".format(time.monotonic() - start, ", {:.0f} MB".format(mb) if mb > 5 else "", now[0])
                 sys.stderr.write("\r" + line[:width].ljust(width))
                 sys.stderr.flush()
@@ -203,7 +201,6 @@ def run(command, title, lock, forgive=()):
                     note(lines[-1].rstrip())
             except BaseException:
                 child.terminate()
-                child.wait()
                 raise
     finally:
         shutil.rmtree(DOWNLOADS, ignore_errors=True)
@@ -223,20 +220,20 @@ def explain(output):
     return "other", ADVICE["other"].format(what=output.strip().split("\n")[-1], **facts)
 
 
-def create_venv(backend, lock):
-    """Make .venv anew and let it find studio/ from any directory; returns its stamp."""
+def create_venv(stamp, lock):
+    """Make .venv anew and let it find studio/ from any directory; returns its stamp, which remembers the backend of the old one."""
     from importlib.util import find_spec
 
     base = getattr(sys, "_base_executable", None) or sys.executable
     for module in ("venv", "ensurepip"):
         if find_spec(module) is None:
-            package = "python{}.{}-venv".format(*sys.version_info[:2])
-            raise Failure("{} lacks its module {}: install it (Debian, Ubuntu: apt install {})".format(base, module, package))
+            text = "{} lacks its module {}: install it (Debian, Ubuntu: apt install python{}.{}-venv)"
+            raise Failure(text.format(base, module, *sys.version_info[:2]))
     os.makedirs(VENV, exist_ok=True)
     found = os.listdir(VENV)
     if found and "pyvenv.cfg" not in found and os.path.basename(STAMP) not in found:
         raise Failure("{} holds something else than a Python environment: move it away".format(VENV))
-    write_stamp(dict(NOTHING, backend=backend))
+    write_stamp(dict(NOTHING, backend=stamp["backend"]))
     for entry in os.scandir(VENV):  # not the folder itself, it may be a link to another disk
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
@@ -247,7 +244,7 @@ def create_venv(backend, lock):
     packages = sysconfig.get_path("purelib", "venv", {"base": VENV})
     with open(os.path.join(packages, "domain-studio.pth"), "w") as file:
         file.write(os.path.relpath(ROOT, packages) + "\n")
-    return write_stamp(dict(NOTHING, backend=backend, python=sysconfig.get_python_version()))
+    return write_stamp(dict(NOTHING, backend=stamp["backend"], python=sysconfig.get_python_version()))
 
 
 def install(names, backend, stamp, lock):
@@ -280,11 +277,11 @@ def prepare(names, backend):
         if is_ready(stamp, hashes, backend):
             return
         say("Setting up Domain Studio in {}; the first time, the packages are large.".format(VENV))
-        backend = backend or stamp["backend"]
         if stamp["python"] != venv_python():
-            stamp = create_venv(backend, lock)
-        write_stamp(dict(stamp, backend=backend, files={}))
-        write_stamp(dict(stamp, backend=install(names, backend, stamp, lock), files=hashes))
+            stamp = create_venv(stamp, lock)
+        write_stamp(dict(stamp, files={}))
+        backend = install(names, backend or stamp["backend"], stamp, lock)
+        write_stamp(dict(stamp, backend=backend, files=hashes))
         say("Ready after {:.0f} s.".format(time.monotonic() - start))
 
 

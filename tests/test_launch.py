@@ -1,8 +1,6 @@
 """launch.py, run as people run it: real environments and a real pip, tiny local packages, a stand-in for studio.cli."""
 
 import ast
-import contextlib
-import http.server
 import json
 import os
 import shutil
@@ -11,207 +9,111 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 import launch
+from tests.fixtures.clone import ROOT, Clone, make_clone, make_wheels, stalled_index
 
-ROOT = Path(launch.ROOT)
-CLI = """
-import importlib.metadata, json, os, sys
-versions = {dist.name: dist.version for dist in importlib.metadata.distributions()}
-facts = {"args": sys.argv[1:], "prefix": sys.prefix, "cwd": os.getcwd(), "versions": versions, "path": os.environ.get("PYTHONPATH")}
-print(json.dumps(facts))
-sys.exit(7 if "fail" in sys.argv else 0)
-"""
-UV = """
-import os, sys
-print(*sys.argv[1:], file=open(os.environ["FAKE_UV_CALLS"], "a"))
-if "bogus1" in sys.argv:
-    sys.exit("error: invalid value 'bogus1' for '--torch-backend <TORCH_BACKEND>'\\n  [possible values: auto, cpu]")
-if "cu128" in sys.argv:
-    sys.exit("error: Request failed after 3 retries in 7.2s\\n  cause: error sending request for url\\n  cause: dns error")
-"""
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and modes of POSIX")
-
-
-def make_wheel(folder, name, version, code=""):
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}/__init__.py": "",
-        f"{name}/__main__.py": code,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for path, text in files.items():
-            wheel.writestr(path, text)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheels")
-    for name, version, code in [("tiny", "1.0", ""), ("tiny", "2.0", ""), ("extra", "1.0", ""), ("uv", "0.9.5", UV)]:
-        make_wheel(folder, name, version, code)
-    return folder
-
-
-class Home:
-    """A folder with launch.py in it, and the environment in which it is started."""
-
-    def __init__(self, folder, wheels):
-        self.folder, self.venv, self.python = folder, folder / ".venv", folder / Path(launch.PYTHON).relative_to(ROOT)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
-        self.env = clean | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_RETRIES": "1"}
-        self.env["FAKE_UV_CALLS"] = str(folder / "uv.log")
-
-    def write(self, name, text):
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(text, encoding="utf-8")
-
-    def popen(self, *args, prefix=(), python=sys.executable, **env):
-        command = [*prefix, python, str(self.folder / "launch.py"), *args]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-        return subprocess.Popen(command, env=self.env | env, cwd=self.folder.parent, start_new_session=True, **pipes)
-
-    def start(self, *args, **options):
-        process = self.popen(*args, **options)
-        out, err = process.communicate(timeout=120)
-        assert "Traceback" not in err, err
-        return process.returncode, json.loads(out) if out.startswith("{") else out, err
-
-    def refuse(self, *args, **options):
-        """Start, expecting refusal; returns its one line."""
-        code, out, err = self.start(*args, **options)
-        assert (code, out) == (2, ""), (code, out, err)
-        lines = err.splitlines()
-        assert [line for line in lines if line.startswith("Domain Studio cannot start: ")] == lines[-1:], err
-        return lines[-1]
-
-    @property
-    def stamp(self):
-        return json.loads((self.venv / "installed.json").read_text())
-
-
-def make_home(folder, wheels):
-    home = Home(folder, wheels)
-    home.write("requirements.txt", "tiny==1.0\n")
-    home.write("tests/requirements.txt", "extra==1.0\n")
-    home.write("studio/__init__.py", "")
-    home.write("studio/cli.py", CLI)
-    shutil.copy(ROOT / "launch.py", folder)
-    return home
+    return make_wheels(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture
 def fresh(tmp_path, wheels):
     """A clone nobody has started yet, in an awkward place."""
-    return make_home(tmp_path / "my Stüdio [1]", wheels)
+    return make_clone(tmp_path / "my Stüdio [1]", wheels)
 
 
 @pytest.fixture(scope="session")
 def first(tmp_path_factory, wheels):
-    """The first start of a clone: the home and what that start gave."""
-    home = make_home(tmp_path_factory.mktemp("first") / "my Stüdio [1]", wheels)
-    return home, home.start("train", "a b", "--x=ü", "--", "--torch-backend", "fail")
+    """The first start of a clone: the clone and what that start gave."""
+    clone = make_clone(tmp_path_factory.mktemp("first") / "my Stüdio [1]", wheels)
+    return clone, clone.start("train", "a b", "--x=ü", "--", "--torch-backend", "fail")
 
 
 @pytest.fixture
-def home(first, tmp_path, wheels):
+def clone(first, tmp_path, wheels):
     """A clone that has been started before, since then moved elsewhere as a whole."""
-
-    def copy(source, target):  # packages are replaced, never written to, and many
-        (os.link if "site-packages" in source else shutil.copy2)(source, target)
-
-    shutil.copytree(first[0].folder, tmp_path / "moved Stüdio", symlinks=True, copy_function=copy)
-    return Home(tmp_path / "moved Stüdio", wheels)
-
-
-@contextlib.contextmanager
-def stalled_index():
-    """A package index that answers only once released: (its address, asked, release)."""
-    asked, release = threading.Event(), threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.set()
-            release.wait(60)
-            with contextlib.suppress(OSError):
-                self.send_error(404)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/simple", asked, release
-    finally:
-        release.set()
-        server.shutdown()
-        server.server_close()
+    source, target = first[0].folder, tmp_path / "moved Stüdio"
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("pip"))
+    pip = next(source.glob(".venv/[Ll]ib*/**/site-packages/pip"))  # a thousand files that nothing changes
+    (shutil.copytree if os.name == "nt" else os.symlink)(pip, target / pip.relative_to(source))
+    return Clone(target, wheels)
 
 
 def test_first_start_installs_and_hands_over(first):
-    home, (code, seen, err) = first
+    clone, (code, seen, err) = first
     assert code == 7
     assert seen["args"] == ["train", "a b", "--x=ü", "--", "--torch-backend", "fail"]
-    assert Path(seen["prefix"]) == home.venv and Path(seen["cwd"]) == home.folder.parent
+    assert Path(seen["prefix"]) == clone.venv and Path(seen["cwd"]) == clone.folder.parent
     assert seen["versions"]["tiny"] == "1.0" and "extra" not in seen["versions"]
     assert "Installing collected packages" in err and "Ready" in err
-    assert "tiny-1.0" in (home.venv / "install.log").read_text(encoding="utf-8")
+    assert "tiny-1.0" in (clone.venv / "install.log").read_text(encoding="utf-8")
 
 
-def test_second_start_touches_nothing_even_after_a_move(home):
-    shutil.rmtree(next(home.venv.glob("[Ll]ib*/**/site-packages/pip")))  # so that no installer could run
-    before = {path: path.stat().st_mtime_ns for path in home.venv.iterdir()}
-    code, seen, err = home.start()
+def test_second_start_touches_nothing_even_after_a_move(clone):
+    pip = next(clone.venv.glob("[Ll]ib*/**/site-packages/pip"))
+    pip.rename(pip.with_name("gone"))  # no installer could run
+    before = {path: path.stat().st_mtime_ns for path in clone.venv.iterdir()}
+    code, seen, err = clone.start()
     assert (code, seen["args"], err) == (0, [], "")
-    assert before == {path: path.stat().st_mtime_ns for path in home.venv.iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for path in clone.venv.iterdir()}
 
 
-def test_nothing_leaks_in_from_the_caller(home, tmp_path):
+def test_nothing_leaks_in_from_the_caller(clone, tmp_path):
     (tmp_path / "studio").mkdir()
     (tmp_path / "studio" / "cli.py").write_text("raise SystemExit('the wrong studio')")
-    code, seen, _ = home.start(PYTHONPATH=str(tmp_path))
+    code, seen, _ = clone.start(PYTHONPATH=str(tmp_path))
     assert (code, seen["path"]) == (0, None)
 
 
-def test_changed_requirements_are_installed_again(home):
-    home.write("requirements.txt", "tiny==2.0\n")
-    assert home.start()[1]["versions"]["tiny"] == "2.0"
-    assert home.start()[2] == ""
+def test_windows_hands_over_to_a_child(clone, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(launch, "WINDOWS", True)
+    monkeypatch.setattr(launch, "PYTHON", str(clone.python))
+    try:
+        assert launch.hand_over(["train", "fail"]) == 7
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
-def test_tests_get_their_own_requirements(home):
-    code, seen, _ = home.start("test", "-k", "fail")
+def test_changed_requirements_are_installed_again(clone):
+    clone.write("requirements.txt", "tiny==2.0\n")
+    assert clone.start()[1]["versions"]["tiny"] == "2.0"
+    assert clone.start()[2] == ""
+
+
+def test_tests_get_their_own_requirements(clone):
+    code, seen, _ = clone.start("test", "-k", "fail")
     assert (code, seen["args"], seen["versions"]["extra"]) == (7, ["test", "-k", "fail"], "1.0")
-    assert home.start("test")[2] == "" and home.start()[2] == ""
+    assert clone.start("test")[2] == "" and clone.start()[2] == ""
 
 
-def test_interrupted_install_is_repaired(home):
-    home.write(".venv/installed.json", json.dumps(home.stamp | {"files": {}}))
-    shutil.rmtree(next(home.venv.glob("[Ll]ib*/**/tiny-1.0.dist-info")))
-    assert home.start()[1]["versions"]["tiny"] == "1.0"
+def test_interrupted_install_is_repaired(clone):
+    clone.write(".venv/installed.json", json.dumps(clone.stamp | {"files": {}}))
+    shutil.rmtree(next(clone.venv.glob("[Ll]ib*/**/tiny-1.0.dist-info")))
+    assert clone.start()[1]["versions"]["tiny"] == "1.0"
 
 
-def test_broken_environment_is_made_anew(home):
-    (home.venv / "stale").touch()
-    home.python.unlink()
-    code, seen, _ = home.start()
-    assert (code, seen["versions"]["tiny"], (home.venv / "stale").exists()) == (0, "1.0", False)
+def test_broken_environment_is_made_anew(clone):
+    (clone.venv / "stale").touch()
+    clone.python.unlink()
+    code, seen, _ = clone.start()
+    assert (code, seen["versions"]["tiny"], (clone.venv / "stale").exists()) == (0, "1.0", False)
 
 
 @pytest.mark.parametrize("python", ["", "3.9"], ids=["creation interrupted", "interpreter upgraded"])
-def test_environment_of_another_python_is_not_trusted(home, monkeypatch, python):
-    monkeypatch.setattr(launch, "PYTHON", str(home.python))
-    monkeypatch.setattr(launch, "VENV", str(home.venv))
-    assert launch.is_ready(home.stamp, {}, None)
-    assert not launch.is_ready(home.stamp | {"python": python}, {}, None)
+def test_environment_of_another_python_is_not_trusted(clone, monkeypatch, python):
+    monkeypatch.setattr(launch, "PYTHON", str(clone.python))
+    monkeypatch.setattr(launch, "VENV", str(clone.venv))
+    assert launch.is_ready(clone.stamp, {}, None)
+    assert not launch.is_ready(clone.stamp | {"python": python}, {}, None)
 
 
 def test_foreign_folder_is_left_alone(fresh):
@@ -229,15 +131,15 @@ def test_two_first_starts_at_once(fresh):
 
 
 @posix
-def test_next_start_waits_for_the_installer_of_a_killed_one(home):
-    home.write("requirements.txt", "tiny==2.0\nmissing\n")
+def test_next_start_waits_for_the_installer_of_a_killed_one(clone):
+    clone.write("requirements.txt", "tiny==2.0\nmissing\n")
     with stalled_index() as (index, asked, release):
-        killed = home.popen(PIP_NO_INDEX="0", PIP_INDEX_URL=index)
+        killed = clone.popen(PIP_NO_INDEX="0", PIP_INDEX_URL=index)
         assert asked.wait(30)
         killed.kill()
         killed.communicate(timeout=30)
-        home.write("requirements.txt", "tiny==2.0\n")
-        second = home.popen()
+        clone.write("requirements.txt", "tiny==2.0\n")
+        second = clone.popen()
         assert "waiting" in second.stderr.readline()
         release.set()
         out, _ = second.communicate(timeout=60)
@@ -245,37 +147,37 @@ def test_next_start_waits_for_the_installer_of_a_killed_one(home):
 
 
 @posix
-def test_ctrl_c_stops_without_a_traceback(home):
-    home.write("requirements.txt", "missing\n")
+def test_ctrl_c_stops_without_a_traceback(clone):
+    clone.write("requirements.txt", "missing\n")
     with stalled_index() as (index, asked, _):
-        process = home.popen(PIP_NO_INDEX="0", PIP_INDEX_URL=index)
+        process = clone.popen(PIP_NO_INDEX="0", PIP_INDEX_URL=index)
         assert asked.wait(30)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("Stopped") and "Traceback" not in err
-    home.write("requirements.txt", "tiny==1.0\n")
-    assert home.start()[0] == 0
+    clone.write("requirements.txt", "tiny==1.0\n")
+    assert clone.start()[0] == 0
 
 
-def test_no_network_is_one_line(home):
+def test_no_network_is_one_line(clone):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        home.write("requirements.txt", "missing\n")
-        line = home.refuse(PIP_NO_INDEX="0", PIP_INDEX_URL=f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        clone.write("requirements.txt", "missing\n")
+        line = clone.refuse(PIP_NO_INDEX="0", PIP_INDEX_URL=f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
     assert "out of reach" in line and "install.log" in line
 
 
-def test_missing_version_is_one_line(home):
-    home.write("requirements.txt", "tiny==9.0\n")
-    assert "no build of tiny==9.0 fits" in home.refuse()
-    home.write("requirements.txt", "tiny==1.0\n")
-    assert home.start()[0] == 0
+def test_missing_version_is_one_line(clone):
+    clone.write("requirements.txt", "tiny==9.0\n")
+    assert "no build of tiny==9.0 fits" in clone.refuse()
+    clone.write("requirements.txt", "tiny==1.0\n")
+    assert clone.start()[0] == 0
 
 
-def test_missing_requirements_file_is_one_line(home):
-    (home.folder / "requirements.txt").unlink()
-    assert "requirements.txt" in home.refuse()
+def test_missing_requirements_file_is_one_line(clone):
+    (clone.folder / "requirements.txt").unlink()
+    assert "requirements.txt" in clone.refuse()
 
 
 @posix
@@ -365,34 +267,35 @@ def test_explanations(said, kind):
     assert found == kind and "{" not in advice and "\n" not in advice
 
 
-def test_backend_is_chosen_by_uv_and_remembered(home):
-    log = Path(home.env["FAKE_UV_CALLS"])
-    code, seen, _ = home.start("--torch-backend", "cpu", "doctor")
+def test_backend_is_chosen_by_uv_and_remembered(clone):
+    log = Path(clone.env["FAKE_UV_CALLS"])
+    code, seen, _ = clone.start("--torch-backend", "cpu", "doctor")
     assert (code, seen["args"]) == (0, ["doctor"])
     assert log.read_text().endswith("--torch-backend cpu -r requirements.txt --reinstall-package torch\n")
-    assert home.start("--torch-backend=cpu")[2] == "" and home.start()[2] == ""
-    home.write("requirements.txt", "tiny==2.0\n")
-    assert home.start()[0] == 0
+    assert clone.start("--torch-backend=cpu")[2] == "" and clone.start()[2] == ""
+    clone.write("requirements.txt", "tiny==2.0\n")
+    assert clone.start()[0] == 0
     assert log.read_text().splitlines()[1].endswith("--torch-backend cpu -r requirements.txt")
 
 
-def test_unreachable_backend_falls_back_to_pip(home):
-    home.write("requirements.txt", "tiny==2.0\n")
-    code, seen, err = home.start("--torch-backend", "cu128")
-    assert (code, seen["versions"]["tiny"], home.stamp["backend"]) == (0, "2.0", None)
+def test_unreachable_backend_falls_back_to_pip(clone):
+    clone.write("requirements.txt", "tiny==2.0\n")
+    code, seen, err = clone.start("--torch-backend", "cu128")
+    assert (code, seen["versions"]["tiny"], clone.stamp["backend"]) == (0, "2.0", None)
     assert "without --torch-backend cu128" in err
-    assert home.start()[2] == ""
+    assert clone.start()[2] == ""
 
 
-def test_unknown_backend_is_one_line(home):
-    assert "'bogus1' is no PyTorch backend" in home.refuse("--torch-backend", "bogus1")
-    assert "needs a name" in home.refuse("train", "--torch-backend", "--set")
+def test_unknown_backend_is_one_line(clone):
+    assert "'bogus1' is no PyTorch backend" in clone.refuse("--torch-backend", "bogus1")
+    assert clone.start()[0] == 0
+    assert "needs a name" in clone.refuse("train", "--torch-backend", "--set")
 
 
-def test_help_installs_nothing(fresh, home):
+def test_help_installs_nothing(fresh, clone):
     code, out, err = fresh.start("--help")
     assert (code, err, fresh.venv.exists()) == (0, "", False) and "--torch-backend" in out
-    code, out, err = home.start("--help")
+    code, out, err = clone.start("--help")
     assert (code, err) == (0, "") and "--torch-backend" in out and '"args": ["--help"]' in out
 
 

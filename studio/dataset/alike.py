@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+THUMB_PX = 16  # side of the thumbnails that are compared
 ALIKE = "alike-"  # begins the names of groups that were found, not given
 MAX_HASH_BITS = 40  # of 240 that may differ between candidates
 MIN_CORRELATION = 0.95

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from studio.dataset.alike import THUMB_PX
 from studio.dataset.captions import read_regular
 from studio.dataset.kinds import HEAD_BYTES, refusal, suffix_of
 from studio.dataset.pixels import FORMATS, Unreadable, see
@@ -26,7 +27,6 @@ from studio.errors import StudioError, printable
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
 MAX_FILE_BYTES = 2**29
 LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to end it
-THUMB_PX = 16  # side of the thumbnail by which look-alikes are found
 _STRIP_PX = 512
 _USUAL_SUFFIXES = {
     "PNG": {".png", ".apng"},

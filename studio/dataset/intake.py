@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from studio.dataset.alike import group
+from studio.dataset.alike import THUMB_PX, group
 from studio.dataset.building import building, clean
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.rows import Dataset, Row
@@ -169,9 +169,8 @@ def _check_any(intake: _Intake) -> None:
 
 def _finish_rows(intake: _Intake, words: list[Words]) -> list[Row]:
     """The rows with their groups, splits and notes; fills `intake.captions`."""
-    thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8)
-    side = round((thumbs.size / len(intake.rows) / 3) ** 0.5)
-    groups = group([row.pixels for row in intake.rows], thumbs.reshape(-1, side, side, 3), [each.group for each in words])
+    thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8).reshape(-1, THUMB_PX, THUMB_PX, 3)
+    groups = group([row.pixels for row in intake.rows], thumbs, [each.group for each in words])
     first: dict[str, str] = {}
     rows = []
     for row, said, name in zip(intake.rows, words, groups, strict=True):

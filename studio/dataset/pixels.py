@@ -127,7 +127,7 @@ def _to_rgb(image: Image.Image, background: str, notes: list[str]) -> Image.Imag
         image, profile = _from_range(image, notes), None
     if not image.has_transparency_data:
         return _to_srgb(image, profile, notes)
-    seen = image.convert("RGBA")
+    seen = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = seen.getchannel("A")
     colour = _to_srgb(seen.convert("L" if image.mode in ("L", "LA", "La") else "RGB"), profile, notes)
     if alpha.getextrema()[0] == 255:

@@ -34,13 +34,14 @@ class Captions:
     """Looks up the words of a picture; a `.txt` beside it wins over `metadata.jsonl`."""
 
     def __init__(self, found: Found) -> None:
-        self._given = {_same(stem): path for stem, path in found.given_captions.items()}
+        given = found.given_captions
+        self._given = {_same(stem): path for stem, path in given.items()} | given
         self._rows: dict[str, Words] = {}
         self._folders: dict[Path, dict[str, str]] = {}
         here = {key for picture in found.pictures for key in _keys(picture)}
         for table in found.tables:
             rows = _read_table(table, found)
-            lost = [name for key, name in rows.names.items() if not here & {key, rows.flat_key(name)}]
+            lost = [name for name, keys in rows.named if here.isdisjoint(keys)]
             if lost:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 found.skip(table.label, f"names {lost[0]}{more}, which is not there")
@@ -61,11 +62,11 @@ class Captions:
 
     def _beside(self, picture: Picture) -> Path | None:
         names = self._names(picture.path.parent)
-        for suffix in CAPTION_SUFFIXES:
-            name = names.get(_same(picture.path.stem) + suffix)
-            if name is not None:
-                return picture.path.parent / name
-        return self._given.get(_same(picture.path.stem)) if picture.was_given else None
+        stems = dict.fromkeys((picture.path.stem, _same(picture.path.stem)))
+        for name in (stem + suffix for suffix in CAPTION_SUFFIXES for stem in stems):
+            if name in names:
+                return picture.path.parent / names[name]
+        return next((self._given[stem] for stem in stems if picture.was_given and stem in self._given), None)
 
     def _names(self, folder: Path) -> dict[str, str]:
         """The caption files of a folder by comparable name: `IMG.TXT` and a decomposed accent find their picture."""
@@ -74,41 +75,44 @@ class Captions:
                 parts = [os.path.splitext(name) for name in os.listdir(folder)]
             except OSError:
                 parts = []
-            self._folders[folder] = {_same(stem) + end.casefold(): stem + end for stem, end in parts if end.casefold() in CAPTION_SUFFIXES}
+            named = [(stem, end.casefold(), stem + end) for stem, end in parts if end.casefold() in CAPTION_SUFFIXES]
+            alike = {_same(stem) + end: name for stem, end, name in named}
+            self._folders[folder] = alike | {stem + end: name for stem, end, name in named}
         return self._folders[folder]
 
 
 class _Table:
-    """The rows of one table by comparable path; `names` keeps each path as it was written."""
+    """The rows of one table, under every key by which a picture may ask; `named` lists the names as they were written."""
 
     def __init__(self, table: Picture) -> None:
         self._table = table
+        self._exact: set[str] = set()
         self.words: dict[str, Words] = {}
-        self.names: dict[str, str] = {}
-
-    def flat_key(self, name: str) -> str:
-        """The key of a picture that was given directly, as was the table: by its name alone."""
-        return _same(os.path.basename(name)) if self._table.was_given else ""
+        self.named: list[tuple[str, list[str]]] = []
 
     def add(self, name: str, words: Words) -> bool:
         """Keep `words` for the picture `name`; False where the table named it before."""
-        key = _same(os.path.normpath(self._table.path.parent / name))
-        if key in self.words:
+        keys = _keys(replace(self._table, path=self._table.path.parent / name))
+        if keys[0] in self._exact:
             return False
-        self.words[key] = words
-        self.names[key] = printable(name)
-        if self._table.was_given:
-            self.words.setdefault(self.flat_key(name), words)
+        self._exact.add(keys[0])
+        self.words[keys[0]] = words
+        for key in keys[1:]:
+            self.words.setdefault(key, words)
+        self.named.append((printable(name), keys))
         return True
 
 
 def _same(name: str) -> str:
+    """`name` with its accents composed, as most systems write them."""
     return unicodedata.normalize("NFC", name)
 
 
 def _keys(picture: Picture) -> list[str]:
-    key = _same(os.path.normpath(picture.path))
-    return [key, _same(picture.path.name)] if picture.was_given else [key]
+    """What a picture is looked up by: its path, exactly and composed; its name alone where it and the table were given."""
+    exact = os.path.normpath(picture.path)
+    names = [picture.path.name, _same(picture.path.name)] if picture.was_given else []
+    return [exact, _same(exact), *names]
 
 
 def _read_table(table: Picture, found: Found) -> _Table:

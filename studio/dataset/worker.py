@@ -15,6 +15,7 @@ from studio.errors import StudioError
 
 LIMIT_S = 20.0  # for one picture
 START_LIMIT_S = 120.0
+START_ATTEMPTS = 3
 _TICK_S = 0.25
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _COMMAND = [sys.executable, "-m", "studio.dataset.decode"]
@@ -66,27 +67,18 @@ class Worker:
         process.stdout.close()
 
     def _start(self, tick: Callable[[], None]) -> None:
-        self.stop()
-        # One thread each: the pools of numerical libraries reserve more address space than the worker may have.
-        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        self._lines = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            _COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_ROOT,  # never the folder of the pictures: a file there must not be imported as a module
-            env={**os.environ, **one_thread, "PYTHONPATH": path},
-        )
-        threading.Thread(target=_pass_on, args=(self._process.stdout, self._lines), daemon=True).start()
-        try:
-            is_ready = self._next_line(START_LIMIT_S, tick) is not None
-        except TimeoutError:
-            is_ready = False
-        if not is_ready:
+        for _ in range(START_ATTEMPTS):
             self.stop()
-            raise StudioError("the image decoder could not be started: check the installation with the doctor command")
+            self._process = _spawn()
+            self._lines = queue.SimpleQueue()
+            threading.Thread(target=_pass_on, args=(self._process.stdout, self._lines), daemon=True).start()
+            try:
+                if self._next_line(START_LIMIT_S, tick) is not None:
+                    return
+            except TimeoutError:
+                break
+        self.stop()
+        raise StudioError("the image decoder could not be started: check the installation with the doctor command")
 
     def _next_line(self, limit_s: float, tick: Callable[[], None]) -> bytes | None:
         deadline = time.monotonic() + limit_s
@@ -96,6 +88,20 @@ class Worker:
             except queue.Empty:
                 tick()
         raise TimeoutError
+
+
+def _spawn() -> subprocess.Popen:
+    # One thread each: the pools of numerical libraries reserve more address space than the process may have.
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        _COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=_ROOT,  # never the folder of the pictures: a file there must not be imported as a module
+        env={**os.environ, **one_thread, "PYTHONPATH": path},
+    )
 
 
 def _pass_on(stream, lines: "queue.SimpleQueue[bytes | None]") -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
 from studio.store import ASSETS
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 CONFIGS = ASSETS / "configs"
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-CLIP = "cond_stage_model.transformer."
-OPEN_CLIP = "cond_stage_model.model."
+CLIP = "cond_stage_model.transformer."  # text encoder of 1.x
+OPEN_CLIP = "cond_stage_model.model."  # text encoder of 2.x
 ADAPTER = re.compile(r"lora[_.]|hada_w|lokr_w|oft_|dora_scale")
-HEAD_WIDTH = 64  # of Stable Diffusion 2's UNet and of both text encoders
+HEAD_WIDTH = 64  # of the text encoders and of 2.x's UNet; 1.x's UNet has 8 heads at every width
+TEXT_PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
+OPEN_CLIP_NAMES = (
+    ("transformer.resblocks.", "encoder.layers."), (".ln_", ".layer_norm"), (".attn.", ".self_attn."), (".c_fc.", ".fc1."),
+    (".c_proj.", ".fc2."), ("ln_final.", "final_layer_norm."), ("token_embedding.", "embeddings.token_embedding."),
+    ("positional_embedding", "embeddings.position_embedding.weight"),
+)  # fmt: skip
 PREDICTION_TYPES = {"epsilon": "epsilon", "eps": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
 
 
@@ -50,8 +56,8 @@ class Header:
 
     def count(self, prefix: str) -> int:
         """One more than the largest number after `prefix` in the tensors' names, so that a gap shows up as missing tensors."""
-        numbers = [key[len(prefix) :].split(".")[0] for key in self.shapes if key.startswith(prefix)]
-        return 1 + max((int(n) for n in numbers if n.isdecimal()), default=-1)
+        found = (re.match(r"(\d{1,3})\.", key[len(prefix) :]) for key in self.shapes if key.startswith(prefix))
+        return 1 + max((int(number[1]) for number in found if number), default=-1)
 
 
 def read_header(path: Path) -> Header:
@@ -60,7 +66,7 @@ def read_header(path: Path) -> Header:
 
     try:
         with safe_open(path, framework="np") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in sorted(file.keys())}
             return Header(path, shapes, file.metadata() or {})
     except SafetensorError as error:
         raise StudioError(f"{path}: not a whole .safetensors file ({error}): fetch it again") from None
@@ -72,45 +78,223 @@ def is_sd(path: Path) -> bool:
     if not header.has(UNET + "input_blocks."):
         _refuse_adapter(header)
         return False
-    has_class_input = header.has(UNET + "label_emb.")  # SDXL, the upscaler and unCLIP
+    has_class_input = header.has(UNET + "label_emb.")  # SDXL, the upscaler, unCLIP
     return not has_class_input and (header.has(CLIP) or header.has(OPEN_CLIP))
 
 
 def _refuse_adapter(header: Header) -> None:
+    kind = None
     if any(ADAPTER.search(key) for key in header.shapes):
-        raise StudioError(f"{header.path}: this is an adapter (LoRA), not a base model: give the base model that it was made for")
-    if len(header.shapes) <= 2 and all(len(shape) <= 2 for shape in header.shapes.values()):
-        raise StudioError(f"{header.path}: this is an embedding (textual inversion), not a base model: give the base model that it was made for")
+        kind = "an adapter (LoRA)"
+    elif len(header.shapes) <= 2 and all(len(shape) <= 2 for shape in header.shapes.values()):
+        kind = "an embedding (textual inversion)"
+    if kind:
+        raise StudioError(f"{header.path}: this is {kind}, not a base model: give the base model that it was made for")
 
 
 def load_sd(path: Path) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":
-    """The modules unet, vae and text_encoder, each in the precision it is stored in, the tokenizer and the noise schedule.
+    """The modules unet, vae and text_encoder in the precision they are stored in, the tokenizer and the noise schedule.
 
-    The prediction type is what the file declares (`modelspec.prediction_type`, or a tensor named `v_pred`), else epsilon for 1.x,
-    and for 2.x, whose epsilon and v checkpoints have equal shapes, what the UNet is seen to do. StudioError if a tensor is missing.
+    StudioError if a tensor is missing or does not fit: no weight is ever left at random.
     """
+    try:
+        return _load(read_header(path))
+    except StudioError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:  # shapes that no model of this kind has
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise StudioError(f"{path}: its tensors make no Stable Diffusion model ({reason}): fetch it again") from error
+
+
+def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders import single_file_utils as original
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    header = read_header(path)
     folder = CONFIGS / ("sd21" if header.has(OPEN_CLIP) else "sd15")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     unet, vae, text = _unet_config(header, folder), _vae_config(header, folder), _text_config(header, folder)
-    if text["vocab_size"] != len(tokenizer):
-        raise StudioError(
-            f"{path}: its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer {len(tokenizer)}: "
-            "give this model as a diffusers folder, which brings its own tokenizer"
-        )
-    if text["hidden_size"] != unet["cross_attention_dim"]:
-        raise StudioError(
-            f"{path}: the text encoder's width {text['hidden_size']} is not the {unet['cross_attention_dim']} that the UNet reads: "
-            "use another copy of the model"
-        )
-    fill = _Filler(path)
-    modules = {
-        "unet": fill("UNet", lambda: UNet2DConditionModel.from_config(unet), lambda s: original.convert_ldm_unet_checkpoint(s, unet), UNET),
-        "vae": fill("VAE", lambda: AutoencoderKL.from_config(vae), lambda s: original.convert_ldm_vae_checkpoint(s, vae), VAE),
-        "text_encoder": fill("text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), _text_names(text), OPEN_CLIP if header.has(OPEN_CLIP) else CLIP),
+    _check_text(header.path, text, len(tokenizer), unet["cross_attention_dim"])
+    state = convert_ldm_unet_checkpoint(_read_tensors(header.path, UNET), unet)
+    modules = {"unet": _fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
+    state = convert_ldm_vae_checkpoint(_read_tensors(header.path, VAE), vae)
+    modules["vae"] = _fill(header.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)
+    state = _text_state(header, text["num_hidden_layers"])
+    modules["text_encoder"] = _fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), state)
+    return modules, tokenizer, _schedule(header, folder, modules["unet"])
+
+
+def _check_text(path: Path, text: dict, num_tokens: int, unet_text_width: int) -> None:
+    if text["vocab_size"] != num_tokens:
+        known = f"its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer {num_tokens}"
+        raise StudioError(f"{path}: {known}: give this model as a diffusers folder, which brings its own tokenizer")
+    if text["hidden_size"] != unet_text_width:
+        widths = f"its text encoder is {text['hidden_size']} wide, but its UNet reads {unet_text_width}"
+        raise StudioError(f"{path}: {widths}: use another copy of the model")
+
+
+def _bundled(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text("utf-8"))
+
+
+def _unet_config(header: Header, folder: Path) -> dict:
+    """The bundled UNet configuration with the file's own widths, levels and text width."""
+    config = _bundled(folder, "unet/config.json")
+    num_blocks = header.count(UNET + "input_blocks.")
+    downs = [i for i in range(1, num_blocks) if header.has(f"{UNET}input_blocks.{i}.0.op.")]
+    per_level = downs[0] if downs else num_blocks
+    firsts = [f"{UNET}input_blocks.{1 + level * per_level}." for level in range(len(downs) + 1)]
+    widths = [header.shape(first + "0.out_layers.3.weight")[0] for first in firsts]
+    attended = [header.has(first + "1.") for first in firsts]
+    if not any(attended):
+        raise StudioError(f"{header.path}: its UNet reads no text: this is not a Stable Diffusion 1.x or 2.x model")
+    attention = firsts[attended.index(True)] + "1."
+    config |= {
+        "in_channels": header.shape(UNET + "input_blocks.0.0.weight")[1],
+        "out_channels": header.shape(UNET + "out.2.weight")[0],
+        "block_out_channels": widths,
+        "layers_per_block": per_level - 1,
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
+        "cross_attention_dim": header.shape(attention + "transformer_blocks.0.attn2.to_k.weight")[1],
+        "transformer_layers_per_block": header.count(attention + "transformer_blocks."),
+        "use_linear_projection": len(header.shape(attention + "proj_in.weight")) == 2,
     }
-    return modules, tokenizer, _scheduler(header, folder, modules["unet"], len(vae["block_out_channels"]))
+    if isinstance(config["attention_head_dim"], list):  # the number of heads, despite its name
+        config["attention_head_dim"] = [max(1, width // HEAD_WIDTH) for width in widths]
+    return config
+
+
+def _vae_config(header: Header, folder: Path) -> dict:
+    """The bundled VAE configuration with the file's own widths and levels."""
+    levels = range(header.count(VAE + "encoder.down."))
+    return _bundled(folder, "vae/config.json") | {
+        "in_channels": header.shape(VAE + "encoder.conv_in.weight")[1],
+        "out_channels": header.shape(VAE + "decoder.conv_out.weight")[0],
+        "latent_channels": header.shape(VAE + "decoder.conv_in.weight")[1],
+        "block_out_channels": [header.shape(f"{VAE}encoder.down.{level}.block.0.conv1.weight")[0] for level in levels],
+        "layers_per_block": header.count(VAE + "encoder.down.0.block."),
+        "down_block_types": ["DownEncoderBlock2D" for _ in levels],
+        "up_block_types": ["UpDecoderBlock2D" for _ in levels],
+    }
+
+
+def _text_config(header: Header, folder: Path) -> dict:
+    """The bundled text encoder configuration with the file's own sizes; 2.x uses all blocks of OpenCLIP but the last."""
+    config = _bundled(folder, "text_encoder/config.json")
+    if header.has(OPEN_CLIP):
+        tokens, places = OPEN_CLIP + "token_embedding.weight", OPEN_CLIP + "positional_embedding"
+        layers, hidden = OPEN_CLIP + "transformer.resblocks.", "0.mlp.c_fc.weight"
+    else:
+        prefix = CLIP + ("text_model." if header.has(CLIP + "text_model.") else "")
+        tokens, places = prefix + "embeddings.token_embedding.weight", prefix + "embeddings.position_embedding.weight"
+        layers, hidden = prefix + "encoder.layers.", "0.mlp.fc1.weight"
+    num_tokens, width = header.shape(tokens)
+    if width != config["hidden_size"] and not header.has(OPEN_CLIP):
+        config["num_hidden_layers"] = header.count(layers)
+    return config | {
+        "vocab_size": num_tokens,
+        "hidden_size": width,
+        "max_position_embeddings": header.shape(places)[0],
+        "num_attention_heads": max(1, width // HEAD_WIDTH),
+        "intermediate_size": header.shape(layers + hidden)[0],
+    }
+
+
+def _read_tensors(path: Path, prefix: str) -> "State":
+    """The tensors whose names start so, in one precision: the stored one, or fp32 where they differ or nothing computes in it."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+    state = {key: value for key, value in tensors.items() if value.is_floating_point()}
+    dtypes = {value.dtype for value in state.values()}
+    dtype = dtypes.pop() if len(dtypes) == 1 and dtypes <= {torch.float16, torch.bfloat16} else torch.float32
+    return {key: value.to(dtype) for key, value in state.items()}
+
+
+def _text_state(header: Header, num_layers: int) -> "State":
+    """A text encoder's tensors by CLIPTextModel's names, which have no leading `text_model.` since transformers 5.6."""
+    if not header.has(OPEN_CLIP):
+        state = {key.removeprefix(CLIP).removeprefix("text_model."): value for key, value in _read_tensors(header.path, CLIP).items()}
+        return {key: value for key, value in state.items() if key.startswith(TEXT_PARTS) and not key.endswith("position_ids")}
+    state = {}
+    for key, value in _read_tensors(header.path, OPEN_CLIP).items():
+        name = key.removeprefix(OPEN_CLIP)
+        for old, new in OPEN_CLIP_NAMES:
+            name = name.replace(old, new)
+        if name.startswith(f"encoder.layers.{num_layers}."):
+            continue
+        if ".in_proj_" in name:  # q, k and v above each other
+            parts = value.chunk(3)
+            state |= {name.replace(".in_proj_", f".{letter}_proj."): parts[i].clone() for i, letter in enumerate("qkv")}
+        elif name.startswith(TEXT_PARTS):
+            state[name] = value
+    return state
+
+
+def _fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State") -> "nn.Module":
+    """The model that `make` describes with `state` as its weights; StudioError unless every tensor is there and fits."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        model = make()
+    wanted = model.state_dict()
+    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing:
+        raise StudioError(f"{path}: {len(missing)} of the {name}'s {len(wanted)} tensors are missing, first {missing[0]}: fetch it again")
+    if unknown:
+        raise StudioError(f"{path}: {len(unknown)} tensors of the {name} are not known here, first {unknown[0]}: use another copy")
+    for key, value in wanted.items():
+        if value.shape != state[key].shape:
+            shapes = f"{list(state[key].shape)}, not {list(value.shape)}"
+            raise StudioError(f"{path}: tensor {key} of the {name} is {shapes}: use another copy of the model")
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _schedule(header: Header, folder: Path, unet: "nn.Module") -> "DDIMScheduler":
+    """The noise schedule; notes in the UNet's configuration the picture size that goes with it."""
+    from diffusers import DDIMScheduler
+
+    values = _bundled(folder, "scheduler/scheduler_config.json")
+    values["prediction_type"] = prediction_type(header, unet)
+    if "ztsnr" in header.shapes:  # marks training with zero terminal signal-to-noise ratio (Lin 2024)
+        values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    size_px = 768 if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction" else 512
+    declared = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", header.metadata.get("modelspec.resolution", ""))
+    if declared:
+        size_px = min(int(declared[1]), int(declared[2]))
+    vae_scale = 2 ** (header.count(VAE + "encoder.down.") - 1)
+    unet.register_to_config(sample_size=max(1, size_px // vae_scale))
+    return DDIMScheduler.from_config(values)
+
+
+def prediction_type(header: Header, unet: "nn.Module") -> str:
+    """What the UNet predicts: as declared by `modelspec.prediction_type` or a tensor named `v_pred`; else 1.x epsilon, 2.x by trial.
+
+    2.x's epsilon and v checkpoints have equal names and shapes; only what they compute differs.
+    """
+    declared = PREDICTION_TYPES.get(header.metadata.get("modelspec.prediction_type", "").lower())
+    if declared:
+        return declared
+    if "v_pred" in header.shapes or (header.has(OPEN_CLIP) and not returns_noise(unet)):
+        return "v_prediction"
+    return "epsilon"
+
+
+def returns_noise(unet: "nn.Module") -> bool:
+    """Whether a UNet at its last timestep, where the input is nearly all noise, returns its input, as epsilon models do.
+
+    v models return about minus the picture there, which hardly correlates with the noise.
+    """
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(2, unet.config.in_channels, 16, 16, generator=rng)
+    embeds = torch.randn(2, 77, unet.config.cross_attention_dim, generator=rng)
+    with torch.no_grad():
+        output = unet(z.to(unet.dtype), torch.tensor(999), embeds.to(unet.dtype)).sample.float()
+    noise = z[:, : output.shape[1]]
+    return bool(torch.corrcoef(torch.stack([output.flatten(), noise.flatten()]))[0, 1] > 0.5)

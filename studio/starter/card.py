@@ -46,7 +46,7 @@ say that the model draws what it was taught, not that it invents. **PSNR** is th
 3. Autoencoder: {vae_samples} crops, L1 + 2 MSE + 0.5 gradient L1 + 3e-4 KL; icons of the training styles and procedural
    textures (dead leaves, fractal noise, gratings, grey bodies), so that scans and photographs keep their edges.
 4. Text and vision tower: contrastive, {tower_samples} pairs of icon and caption.
-5. UNet: {unet_samples} samples, batch 64, AdamW 1.2e-3, constant for 60 % and then cosine to 5 %, min-SNR 5, averaged
+5. UNet: {unet_samples} samples, batch {unet_batch}, AdamW 1e-3, constant for 60 % and then cosine to 5 %, min-SNR 5, averaged
    weights (0.999), stratified timesteps, 10 % empty captions; latents and text embeddings are computed once.
 
 Captions: "red apple, noto style", "a red apple", "noto style red apple", each also "…, on a blue background".
@@ -132,6 +132,7 @@ def write_card(folder: Path, figures: dict) -> None:
         chance5=5 / num_concepts,
         vae_samples=f"{recipe['vae_samples']:,}",
         tower_samples=f"{recipe['tower_samples']:,}",
+        unet_batch=recipe["unet_batch"],
         unet_samples=f"{figures['unet']['samples']:,}",
         style_words=", ".join(s.word for s in TRAIN_STYLES),
         held_out_words=", ".join(s.word for s in HELD_OUT_STYLES),

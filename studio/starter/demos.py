@@ -1,6 +1,6 @@
 """Make the demo domains: small, openly licensed picture folders in the HF ImageFolder form, the same bytes each time.
 
-    python -m studio.starter.demos --work WORK --out assets/demos
+python -m studio.starter.demos --work WORK --out assets/demos
 """
 
 import argparse

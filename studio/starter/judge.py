@@ -72,9 +72,7 @@ def train_judge(
     def loss_at(step: int) -> torch.Tensor:
         g = generator_at(plan.seed, step)
         rows = torch.randint(len(pool), (plan.batch,), generator=g)
-        ground = torch.where(
-            torch.rand(plan.batch, 1, generator=g) < 0.5, 255, torch.randint(256, (plan.batch, 3), generator=g)
-        )
+        ground = torch.where(torch.rand(plan.batch, 1, generator=g) < 0.5, 255, torch.randint(256, (plan.batch, 3), generator=g))
         px = soften(augment(pool[rows], ground, size_px, g), g)
         return F.cross_entropy(judge(px.to(device)), labels[rows].to(device), label_smoothing=0.1)
 

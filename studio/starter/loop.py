@@ -111,9 +111,7 @@ def fit(
 
     loss_at(step) computes the loss of one batch with the live model.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True)
     ema = Ema(model, plan.ema_decay)
     step = _unpack(load_file(file), model, ema, optimizer) if file.exists() else 0
     title = file.parent.name

@@ -42,9 +42,7 @@ def _icons(name: str, version: str, sha256: str) -> Package:
     return Package("npm", f"@iconify-json/{name}", version, sha256)
 
 
-LABELS = Package(
-    "npm", "emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a"
-)
+LABELS = Package("npm", "emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
 
 BRAIN = Package("pip", "nilearn", "0.14.1", "725206484e9fb3f6691f9c2d20204a068759d5072f12055324702ee0cb2bbe8a")
 EARTH = Package("npm", "three-globe", "2.45.2", "f6deff6848980a4bda13b0993e5ebc929b27e791e063a5517c87115ff7e669cb")

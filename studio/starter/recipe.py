@@ -23,7 +23,7 @@ class Recipe:
     vae_batch: int = 32
     tower_samples: int = 90_000
     tower_batch: int = 128
-    unet_batch: int = 64
+    unet_batch: int = 32
     judge_samples: int = 60_000
     max_pictures: int | None = None  # tests: fewer pictures
 

@@ -131,14 +131,14 @@ def make_towers(bench: Bench) -> dict:
 
 
 def variants(rgba: np.ndarray, size_px: int, rng: np.random.Generator) -> list[tuple[np.ndarray, str, float]]:
-    """Return (picture, background, how often it is drawn) for one icon: half of the draws are the icon as it is."""
-    out = [(P.shrink(P.flatten(rgba), size_px), "white", 0.5)]
+    """Return (picture, background, how often it is drawn) for one icon: two of three draws are the icon as it is."""
+    out = [(P.shrink(P.flatten(rgba), size_px), "white", 0.65)]
     colours = [c for c in BACKGROUNDS if c != "white"]
     for background in ["white", "white", *rng.choice(colours, 4, replace=False)]:
         shift_px = rng.integers(-3, 4, 2)
         mirror = bool(rng.random() < 0.5)
         px = P.place(rgba, size_px, BACKGROUNDS[background], rng.uniform(0.8, 1.0), shift_px, mirror)
-        out.append((px, str(background), 0.1 if background == "white" else 0.075))
+        out.append((px, str(background), 0.05 if background == "white" else 0.0625))
     return out
 
 
@@ -208,9 +208,7 @@ def make_judge(bench: Bench) -> dict:
     rows = [n for n, i in enumerate(icons) if i.concept and i.style in styles]
     labels = torch.tensor([concepts.index(icons[n].name) for n in rows])
     plan = Plan(recipe.judge_samples // 64, 64, 2e-3, hold=0.3, weight_decay=0.05, ema_decay=0.995, seed=J.SEED)
-    judge = J.train_judge(
-        canvas_rgba(rgba[rows]), labels, plan, recipe.size_px, folder, bench.device, bench.progress
-    ).cpu()
+    judge = J.train_judge(canvas_rgba(rgba[rows]), labels, plan, recipe.size_px, folder, bench.device, bench.progress).cpu()
     J.save_judge(judge, concepts, recipe.size_px, folder)
     figures = {"parameters": sum(p.numel() for p in judge.parameters())}
     for style in ("noto", "openmoji"):

@@ -80,9 +80,7 @@ class Pair(nn.Module):
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str], padding: str = "max_length") -> torch.Tensor:
     """Return token ids [B, token_length], or as long as the longest text (equal: the tower is causal)."""
-    return tokenizer(
-        texts, padding=padding, truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
-    ).input_ids
+    return tokenizer(texts, padding=padding, truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
 
 
 def canvas_rgba(rgba: np.ndarray) -> torch.Tensor:

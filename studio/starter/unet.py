@@ -42,6 +42,7 @@ def make_scheduler() -> DDIMScheduler:
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
         clip_sample=False,
+        steps_offset=1,
         timestep_spacing="trailing",
         set_alpha_to_one=True,
     )
@@ -94,9 +95,7 @@ def min_snr_weights(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
     return snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1) / 0.4
 
 
-def train_unet(
-    cache: Cache, recipe: Recipe, samples: int, folder: Path, progress: Callable[[str], None]
-) -> UNet2DConditionModel:
+def train_unet(cache: Cache, recipe: Recipe, samples: int, folder: Path, progress: Callable[[str], None]) -> UNet2DConditionModel:
     """Train on `samples` samples in all, resuming where the folder's state stands."""
     torch.manual_seed(recipe.seed)
     unet = make_unet(recipe).to(cache.latents.device)
@@ -114,9 +113,7 @@ def train_unet(
 
 def unet_plan(recipe: Recipe, samples: int) -> Plan:
     """Return the UNet's plan for a budget of samples."""
-    return Plan(
-        samples // recipe.unet_batch, recipe.unet_batch, 1.2e-3, hold=0.6, warmup_steps=200, seed=recipe.seed
-    )
+    return Plan(samples // recipe.unet_batch, recipe.unet_batch, 1e-3, hold=0.6, warmup_steps=200, seed=recipe.seed)
 
 
 @torch.no_grad()

@@ -60,9 +60,7 @@ def reconstruction_loss(out: torch.Tensor, px: torch.Tensor) -> torch.Tensor:
     return d.abs().mean() + 2 * d.square().mean() + 0.5 * edges
 
 
-def train_vae(
-    bank: torch.Tensor, plan: Plan, folder: Path, device: str, progress: Callable[[str], None]
-) -> AutoencoderKL:
+def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, device: str, progress: Callable[[str], None]) -> AutoencoderKL:
     """Train on uint8 pictures [N, S, S, 3]; the returned model carries the averaged weights."""
     torch.manual_seed(plan.seed)
     vae = make_vae(bank.shape[1]).to(device)

@@ -1,0 +1,34 @@
+"""Fixtures for all rooms: tiny real models with random weights, and what is loaded from them."""
+
+import os
+
+import pytest
+
+from studio import quiet
+
+quiet.silence()
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one thread, also beside other work
+
+from tests.fixtures.tiny import tiny_sd  # noqa: E402
+
+
+@pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
+def sd_folder(request, tmp_path_factory):
+    """A tiny Stable Diffusion folder, once for each kind of prediction."""
+    return tiny_sd(tmp_path_factory.mktemp("base") / request.param, prediction_type=request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """One tiny Stable Diffusion folder (epsilon)."""
+    return tiny_sd(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture()
+def tiny_parts(tiny_folder):
+    """A freshly loaded tiny base, fp32 on the CPU."""
+    import torch
+
+    from studio.families import sd
+
+    return sd.load(tiny_folder, torch.float32, torch.device("cpu"))

@@ -1,0 +1,141 @@
+"""The loop: golden losses, exact resume, micro-batches, clipping, averages, and what it does with NaN."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from studio.errors import StudioError
+from studio.families import sd
+from studio.store import Workspace
+from studio.train import loop
+from studio.train.loop import train
+from tests.fixtures.runs import NoHooks, dataset, spec_for, training
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
+    return workspace, dataset(workspace, tmp_path_factory.mktemp("pictures"), 10)
+
+
+@pytest.fixture()
+def make(data, tiny_folder, tmp_path):
+    """Make a Training with the given settings in a folder of its own; a fresh base each time."""
+    workspace, shapes = data
+
+    def _make(*settings, folder="run"):
+        parts = sd.load(tiny_folder, torch.float32, torch.device("cpu"))
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return training(workspace, shapes, parts, spec_for(shapes, tiny_folder, *settings), tmp_path / folder)
+
+    return _make
+
+
+def _state(run):
+    return {name: tensor.detach().clone() for name, tensor in run.adapter.state().items()}
+
+
+def _losses(run, hooks=None):
+    losses = []
+    train(run, hooks or NoHooks(), lambda kind, **v: losses.append(v["loss"]) if kind == "step" else None)
+    return losses
+
+
+def test_losses_are_the_golden_ones(make):
+    """A change that is meant to compute the same must leave these as they are."""
+    losses = _losses(make("method.targets=attention+feed_forward+conv", "data.caption_dropout=0.3"))
+    assert losses == pytest.approx(json.loads(GOLDEN.read_text())["sd-lora"], rel=1e-4)
+
+
+def test_two_equal_runs_are_bit_identical(make):
+    first, second = make(folder="a"), make(folder="b")
+    assert _losses(first) == _losses(second)
+    assert all(torch.equal(t, _state(second)[n]) for n, t in _state(first).items())
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+@pytest.mark.parametrize("settings", [(), ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")])
+def test_interrupted_equals_uninterrupted(make, stop_at, settings):
+    whole = make(*settings, folder="whole")
+    _losses(whole)
+    broken = make(*settings, folder="broken")
+    assert train(broken, NoHooks(stop_at), lambda kind, **v: None) == "stopped" and broken.step == stop_at
+    again = make(*settings, folder="broken")
+    assert again.restore() and again.step == stop_at
+    assert train(again, NoHooks(), lambda kind, **v: None) == "finished"
+    for name, tensor in _state(whole).items():
+        assert torch.equal(tensor, again.adapter.state()[name])
+        assert torch.equal(whole.average.tensors[name], again.average.tensors[name])
+    for file in ("raw.safetensors", "ema.safetensors", "optimizer.safetensors"):
+        assert (whole.folder / "resume/000006" / file).read_bytes() == (again.folder / "resume/000006" / file).read_bytes()
+
+
+def test_micro_batches_add_up_to_the_batch(make):
+    lr = "method.lr=0.0001"  # Adam turns rounding of near-zero gradients into whole steps of this size
+    whole, cut = make(lr, folder="whole"), make(lr, "train.micro_batch=1", folder="cut")
+    assert _losses(whole) == pytest.approx(_losses(cut), rel=1e-5)
+    assert all(torch.allclose(t, _state(cut)[n], atol=1e-5) for n, t in _state(whole).items())
+
+
+def test_training_lowers_the_loss_on_what_it_sees(make):
+    losses = _losses(make("train.steps=60", "train.batch_size=8", "method.targets=attention+feed_forward+conv"))
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+def test_clipping_clips(make, monkeypatch):
+    run = make("train.max_grad_norm=0.001")
+    grads = []
+    step = run.optimizer.step
+    params = [p for g in run.optimizer.param_groups for p in g["params"]]
+    monkeypatch.setattr(run.optimizer, "step", lambda: (grads.append(torch.cat([p.grad.flatten() for p in params]).norm().item()), step()))
+    norms = [loop.optimizer_step(run)[1] for _ in range(2)]
+    assert min(norms) > 0.002 and max(grads) <= 0.00101
+
+
+def test_without_averaging_the_average_is_the_adapter(make):
+    run = make("train.ema_decay=0")
+    _losses(run)
+    assert all(torch.equal(t, run.average.tensors[n]) for n, t in _state(run).items())
+
+
+def test_only_the_adapter_is_trained(make):
+    run = make("method.targets=attention")
+    before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.parts.modules.items()}
+    start = _state(run)
+    _losses(run)
+    for name, tensors in before.items():
+        now = run.parts.modules[name].state_dict()
+        assert all(torch.equal(now[k], v) for k, v in tensors.items() if "lora_" not in k)
+    assert all(not torch.equal(t, start[n]) for n, t in _state(run).items())
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_nan_stops_before_the_weights_change(make, monkeypatch, where):
+    run = make()
+    loop.optimizer_step(run)
+    run.step = 1
+    kept = _state(run)
+    real = loop.batch_loss
+    if where == "loss":
+        monkeypatch.setattr(loop, "batch_loss", lambda *a: real(*a) * float("nan"))
+    else:
+        next(iter(run.adapter.state().values())).register_hook(lambda g: g * float("inf"))
+    with pytest.raises(StudioError, match=r"step 2: the loss is no longer a number.*pictures: .*lower method.lr"):
+        train(run, NoHooks(), lambda kind, **v: None)
+    assert all(torch.equal(t, kept[n]) for n, t in _state(run).items())
+    assert all(t.isfinite().all() for t in run.average.tensors.values())
+
+
+def test_an_average_and_optimizer_come_back_from_a_resume_point(make):
+    run = make()
+    train(run, NoHooks(stop_at=2), lambda kind, **v: None)
+    other = make(folder="run")
+    other.restore()
+    assert other.step == 2 and all(torch.equal(t, other.average.tensors[n]) for n, t in run.average.tensors.items())
+    a, b = (r.optimizer.state_dict()["state"] for r in (run, other))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(torch.as_tensor(a[i][k]), torch.as_tensor(b[i][k])) for i in a for k in ("exp_avg", "exp_avg_sq", "step"))
