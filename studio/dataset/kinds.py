@@ -35,10 +35,9 @@ _BY_SUFFIX = _table(
     (".npy .npz .mat .h5 .hdf5", "an array file", "export its pictures as PNG"),
 )
 
-_READ_MAGIC = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|II\+\0|MM\0\+|....ftyp(avi[fs]|m[is]f1.{0,32}avif)", re.DOTALL
-)
-_SURE_MAGIC = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|....ftyp(avi[fs]|m[is]f1.{0,32}avif)", re.DOTALL)
+_SURE_MAGIC = rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|....ftyp(avi[fs]|m[is]f1.{0,32}avif)"
+_SURE = re.compile(_SURE_MAGIC, re.DOTALL)
+_LIKELY = re.compile(_SURE_MAGIC + rb"|BM|II[*+]\0|MM\0[*+]", re.DOTALL)  # BMP, TIFF and BigTIFF begin less distinctly
 # First bytes of other formats, each with a suffix that names the same kind in the table above.
 _FOREIGN_MAGIC = tuple(
     (re.compile(pattern, re.DOTALL), suffix)
@@ -78,7 +77,7 @@ def is_named_like_picture(name: str) -> bool:
 
 def is_picture(head: bytes) -> bool:
     """Whether first bytes are, beyond doubt, those of a picture we read, whatever the name says."""
-    return _SURE_MAGIC.match(head) is not None
+    return _SURE.match(head) is not None
 
 
 def refusal(name: str, head: bytes) -> str | None:
@@ -86,7 +85,7 @@ def refusal(name: str, head: bytes) -> str | None:
     if not head:
         return "is empty: copy or download it again"
     suffix = suffix_of(name)
-    if _READ_MAGIC.match(head) and suffix not in _CAMERA.split():
+    if _LIKELY.match(head) and suffix not in _CAMERA.split():
         return None
     for pattern, kind in _FOREIGN_MAGIC:
         if pattern.match(head):

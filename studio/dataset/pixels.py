@@ -19,7 +19,7 @@ _TWELVE_BITS, _SIXTEEN_BITS = 4095, 65535
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # EXIF and TIFF tags
 _SAME_COLOUR = 2  # levels by which a profile may differ from sRGB and still be sRGB
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it, which counts as an error here
 
 
 class Unreadable(ValueError):

@@ -102,12 +102,12 @@ def _walk(folder: Path, prefix: str, found: Found) -> None:
         except OSError as error:
             found.skip(prefix or folder.name, f"this folder cannot be read ({error.strerror or 'unreadable'})")
             continue
-        folders = [(folder / name, f"{prefix}{name}/") for name in names if _is_folder(folder / name, prefix + name, found)]
+        folders = [(folder / name, f"{prefix}{name}/") for name in names if _take_found(folder / name, prefix + name, found)]
         stack.extend(reversed(folders))
 
 
-def _is_folder(path: Path, label: str, found: Found) -> bool:
-    """Take `path` if it is a file of use; True where it is a folder to read."""
+def _take_found(path: Path, label: str, found: Found) -> bool:
+    """Take `path` if it is a file of use; True where it is a folder, still to be read."""
     name = path.name
     if name.startswith(".") or name == "__MACOSX":
         return False

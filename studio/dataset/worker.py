@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Worker:
         except TimeoutError:
             self.stop()
             return {"reason": f"took too long to decode (over {LIMIT_S:g} s): export it again, or smaller"}
-        if line is None:
+        if line is None or not line.endswith(b"\n"):
             self.stop()
             return {"reason": "crashed the image decoder: export it again as PNG or JPEG"}
         return json.loads(line)
@@ -63,7 +64,8 @@ class Worker:
             return
         process.kill()
         process.wait()
-        process.stdin.close()
+        with suppress(OSError):  # what a dead process did not read is still in the pipe
+            process.stdin.close()
         process.stdout.close()
 
     def _start(self, tick: Callable[[], None]) -> None:

@@ -62,6 +62,15 @@ def keys(recipe: Recipe, samples: int) -> dict[str, str]:
     return out
 
 
+def drop_foreign_state(work: Path, name: str, key: str) -> None:
+    """Remove a stage's half-trained state when it was made with other settings than those of `key`."""
+    mark = work / "keys" / name
+    mark.parent.mkdir(exist_ok=True)
+    if mark.exists() and mark.read_text(encoding="utf-8") != key:
+        (work / name / "state.safetensors").unlink(missing_ok=True)
+    mark.write_text(key, encoding="utf-8")
+
+
 def write_json(value: dict | list, file: Path) -> None:
     """Write JSON atomically."""
     part = file.with_suffix(".part")
@@ -69,7 +78,7 @@ def write_json(value: dict | list, file: Path) -> None:
     os.replace(part, file)
 
 
-def build(  # the public entry point of the command line
+def build(
     work: Path,
     out: Path,
     samples: int,
@@ -80,19 +89,26 @@ def build(  # the public entry point of the command line
 ) -> dict:
     """Run every stage that is not done and assemble `out`; returns the figures of all stages."""
     recipe = recipe or Recipe()
-    bench = stages.Bench(Path(work), recipe, samples, device or _best_device(), progress)
-    bench.work.mkdir(parents=True, exist_ok=True)
+    Path(work).mkdir(parents=True, exist_ok=True)
+
+    def say(text: str) -> None:
+        with (Path(work) / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(text + "\n")
+        progress(text)
+
+    bench = stages.Bench(Path(work), recipe, samples, device or _best_device(), say)
     manifest_file = bench.work / "manifest.json"
     manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
     wanted = keys(recipe, samples)
     for stage in STAGES:
         done = manifest.get(stage.name, {})
         if done.get("key") != wanted[stage.name]:
-            progress(f"{stage.name}: started")
+            say(f"{stage.name}: started")
+            drop_foreign_state(bench.work, stage.name, keys(recipe, 0)[stage.name])
             figures = stage.run(bench)
             manifest[stage.name] = {"key": wanted[stage.name], "figures": figures}
             write_json(manifest, manifest_file)
-            progress(f"{stage.name}: done {json.dumps(figures)}")
+            say(f"{stage.name}: done {json.dumps(figures)}")
         if stage.name == until:
             return {name: entry["figures"] for name, entry in manifest.items()}
     from .assemble import assemble

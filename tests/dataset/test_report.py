@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from PIL import Image
 
 from studio.dataset.intake import create_dataset
@@ -48,6 +49,26 @@ def test_what_is_missing_or_too_much_is_said(workspace, tmp_path):
 def test_same_captions_are_said(workspace, tmp_path):
     notes = report(make(workspace, tmp_path / "same", 3, _0="x", _1="x", _2="x"))["notes"]
     assert "all captions are the same: prompts will hardly steer the result" in notes
+
+
+@pytest.mark.parametrize(
+    "split, note",
+    [
+        ("train", "nothing is held out, so no claim about unseen pictures"),
+        ("test", "every picture is held out: nothing is left to train on"),
+        ("mixed", "1 group on both sides of the given split: held-out scores may flatter"),
+    ],
+)
+def test_a_lopsided_given_split_is_said(workspace, tmp_path, split, note):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    lines = []
+    for i in range(4):
+        (folder / f"{i}.png").write_bytes(encode(photo(i), "PNG"))
+        side = ("train", "test")[i % 2] if split == "mixed" else split
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": "x", "split": side, "group": "one"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    assert note in report(create_dataset(workspace, "given", [folder]))["notes"]
 
 
 def test_duplicates_are_listed_and_kept_on_one_side(workspace, tmp_path):

@@ -1,0 +1,113 @@
+"""Nothing is encoded twice, nothing depends on its neighbours, and every picture fills its bucket."""
+
+import pytest
+import torch
+from PIL import Image
+
+from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, crops
+from studio.encode.build import Encoder, encode_dataset, pixels
+from studio.encode.cache import Cache
+from studio.families import sd
+from studio.store import Workspace
+from tests.fixtures.runs import dataset, spec_for
+
+
+@pytest.mark.parametrize(("size_px", "multiple"), [(512, 64), (64, 16), (16, 4), (768, 64)])
+def test_buckets_have_about_the_models_area(size_px, multiple):
+    for width, height in bucket_shapes(size_px, multiple):
+        assert width % multiple == 0 and height % multiple == 0
+        assert width * height <= size_px**2 and max(width / height, height / width) <= 4
+    assert (size_px, size_px) in bucket_shapes(size_px, multiple)
+
+
+def test_pictures_go_to_the_nearest_of_few_buckets():
+    sizes = [(100, 100)] * 5 + [(200, 100), (100, 200), (300, 100), (150, 100), (100, 150), (120, 100), (100, 300)]
+    buckets = assign_buckets(sizes, 512, 64)
+    assert buckets[0] == (512, 512) and len(set(buckets)) <= MAX_BUCKETS
+    wide, tall = assign_buckets([(200, 100), (100, 200)], 512, 64)
+    assert wide[0] > wide[1] and tall == (wide[1], wide[0])
+
+
+@pytest.mark.parametrize("size", [(256, 256), (1000, 300), (300, 1000), (17, 16), (64, 65)])
+def test_crops_lie_inside_and_the_first_is_the_centre(size):
+    bucket = assign_buckets([size], 64, 16)[0]
+    found = crops(size, bucket, 4, "identity")
+    assert found == crops(size, bucket, 4, "identity") and len(set(found)) == len(found)
+    for c in found:
+        assert (c.width, c.height) == bucket
+        assert 0 <= c.left <= c.resized_w - c.width and 0 <= c.top <= c.resized_h - c.height
+        assert c.resized_w == c.width or c.resized_h == c.height, "one side is used whole"
+    assert found[0].left == (found[0].resized_w - found[0].width) // 2
+
+
+def test_pixels_are_the_picture():
+    image = Image.new("RGB", (40, 20), (0, 0, 0))
+    image.paste((255, 255, 255), (20, 0, 40, 20))
+    crop = crops((40, 20), (16, 16), 1, "x")[0]
+    px = pixels(image, crop, mirrored=False)
+    assert px.shape == (3, 16, 16) and px[:, :, 0].max() < -0.9 and px[:, :, -1].min() > 0.9
+    assert torch.equal(pixels(image, crop, mirrored=True), px.flip(-1))
+
+
+@pytest.fixture()
+def room(tmp_path, tiny_folder, tiny_parts):
+    workspace = Workspace.at(tmp_path / "workspace")
+    data = dataset(workspace, tmp_path / "pictures", 6)
+    spec = spec_for(data, tiny_folder)
+
+    def encode(*settings):
+        encoder = Encoder(sd, tiny_parts, "tiny", Cache(workspace.cache / "encoded"))
+        made = spec_for(data, tiny_folder, *settings) if settings else spec
+        return encode_dataset(data, encoder, made, False, lambda done, total: None)
+
+    return data, encode
+
+
+def test_a_second_time_nothing_is_encoded(room):
+    _, encode = room
+    first, second = encode(), encode()
+    assert first.num_made > 0 and second.num_made == 0
+    assert second.num_reused == first.num_made + first.num_reused
+    assert first.items == second.items
+
+
+def test_an_edited_caption_encodes_only_itself(room):
+    data, encode = room
+    encode()
+    data.set_caption(data.rows[0], "an entirely new caption")
+    again = encode()
+    assert again.num_made == 1
+    assert again.items[0].caption == "an entirely new caption"
+
+
+def test_a_damaged_entry_is_made_again(room):
+    _, encode = room
+    first = encode()
+    key = first.items[0].latents[0]
+    file = first.cache.path(key)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert encode().num_made == 1
+    assert file.read_bytes() == whole, "encoding is deterministic"
+
+
+def test_an_entry_does_not_depend_on_what_was_encoded_with_it(room, tiny_parts):
+    data, encode = room
+    encoded = encode()
+    item = encoded.items[-1]
+    mean, std = encoded.latent(item.latents[0])
+    image = Image.open(data.path(data.rows[-1])).convert("RGB")
+    crop = crops(image.size, item.bucket, 1, "")[0]
+    alone = sd.encode_image(tiny_parts, pixels(image, crop, False)[None])
+    assert torch.equal(mean, alone.mean[0]) and torch.equal(std, alone.std[0])
+
+
+def test_mirrored_pictures_are_kept_beside_the_plain_ones(room):
+    _, encode = room
+    assert all(len(i.latents) == 2 * len(j.latents) for i, j in zip(encode("data.flip=true").items, encode().items, strict=True))
+
+
+def test_long_captions_are_named(room):
+    data, encode = room
+    data.set_caption(data.rows[1], "word " * 300)
+    assert encode().long_captions == [data.rows[1].file]

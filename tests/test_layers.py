@@ -1,0 +1,73 @@
+"""Rooms import to the left only, and only `jobs` composes stages."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
+SHARED = {"errors", "store", "registry", "spec", "device", "quiet", "families", "methods", "models", "__init__", "__version__"}
+FRONT = {"cli", "console", "commands", "doctor"}
+NO_TORCH = [
+    "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models", "studio.recipes", "studio.families.sd",
+    "studio.methods.lora", "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
+]  # fmt: skip
+
+
+def _files():
+    return sorted((ROOT / "studio").rglob("*.py"))
+
+
+def _room(path):
+    parts = path.relative_to(ROOT / "studio").parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def _imports(path):
+    """(rooms imported, only at type-checking time or not) of a file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "studio":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [a.name for a in node.names]
+        elif isinstance(node, ast.Import):
+            yield from [a.name.split(".")[1] for a in node.names if a.name.startswith("studio.")]
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_left(path):
+    room = _room(path)
+    for other in set(_imports(path)) - {room}:
+        if room in SHARED:
+            assert other in SHARED, f"{path} is shared by all rooms and must not import studio.{other}"
+        elif room in ORDER:
+            allowed = set(ORDER[: ORDER.index(room)]) | SHARED | ({"recipes"} if room == "jobs" else set())
+            assert other in allowed, f"{path} imports studio.{other}, which lies to its right"
+        elif room == "recipes":
+            assert other in SHARED | {"dataset"}, f"{path} imports studio.{other}"
+
+
+def test_the_walk_is_not_empty():
+    assert len(_files()) > 50
+    rooms = {_room(p) for p in _files()}
+    assert rooms >= set(ORDER)
+    assert not rooms - SHARED - set(ORDER) - FRONT - {"recipes", "starter"}, "a new room: place it in ORDER"
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_front_ends_can_import_it_without_torch(module):
+    import subprocess
+    import sys
+
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_families_are_told_apart_only_by_the_registry():
+    """`if family == ...` anywhere else is a defect: so no family's or method's key is compared outside its own file."""
+    for path in _files():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare):
+                names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)} | {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+                constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
+                assert not (names & {"family", "kind", "key"} and constants & {"sd", "lora"}), f"{path}:{node.lineno}"
