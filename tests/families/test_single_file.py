@@ -255,12 +255,13 @@ def test_a_unet_that_returns_the_noise_predicts_epsilon():
     from diffusers import UNet2DConditionModel
 
     blocks = {"down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",), "block_out_channels": (32,)}
+    torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=8, cross_attention_dim=32, layers_per_block=1, **blocks)
-    z = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(3))
-    optimizer = torch.optim.Adam(unet.parameters(), lr=2e-3)
     assert not single_file.returns_noise(unet)
-    for _ in range(60):
-        loss = (unet(z, torch.tensor(999), torch.zeros(4, 1, 32)).sample - z).square().mean()
+    optimizer = torch.optim.Adam(unet.parameters(), lr=5e-3)
+    for _ in range(30):
+        z = torch.randn(8, 4, 8, 8)
+        loss = (unet(z, torch.tensor(999), torch.zeros(8, 1, 32)).sample - z).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
