@@ -73,4 +73,4 @@ def test(context: typer.Context) -> None:
 quiet.silence()
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="python launch.py")

@@ -142,8 +142,8 @@ def fixed_steps(every: int | None, steps: int, parts: int) -> list[int]:
     """The multiples of `every` up to `steps`, the last step always included; None = `parts` equal parts, 0 = none."""
     if every == 0:
         return []
-    every = every or max(1, round(steps / parts))
-    return sorted({*range(every, steps + 1, every), steps})
+    wanted = range(every, steps + 1, every) if every else (round(steps * i / parts) for i in range(1, parts))
+    return sorted({*wanted, steps} - {0})
 
 
 def known_settings(methods: list[str]) -> dict[str, str]:

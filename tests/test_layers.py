@@ -68,6 +68,8 @@ def test_families_are_told_apart_only_by_the_registry():
     for path in _files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Compare):
-                names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)} | {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+                names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)} | {
+                    n.id for n in ast.walk(node) if isinstance(n, ast.Name)
+                }
                 constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
                 assert not (names & {"family", "kind", "key"} and constants & {"sd", "lora"}), f"{path}:{node.lineno}"

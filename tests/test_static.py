@@ -14,7 +14,9 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml", "torchvision"}
 FORBIDDEN_KEYWORDS = {"shell": True, "allow_pickle": True, "trust_remote_code": True, "weights_only": False}
-TEXTS = [p for s in ("*.py", "*.md", "*.txt", "*.json", "*.toml") for p in ROOT.rglob(s) if ".venv" not in p.parts and ".git" not in p.parts]
+TEXTS = [
+    p for s in ("*.py", "*.md", "*.txt", "*.json", "*.toml") for p in ROOT.rglob(s) if ".venv" not in p.parts and ".git" not in p.parts
+]
 
 
 def _dotted(node):
@@ -28,12 +30,22 @@ def test_no_code_from_data(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call):
             name = _dotted(node.func)
-            bad = {c for c in FORBIDDEN_CALLS if name == c or ("." in c and name.endswith("." + c)) or (c == "extractall" and name.endswith(".extractall"))}
+            bad = {
+                c
+                for c in FORBIDDEN_CALLS
+                if name == c or ("." in c and name.endswith("." + c)) or (c == "extractall" and name.endswith(".extractall"))
+            }
             assert not bad, f"{path}:{node.lineno}: {name}"
             for keyword in node.keywords:
                 value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
                 assert keyword.arg not in FORBIDDEN_KEYWORDS or value is not FORBIDDEN_KEYWORDS[keyword.arg], f"{path}:{node.lineno}"
-        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules = (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
         assert not {m.split(".")[0] for m in modules} & FORBIDDEN_MODULES, f"{path}:{node.lineno}"
 
 

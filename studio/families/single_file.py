@@ -78,8 +78,7 @@ def is_sd(path: Path) -> bool:
     if not header.has(UNET + "input_blocks."):
         _refuse_adapter(header)
         return False
-    has_class_input = header.has(UNET + "label_emb.")  # SDXL, the upscaler, unCLIP
-    return not has_class_input and (header.has(CLIP) or header.has(OPEN_CLIP))
+    return (header.has(CLIP) or header.has(OPEN_CLIP)) and not header.has(UNET + "label_emb.")  # SDXL, upscaler, unCLIP
 
 
 def _refuse_adapter(header: Header) -> None:
@@ -167,6 +166,8 @@ def _unet_config(header: Header, folder: Path) -> dict:
 
 def _vae_config(header: Header, folder: Path) -> dict:
     """The bundled VAE configuration with the file's own widths and levels."""
+    if not header.has(VAE):
+        raise StudioError(f"{header.path}: this file has no VAE: use a copy of the model that has one")
     levels = range(header.count(VAE + "encoder.down."))
     return _bundled(folder, "vae/config.json") | {
         "in_channels": header.shape(VAE + "encoder.conv_in.weight")[1],
@@ -296,5 +297,5 @@ def returns_noise(unet: "nn.Module") -> bool:
     embeds = torch.randn(2, 77, unet.config.cross_attention_dim, generator=rng)
     with torch.no_grad():
         output = unet(z.to(unet.dtype), torch.tensor(999), embeds.to(unet.dtype)).sample.float()
-    noise = z[:, : output.shape[1]]
-    return bool(torch.corrcoef(torch.stack([output.flatten(), noise.flatten()]))[0, 1] > 0.5)
+    pairs = torch.stack([output.flatten(), z[:, : output.shape[1]].flatten()])
+    return bool(torch.corrcoef(pairs)[0, 1] > 0.5)

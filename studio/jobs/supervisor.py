@@ -28,7 +28,7 @@ def start(run: Run) -> subprocess.Popen:
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     with open(run.folder / "log.txt", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "studio.jobs.worker", str(run.folder)],
+            [sys.executable, "-P", "-m", "studio.jobs.worker", str(run.folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

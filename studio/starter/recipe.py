@@ -24,7 +24,7 @@ class Recipe:
     tower_samples: int = 90_000
     tower_batch: int = 128
     unet_batch: int = 32
-    judge_samples: int = 60_000
+    judge_samples: int = 40_000
     max_pictures: int | None = None  # tests: fewer pictures
 
     def digest(self, *fields: str) -> str:

@@ -37,7 +37,14 @@ def test_predict_is_what_the_pipeline_hands_to_its_scheduler(loaded, monkeypatch
 
     monkeypatch.setattr(pipe.scheduler, "step", record)
     size = parts.facts.size_px
-    pipe("a red disc", width=size, height=size, num_inference_steps=4, guidance_scale=family.card.train_guidance or 1.0, generator=generator(0))
+    pipe(
+        "a red disc",
+        width=size,
+        height=size,
+        num_inference_steps=4,
+        guidance_scale=family.card.train_guidance or 1.0,
+        generator=generator(0),
+    )
     cond = family.collate(family.encode_text(parts, ["a red disc"]))
     assert len(seen) == 4
     for output, t, z_t in seen:

@@ -199,6 +199,15 @@ def test_a_missing_tensor_that_sizes_are_read_from_is_named(models, tmp_path, ke
         single_file.load_sd(file)
 
 
+def test_a_file_without_vae_is_named(models, tmp_path):
+    def drop(tensors):
+        for key in [key for key in tensors if key.startswith("first_stage_model.")]:
+            del tensors[key]
+
+    with pytest.raises(StudioError, match="this file has no VAE: use a copy of the model that has one"):
+        single_file.load_sd(change(models[1][1], tmp_path / "model.safetensors", drop))
+
+
 def test_a_tensor_of_another_shape_is_named(models, tmp_path):
     key = "model.diffusion_model.middle_block.0.in_layers.2.bias"
     file = change(models[1][1], tmp_path / "model.safetensors", lambda tensors: tensors.update({key: torch.zeros(5)}))

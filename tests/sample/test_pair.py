@@ -80,7 +80,7 @@ def test_it_draws_what_the_plain_pipeline_draws(adapted):
 
 def test_pictures_say_how_they_were_made(tmp_path):
     picture = Image.new("RGB", (8, 8), "red")
-    settings = {**_sampling(prompt="Größe 東京 \"quoted\"").model_dump(), "strength": 0.5}
+    settings = {**_sampling(prompt='Größe 東京 "quoted"').model_dump(), "strength": 0.5}
     write_png(tmp_path / "x.png", picture, settings)
     assert settings.items() <= read_settings(tmp_path / "x.png").items()
     picture.save(tmp_path / "plain.png")
@@ -93,7 +93,9 @@ def test_a_grid_shows_every_picture_crisp():
     assert {(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)} <= colours
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 10**6}, {"guidance": float("nan")}, {"guidance": -1}, {"seed": -1}, {"width": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"steps": 10**6}, {"guidance": float("nan")}, {"guidance": -1}, {"seed": -1}, {"width": 0}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         _sampling(**wrong)

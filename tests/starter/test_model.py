@@ -17,7 +17,7 @@ MODEL = Path(__file__).parents[2] / "assets" / "starter"
 def pipeline():
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(MODEL, torch_dtype=torch.float32, local_files_only=True, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32, local_files_only=True, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
