@@ -1,127 +1,205 @@
-"""Steps per second against a loop equal to the diffusers LoRA example (VAE and text encoder in the loop), same maths otherwise.
+"""Training steps per second against a loop that does what the diffusers LoRA example does.
 
-Batch 4, rank 8, attention targets, fp32, no clipping, no EMA in both; then ours with everything on.
-    python tests/bench/training.py [rounds]
+Compared: the studio's loop (latents and text cached, only the denoiser in it) and the body of train_text_to_image_lora.py
+(decode, VAE and text encoder in every step, AdamW through accelerate, `.item()`); batch 4, rank 8 on attention, fp32, averaging
+(EMA) and clipping off in both. Beside it the studio with events, averaging, clipping, snapshots and resume points as they are
+by default, and what each of these costs as a share of a step.
+
+    python tests/bench/training.py [--rounds N]
 """
 
-import sys
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from common import interleaved, report, small_sd
+from common import Timing, interleaved, load, num_parameters, parser, pictures, report, small_sd, spec_with
 
-STEPS = 4
-SETTINGS = ["train.batch_size=4", "method.rank=8", "method.targets=attention", "preview.every=0", "evaluate.num_timesteps=0", "data.crops=1"]
-BARE = ["train.max_grad_norm=0", "train.ema_decay=0"]
+from studio.encode.build import pixels
+from studio.encode.buckets import crops
+from studio.evaluate.heldout import HeldOut
+from studio.jobs.events import EventLog
+from studio.sample.pair import Sampling, Shot, draw
+from studio.store import Workspace
+from studio.train.loop import Training, train
+from tests.fixtures.runs import NoHooks, dataset, training
+
+TARGET_RATIO, TARGET_SHARE = 1.4, 0.03
+STEPS = 4  # per round
+BATCH, RANK, LR = 4, 8, 1e-4
+EQUAL = [f"train.batch_size={BATCH}", f"method.rank={RANK}", f"method.lr={LR}", "method.targets=attention"]
+UNWRITTEN = ["train.resume_every=1000000", "train.snapshot_every=1000000"]  # writes are timed by themselves
+BARE = ["train.max_grad_norm=0", "train.ema_decay=0", "train.min_snr_gamma=0", "data.caption_dropout=0"]
+SMALL_REPEATS = 20  # of what takes about a millisecond
 
 
-def diffusers_loop(base: Path, data, spec):
-    """One step of `train_text_to_image_lora.py`: decode, resize, VAE, text encoder, UNet, AdamW, `.item()`."""
+class Paused(Exception):
+    """A round of steps is done."""
+
+
+class Round(NoHooks):
+    """Hooks that pause the loop after STEPS steps; it goes on from there when called again."""
+
+    def stop_requested(self) -> bool:
+        self.calls += 1
+        if self.calls == STEPS:
+            raise Paused
+        return False
+
+
+def studio_steps(run: Training, emit: Callable[..., None]) -> None:
+    """STEPS steps of the studio's loop."""
+    try:
+        train(run, Round(), emit)
+    except Paused:
+        return
+    raise AssertionError("the run ended before the benchmark")
+
+
+class DiffusersLoop:
+    """The example's training step over a folder of pictures with captions."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        import torch
+        from accelerate import Accelerator
+        from diffusers import DDPMScheduler
+        from peft import LoraConfig
+
+        self.parts = load(base)
+        unet = self.parts.modules["unet"].train()
+        unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        layers = [p for p in unet.parameters() if p.requires_grad]
+        self.noise_scheduler = DDPMScheduler.from_config(self.parts.scheduler.config)
+        self.accelerator = Accelerator(cpu=True)
+        files = sorted(folder.glob("*.png"))
+        loader = torch.utils.data.DataLoader(files, batch_size=BATCH, shuffle=True, drop_last=True, collate_fn=self._read)
+        optimizer = torch.optim.AdamW(layers, lr=LR, weight_decay=0.01)
+        self.unet, self.optimizer, self.loader = self.accelerator.prepare(unet, optimizer, loader)
+        self.batches = iter(self.loader)
+
+    def _read(self, files: list[Path]) -> dict[str, Any]:
+        """Decoded and resized pictures, and their tokens."""
+        import torch
+        from PIL import Image
+
+        images = [Image.open(file) for file in files]
+        px = torch.stack([pixels(image, crops(image.size, (256, 256), 1, "")[0], False) for image in images])
+        captions = [file.with_suffix(".txt").read_text("utf-8") for file in files]
+        tokens = self.parts.tokenizers["tokenizer"](captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
+        return {"px": px, "ids": tokens.input_ids}
+
+    def _batch(self) -> dict[str, Any]:
+        batch = next(self.batches, None)
+        if batch is None:
+            self.batches = iter(self.loader)
+            batch = next(self.batches)
+        return batch
+
+    def steps(self) -> None:
+        """STEPS steps."""
+        for _ in range(STEPS):
+            self._step(self._batch())
+
+    def _step(self, batch: dict[str, Any]) -> None:
+        import torch
+        import torch.nn.functional as F
+
+        vae, text_encoder = self.parts.modules["vae"], self.parts.modules["text_encoder"]
+        with self.accelerator.accumulate(self.unet):
+            z = vae.encode(batch["px"]).latent_dist.sample() * vae.config.scaling_factor
+            eps = torch.randn_like(z)
+            t = torch.randint(0, self.noise_scheduler.config.num_train_timesteps, (len(z),))
+            z_t = self.noise_scheduler.add_noise(z, eps, t)
+            embeds = text_encoder(batch["ids"], return_dict=False)[0]
+            loss = F.mse_loss(self.unet(z_t, t, embeds, return_dict=False)[0].float(), eps.float())
+            self.accelerator.gather(loss.repeat(BATCH)).mean().item()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+def silent(kind: str, **values: Any) -> None:
+    """Events off."""
+
+
+def make_ways(base: Path, folder: Path, bare: Training, full: Training, log: EventLog) -> dict[str, Callable[[], object]]:
+    """What is timed in turn; the full run writes its snapshot and resume point between rounds, each at another step."""
     import torch
-    import torch.nn.functional as F
-    from accelerate import Accelerator
-    from diffusers import DDPMScheduler
-    from peft import LoraConfig
-    from PIL import Image
 
-    from studio.encode.buckets import crops
-    from studio.encode.build import pixels
-    from studio.families import sd
+    params = list(full.adapter.state().values())
 
-    parts = sd.load(base, torch.float32, torch.device("cpu"))
-    unet, vae, text, tokenizer = *(parts.modules[n] for n in ("unet", "vae", "text_encoder")), parts.tokenizers["tokenizer"]
-    unet.add_adapter(LoraConfig(r=8, lora_alpha=8, init_lora_weights="gaussian", target_modules=["to_k", "to_q", "to_v", "to_out.0"]))
-    layers = [p for p in unet.parameters() if p.requires_grad]
-    accelerator = Accelerator(cpu=True)
-    optimizer = torch.optim.AdamW(layers, lr=1e-4)
-    unet, optimizer = accelerator.prepare(unet, optimizer)
-    unet.train()
-    noise_scheduler = DDPMScheduler.from_config(parts.scheduler.config)
-    rows, place = data.train_rows, 0
+    def emit() -> None:
+        for _ in range(SMALL_REPEATS):
+            log.emit("step", step=full.step, loss=0.123456789, grad_norm=0.0123456789, lr=LR, seconds=0.1234)
+            log.flush()  # as in a run whose steps are longer than the log waits
 
-    def step():
-        nonlocal place
-        chosen = [rows[(place + i) % len(rows)] for i in range(4)]
-        place += 4
-        images = [Image.open(data.path(r)) for r in chosen]
-        px = torch.stack([pixels(i, crops(i.size, (256, 256), 1, "")[0], False) for i in images])
-        ids = tokenizer([data.caption(r) for r in chosen], padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
-        latents = vae.encode(px).latent_dist.sample() * vae.config.scaling_factor
-        noise = torch.randn_like(latents)
-        t = torch.randint(0, noise_scheduler.config.num_train_timesteps, (4,))
-        prediction = unet(noise_scheduler.add_noise(latents, noise, t), t, text(ids)[0], return_dict=False)[0]
-        loss = F.mse_loss(prediction.float(), noise.float(), reduction="mean")
-        accelerator.gather(loss.repeat(4)).mean().item()
-        accelerator.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return lambda: [step() for _ in range(STEPS)]
+    return {
+        "diffusers": DiffusersLoop(base, folder).steps,
+        "bare": lambda: studio_steps(bare, silent),
+        "full": lambda: studio_steps(full, log.emit),
+        "average": lambda: [full.average.update(full.step) for _ in range(SMALL_REPEATS)],
+        "events": emit,
+        "clipping": lambda: [torch.nn.utils.clip_grad_norm_(params, 1.0) for _ in range(SMALL_REPEATS)],
+        "snapshot": full.save_snapshot,
+        "resume_point": full.save_resume_point,
+    }
 
 
-def our_loop(base: Path, workspace, data, folder: Path, *settings: str):
-    """The studio's own loop over STEPS steps; with events and snapshots where the settings ask for them."""
+def shares(timing: Timing, defaults: Any) -> dict[str, float]:
+    """Seconds per step of events, averaging, snapshots and resume points at their default intervals, over those of a bare step."""
+    step = timing.seconds("bare") / STEPS
+    snapshot_every = defaults.train.steps / len(defaults.train.snapshot_steps)
+    return {
+        "events_share": timing.seconds("events") / SMALL_REPEATS / step,
+        "average_share": timing.seconds("average") / SMALL_REPEATS / step,
+        "snapshots_share": timing.seconds("snapshot") / snapshot_every / step,
+        "resume_points_share": timing.seconds("resume_point") / defaults.train.resume_every / step,
+    }
+
+
+def evaluation_shares(run: Training, defaults: Any, step: float) -> dict[str, float]:
+    """Held-out scores and previews at their default intervals, over a step of `step` seconds; not part of the target."""
+    train_spec, preview = defaults.train, defaults.preview
+    held_out = HeldOut(run.family, run.parts, run.encoded, defaults.evaluate.model_copy(update={"max_images": 1}))
+    began = time.perf_counter()
+    held_out.measure_base(run.adapter)
+    per_picture = (time.perf_counter() - began) / 2  # one held-out picture and one of training
+    num_pictures = 2 * min(defaults.evaluate.max_images, len(run.encoded.held_out))
+    sampled = {"seed": preview.seed, "steps": preview.steps, "guidance": preview.guidance, "sampler": preview.sampler}
+    shots = [Shot(sampling=Sampling(prompt=p, width=256, height=256, **sampled), strength=1.0) for p in preview.prompts]
+    began = time.perf_counter()
+    draw(run.family, run.parts, run.adapter, shots, batchable=False)
+    drawing = time.perf_counter() - began
+    return {
+        "scores_share": per_picture * num_pictures * len(train_spec.snapshot_steps) / train_spec.steps / step,
+        "previews_share": drawing * len(preview.at_steps) / train_spec.steps / step,
+    }
+
+
+def main() -> None:
     import torch
 
-    from studio.families import sd
-    from studio.jobs.events import EventLog
-    from studio.train.loop import train
-    from tests.fixtures.runs import NoHooks, spec_for, training
-
-    folder.mkdir()
-    parts = sd.load(base, torch.float32, torch.device("cpu"))
-    run = training(workspace, data, parts, spec_for(data, base, "train.steps=100000", *SETTINGS, *settings), folder)
-    log = EventLog(folder / "events.jsonl")
-
-    def some_steps():
-        class Enough(NoHooks):
-            def stop_requested(self):
-                self.calls += 1
-                return self.calls == STEPS
-
-        run.save_resume_point, keep = (lambda: None), run.save_resume_point
-        run.save_snapshot = lambda: None
-        train(run, Enough(), log.emit)
-        run.save_resume_point = keep
-
-    return some_steps, run
-
-
-def main(rounds: int) -> None:
-    from studio.store import Workspace
-    from tests.fixtures.runs import dataset
-
+    rounds = parser(__doc__, 8).parse_args().rounds
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        base, workspace = small_sd(root / "base"), Workspace.at(root / "workspace")
-        from tests.fixtures import tiny
-
-        original = tiny.images
-        data = dataset_of(workspace, original, root)
-        bare, run = our_loop(base, workspace, data, root / "bare", *BARE)
-        full, full_run = our_loop(base, workspace, data, root / "full")
-        seconds = interleaved({"diffusers": diffusers_loop(base, data, None), "ours": bare, "ours_all_on": full}, rounds)
-        began = time.perf_counter()
-        full_run.save_snapshot_cost = None
-        from studio.train import checkpoint
-
-        checkpoint.write_snapshot(root / "snap", 1, full_run.adapter.state(), full_run.average.tensors)
-        snapshot = time.perf_counter() - began
-        size = sum(p.numel() for p in run.parts.modules["unet"].parameters()) / 1e6
-        report(
-            what="training",
-            unet_million=size,
-            layers=run.adapter.num_layers,
-            diffusers_steps_per_s=STEPS / seconds["diffusers"],
-            ours_steps_per_s=STEPS / seconds["ours"],
-            ratio=seconds["diffusers"] / seconds["ours"],
-            all_on_steps_per_s=STEPS / seconds["ours_all_on"],
-            all_on_ratio=seconds["diffusers"] / seconds["ours_all_on"],
-            events_ema_clipping_share=seconds["ours_all_on"] / seconds["ours"] - 1,
-            one_snapshot_s=snapshot,
-        )
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
+        base, folder, workspace = small_sd(root / "base"), pictures(root / "pictures"), Workspace.at(root / "workspace")
+        data = dataset(workspace, root / "more", 40)
+        defaults = spec_with(data, base, *EQUAL)
+        bare = training(workspace, data, load(base), spec_with(data, base, *EQUAL, *UNWRITTEN, *BARE), root / "bare")
+        full = training(workspace, data, load(base), spec_with(data, base, *EQUAL, *UNWRITTEN), root / "full")
+        log = EventLog(root / "events.jsonl")
+        timing = interleaved(make_ways(base, folder, bare, full, log), rounds)
+        step = timing.seconds("bare") / STEPS
+        parts = shares(timing, defaults)
+        beside = evaluation_shares(full, defaults, step)
+    ratios = [a / b for a, b in zip(timing.wall["full"], timing.wall["bare"], strict=True)]
+    written = parts["snapshots_share"] + parts["resume_points_share"]
+    all_on = timing.ratio("full", "bare") + written
+    report(
+        what="training",
+        rounds=rounds,
+        threads=torch.get_num_threads(),
+        unet_parameters=num_parameters(load_count(bare)),
+    )
