@@ -1,10 +1,12 @@
 """How the command line speaks: plain lines, one progress bar, one JSON object at the end, one line for an error."""
 
 import contextlib
+import errno
 import functools
 import inspect
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from studio.errors import StudioError, one_line, printable
 from studio.jobs.runs import Run
@@ -27,6 +30,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON obje
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its number, or how its id begins.")]
 SnapshotOption = Annotated[int | None, typer.Option(metavar="STEP", help="Use the adapter of this step; else the run's chosen one.")]
 DEFAULT = DEFAULT_WORKSPACE
+DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+USAGE_ERROR = typer.BadParameter.__base__  # typer keeps its own copy of click, and hides this class
 
 out = Console(soft_wrap=True, highlight=False, markup=False)
 
@@ -51,30 +56,64 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
-        code = 1
+        _print_anything()
+        as_json = kwargs.get("as_json", False)
         try:
             code = function(*args, **kwargs) or 0
-        except (StudioError, OSError, MemoryError) as error:
-            code = _tell(error, 2, kwargs.get("as_json", False))
+        except BrokenPipeError:
+            code = _hush()
+        except (StudioError, OSError) as error:
+            code = tell_error(one_line(error), as_json, 1 if getattr(error, "errno", None) in DISK_FAILURES else 2)
         except KeyboardInterrupt:
-            code = 1
+            code = tell_error("interrupted: nothing more is done", as_json)
         except Exception as error:
             if os.environ.get("DOMAIN_STUDIO_DEBUG"):
                 traceback.print_exc()
-            code = _tell(error, 1, kwargs.get("as_json", False))
+            code = tell_error(one_line(error), as_json)
         raise typer.Exit(code)
 
     run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return run
 
 
-def _tell(error: BaseException, code: int, as_json: bool) -> int:
-    line = one_line(error)
+def tell_error(line: str, as_json: bool, code: int = 1) -> int:
+    """One line on stderr, with --json also as the last line of stdout; returns `code`."""
     with contextlib.suppress(OSError):
         print(f"error: {line}", file=sys.stderr, flush=True)
         if as_json:
             print(json.dumps({"error": line}), flush=True)
     return code
+
+
+def _print_anything() -> None:
+    """Let a terminal or file of a narrow encoding show other letters as escapes instead of failing on them."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _hush() -> int:
+    """Nobody reads any more (as in `| head`): say nothing, also not when Python closes its streams."""
+    sys.stdout = open(os.devnull, "w")
+    return 1
+
+
+class Commands(TyperGroup):
+    """The tree of commands; a wrong command line is answered in one line."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line `args`, by default the process's own, and leave with its exit code."""
+        words = extra.get("args") or (args[0] if args else None) or sys.argv[1:]
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except USAGE_ERROR as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(2)
+            command_name = error.ctx.command_path.partition(" ")[2] if error.ctx else ""
+            line = one_line(StudioError(f"{error.format_message().rstrip('.')}: see {command_name} --help"))
+            code = tell_error(line, "--json" in words, 2)
+        sys.exit(code)
 
 
 @contextlib.contextmanager
@@ -99,25 +138,31 @@ def progress(label: str, unit: str = "") -> Iterator[Callable[..., None]]:
 
 def watch(run: Run, process: Any = None, cursor: int = 0) -> dict[str, Any]:
     """Follow a run to its end; Ctrl-C asks it to stop, a second one leaves it running."""
-    asked = False
-    with progress("training") as update:
-        events = follow(run, process, cursor)
+    with stopping_on_interrupt(run), progress("training") as update:
         speed = Speed(run.spec().train.steps)
-        while True:
-            try:
-                event = next(events, None)
-                if event is None:
-                    break
+        try:
+            for event in follow(run, process, cursor):
                 speed.show(event, update)
-            except KeyboardInterrupt:
-                if asked:
-                    say(f"leaving run {run.id} to itself; look again with: runs {run.id}")
-                    break
-                asked = True
-                say("stopping after this step; press Ctrl-C again to leave it running")
-                request_stop(run)
-                events = follow(run, process, run.events.stat().st_size if run.events.exists() else 0)
+        except KeyboardInterrupt:
+            say(f"leaving run {run.id} to itself; look again with: runs {run.id}")
     return result(run)
+
+
+@contextlib.contextmanager
+def stopping_on_interrupt(run: Run) -> Iterator[None]:
+    """Within: the first Ctrl-C asks the run to stop, the next one raises KeyboardInterrupt."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        request_stop(run)
+        os.write(2, b"\nstopping after this step; press Ctrl-C again to leave it running\n")
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Speed:
@@ -149,7 +194,7 @@ def describe(event: dict[str, Any]) -> str:
         score = event["held_out"]
         losses = f"held-out loss {score['loss']:.4f}, base {score['base']:.4f}"
         return f"step {event['step']}: {losses}, better on {score['num_better']} of {score['num_images']} unseen pictures"
-    if kind in {"warning", "early_stop", "error"}:
+    if kind in {"warning", "early_stop"}:
         return f"{kind.replace('_', ' ')}: {event['message']}"
     if kind in {"finished", "stopped"} and event.get("chosen"):
         chosen = event["chosen"]

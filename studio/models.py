@@ -1,5 +1,6 @@
 """Which base models are on this machine, and which family each belongs to."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,13 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
     if source == "starter":
         path = STARTER
     else:
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         if workspace and not path.exists() and (workspace.models / source).exists():
             path = workspace.models / source
     if not path.exists():
         raise StudioError(f"--base {source}: nothing there; give starter, a diffusers model folder or a .safetensors file")
     refuse_pickle(path)
-    if path.is_file() and path.suffix.lower() != ".safetensors":
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".safetensors"):
         raise StudioError(f"--base {source}: not a .safetensors file or a model folder")
     path = path.resolve()
     for key in registry.FAMILIES:

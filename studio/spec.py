@@ -4,7 +4,7 @@ import difflib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from studio import registry
 from studio.errors import StudioError
@@ -14,9 +14,16 @@ MAX_PROMPT = 2000
 
 
 class Settings(BaseModel):
-    """A group of settings; unknown names are errors."""
+    """A group of settings; unknown names are errors, and true is no number."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and "bool" not in str(cls.model_fields[info.field_name].annotation):
+            raise StudioError("must be a number or text, not true or false")
+        return value
 
 
 def setting(default: Any, title: str, description: str, *, unit: str = "", advanced: bool = True, **bounds: Any) -> Any:
@@ -127,7 +134,9 @@ class RunSpec(Settings):
     @field_validator("methods", mode="before")
     @classmethod
     def _by_kind(cls, methods: list) -> list:
-        return [m if isinstance(m, MethodSpec) else registry.method(m.get("kind", "")).Spec.model_validate(m) for m in methods]
+        if not isinstance(methods, list) or not all(isinstance(m, MethodSpec | dict) for m in methods):
+            raise StudioError("a list of methods with their settings is needed")
+        return [m if isinstance(m, MethodSpec) else registry.method(str(m.get("kind"))).Spec.model_validate(m) for m in methods]
 
 
 def clean_prompt(prompt: str) -> str:
@@ -186,7 +195,7 @@ def parse_value(text: str) -> Any:
     """`text` as JSON where it is JSON (numbers, true, null, lists), else as it is."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or nested beyond reading
         return text
     return text if isinstance(value, dict) else value
 

@@ -7,6 +7,7 @@ import typer
 
 from studio import console
 from studio.console import DEFAULT, JsonOption, RunArgument, WorkspaceOption, answer, command
+from studio.errors import StudioError
 from studio.store import Workspace
 
 app = typer.Typer()
@@ -44,10 +45,16 @@ def train(
 
 
 def _end(result: dict, as_json: bool) -> int:
-    """Tell how a run ended; 1 when it failed or broke off."""
+    """Tell how a run ended; 1, with the reason on stderr, when it failed or broke off."""
+    from studio.jobs.runs import ALIVE
+
+    well = result["state"] in ALIVE | {"finished", "stopped"}
+    if not well:
+        broke_off = f"run {result['run']} broke off at step {result['steps']}, as when killed or out of memory: continue it with resume"
+        console.tell_error(result.get("error") or broke_off, False)
     text = f"run {result['run']}: {result['state']} after {result['steps']} steps"
     answer(result, as_json, text + (f"; adapter: {result['adapter']}" if result["adapter"] else ""))
-    return 0 if result["state"] in {"finished", "stopped", "running", "preparing", "finishing"} else 1
+    return 0 if well else 1
 
 
 @app.command()
@@ -85,14 +92,20 @@ def resume(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: Json
     if state == "finished":
         return _end(console.result(found), as_json)
     cursor = found.events.stat().st_size if found.events.exists() else 0
-    process = None if state in runs.ALIVE else supervisor.start(found)
+    process = None
+    if state not in runs.ALIVE:
+        try:
+            process = supervisor.start(found)
+        except StudioError:
+            if not found.lives():  # else someone else has just started it
+                raise
     return _end(console.watch(found, process, cursor), as_json)
 
 
 @app.command("runs")
 @command
 def list_runs(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Only this run.")] = "",
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Only this run.")] = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,8 +113,11 @@ def list_runs(
     from studio.jobs import runs
 
     place = Workspace.at(workspace)
-    rows = [r.summary() for r in ([runs.find_run(place, run)] if run else runs.list_runs(place))]
+    found = runs.list_runs(place) if run is None else [runs.find_run(place, run)]
+    if run is not None:
+        found[0].spec()  # damaged settings are an error of this run alone, in a list only a remark
+    rows = [r.summary() for r in found]
     text = "\n".join(
         f"{r['run']:40} {r['state']:12} step {r['step']}/{r['steps']}" + (f"  {r['error']}" if "error" in r else "") for r in rows
     )
-    answer(rows[0] if run else rows, as_json, text or "no runs yet: start one with train")
+    answer(rows if run is None else rows[0], as_json, text or "no runs yet: start one with train")

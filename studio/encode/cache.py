@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = 1
-KEPT_IN_MEMORY = 4096
+KEPT_IN_MEMORY = 1024  # entries; 130 MB of latents at 512 px
 
 
 class Cache:

@@ -1,5 +1,6 @@
 """A new run from what a person chose; used by every front end. No torch here."""
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,11 @@ def create_run(workspace: Workspace, request: Request) -> Run:
     spec.start_kind = "run" if isinstance(source, Run) else "file"
     run = make_run(workspace, spec)
     if source:
-        shutil.copyfile(source.adapter if isinstance(source, Run) else source, run.folder / START)
+        try:
+            shutil.copyfile(source.adapter if isinstance(source, Run) else source, run.folder / START)
+        except OSError:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            raise
     return run
 
 
@@ -53,7 +58,7 @@ def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
     """The run or adapter file to continue from."""
     if not name:
         return None
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_file():
         refuse_pickle(path)
         return path

@@ -7,6 +7,8 @@ from pathlib import Path
 from studio.errors import StudioError
 from studio.store import Workspace, read_json, sha256, sha256_file, write_json
 
+SHA256_DIGITS = 64
+
 
 def base_identity(path: Path, workspace: Workspace) -> str:
     """The SHA-256 over all weights and configurations of a model folder or file; OSError where they cannot be read."""
@@ -16,7 +18,7 @@ def base_identity(path: Path, workspace: Workspace) -> str:
         memo = read_json(memo_file)
     except StudioError:
         memo = {}
-    known = dict(memo)
+    known = {k: v for k, v in memo.items() if isinstance(v, str) and len(v) == SHA256_DIGITS} if isinstance(memo, dict) else {}
     hashes = {}
     for file in files:
         stat = file.stat()

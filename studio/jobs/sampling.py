@@ -1,5 +1,6 @@
 """Pictures of a run, as asked for on the command line."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,9 @@ def sample(workspace: Workspace, name: str, wanted: Wanted, out: Path, progress:
     from studio.jobs.tasks import load_adapted, sample_run
     from studio.sample.pair import Sampling
 
-    run = find_run(workspace, name)
+    run, out = find_run(workspace, name), Path(os.path.expanduser(out)).resolve()
+    if out.exists() and not out.is_dir():
+        raise StudioError(f"--out {out}: this is a file: give a folder for the pictures")
     if not abs(wanted.strength) <= MAX_STRENGTH:
         raise StudioError(f"--strength {wanted.strength}: between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
     values = {k: getattr(wanted, k) for k in ("prompt", "negative", "steps", "guidance", "sampler")}
@@ -53,4 +56,4 @@ def sample(workspace: Workspace, name: str, wanted: Wanted, out: Path, progress:
         done += 1
         progress(min(done, wanted.steps), wanted.steps)
 
-    return sample_run(workspace, adapted, samplings, wanted.strength, out.expanduser().resolve(), tick)
+    return sample_run(workspace, adapted, samplings, wanted.strength, out, tick)

@@ -1,5 +1,6 @@
 """Starts, stops and follows runs; each run is a detached process that outlives whoever watches it. No torch here."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+from filelock import FileLock, Timeout
+
 from studio import quiet
 from studio.errors import StudioError
 from studio.jobs.events import read_events
@@ -15,19 +19,24 @@ from studio.jobs.runs import Run
 
 POLL_S = 0.25
 STOP_WAIT_S = 120
+LOCK_WAIT_S = 2
 
 
 def start(run: Run) -> subprocess.Popen:
     """Start the run's process, detached from this terminal and session; StudioError when it already runs."""
-    if run.lives():
-        raise StudioError(f"run {run.id} is already running: follow it with resume, or stop it first")
-    run.stop_file.unlink(missing_ok=True)
-    run.write_status("starting")
+    try:
+        with FileLock(run.folder / ".lock", timeout=LOCK_WAIT_S):  # the run's own: of two starters at once, one starts it
+            if run.lives():
+                raise StudioError(f"run {run.id} is already running: follow it with resume, or stop it first")
+            run.stop_file.unlink(missing_ok=True)
+            run.write_status("starting")
+    except Timeout:
+        raise StudioError(f"run {run.id} is already being worked on: follow it with resume, or stop it first") from None
     detached = {"creationflags": 0x00000208} if os.name == "nt" else {"start_new_session": True}  # DETACHED_PROCESS | NEW_PROCESS_GROUP
     source = str(Path(__file__).resolve().parents[2])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     with open(run.folder / "log.txt", "ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "studio.jobs.worker", str(run.folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -35,6 +44,16 @@ def start(run: Run) -> subprocess.Popen:
             env={**quiet.ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             **detached,
         )
+    _hand_over(run, process)
+    return process
+
+
+def _hand_over(run: Run, process: subprocess.Popen) -> None:
+    """Let the status name the new process, so that the run is seen to live also when this one is killed now."""
+    with contextlib.suppress(psutil.Error):
+        status = run.status()
+        if status["told"] == "starting" and status["pid"] == os.getpid():
+            run.write_status("starting", psutil.Process(process.pid))
 
 
 def request_stop(run: Run) -> None:
@@ -58,12 +77,12 @@ def stop(run: Run) -> dict[str, Any]:
 def follow(run: Run, process: subprocess.Popen | None = None, cursor: int = 0) -> Iterator[dict[str, Any]]:
     """The run's events from byte `cursor` on, as they come, until its process has ended."""
     while True:
-        ended = process.poll() is not None if process else not run.lives()
+        ended = (process is None or process.poll() is not None) and not run.lives()
         events, cursor = read_events(run.events, cursor)
         yield from events
         if ended:
             break
         if not events:
             time.sleep(POLL_S)
-    if process and run.status()["state"] == "starting":
+    if process and process.returncode and run.status()["told"] == "starting":
         run.write_status("failed", error=f"the run's process could not start: see {run.folder / 'log.txt'}")

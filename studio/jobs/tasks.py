@@ -1,5 +1,6 @@
 """What a finished or running run is used for: sampling beside its base, and export."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from studio.models import find_base
 from studio.sample.pair import Sampling, Shot, check_size, draw
 from studio.sample.pictures import make_grid, write_png
 from studio.spec import RunSpec
-from studio.store import Workspace, read_json, read_tensors, sha256, write_bytes
+from studio.store import Workspace, read_tensors, sha256, write_bytes
 from studio.train import checkpoint
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision
         spec.train.precision = precision
     base = find_base(spec.base.source, workspace)
     identity = base_identity(base.path, workspace)
-    if read_json(run.folder / "origin.json")["base"] != identity:
+    if run.read("origin.json", "base") != identity:
         raise StudioError(f"run {run.id}: its base model {spec.base.source} has changed since; restore it to use this adapter")
     family, parts, _ = load_base(base, spec)
     method = registry.method(spec.methods[0].kind)
@@ -65,7 +66,7 @@ def _read_state(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
     if snapshot is not None:
         return checkpoint.read_snapshot(run.snapshots, snapshot, "ema"), snapshot
     if run.adapter.is_file():
-        return read_tensors(run.adapter), read_json(run.folder / "scores.json")["chosen"]["step"]
+        return read_tensors(run.adapter), run.read("scores.json", "chosen", "step")
     steps = checkpoint.whole_steps(run.snapshots)
     if not steps:
         raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
@@ -125,7 +126,8 @@ def draw_pairs(
             with Image.open(path, formats=["PNG"]) as image:
                 rows[row].insert(0, image.convert("RGB"))
         else:
-            write_png(path, rows[row][0], {**sampling.model_dump(), "strength": 0.0})
+            with contextlib.suppress(OSError):  # only a memory; a full or read-only workspace can do without
+                write_png(path, rows[row][0], {**sampling.model_dump(), "strength": 0.0})
     return rows
 
 
@@ -160,9 +162,12 @@ def export_run(workspace: Workspace, run: Run, layout: str | None, snapshot: int
 
 
 def _counts(adapted: Adapted) -> dict[str, Any]:
-    data = read_json(adapted.run.folder / "origin.json")["data"].values()
-    held_out = sum(d["split"] == "held_out" for d in data)
-    scores_file = adapted.run.folder / "scores.json"
-    chosen = read_json(scores_file)["chosen"] if scores_file.is_file() else {}
-    score = chosen.get("held_out") if chosen.get("step") == adapted.step else None
-    return {"train": len(data) - held_out, "held_out_images": held_out, "base": adapted.identity, "step": adapted.step, "held_out": score}
+    run, score = adapted.run, None
+    try:
+        splits = [d["split"] for d in run.read("origin.json", "data").values()]
+    except (AttributeError, KeyError, TypeError):
+        raise StudioError(f"{run.folder / 'origin.json'} is damaged (data): restore it from a copy") from None
+    if (run.folder / "scores.json").is_file() and run.read("scores.json", "chosen", "step") == adapted.step:
+        score = run.read("scores.json", "chosen", "held_out")
+    held_out = splits.count("held_out")
+    return {"train": len(splits) - held_out, "held_out_images": held_out, "base": adapted.identity, "step": adapted.step, "held_out": score}

@@ -1,5 +1,6 @@
 """One run from spec to adapter, in a process of its own: the only place where all stages meet."""
 
+import os
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
 from studio.models import Base, find_base
 from studio.spec import RunSpec
-from studio.store import Workspace, read_json, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
+from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
 from studio.train.loop import Training, train
 
@@ -92,11 +93,14 @@ def _work(job: Job) -> int:
         job.status(state, **facts)
         return 0
     except Stopped:
-        job.emit("stopped", step=0)
-        job.status("stopped")
+        step = max(checkpoint.whole_steps(job.run.folder / "resume"), default=0)
+        job.emit("stopped", step=step)
+        job.status("stopped", step=step)
         return 0
     except Exception as error:
         traceback.print_exc()
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's, on GPUs and on the CPU
+            error = MemoryError()
         line = one_line(error)
         if not isinstance(error, StudioError | OSError | MemoryError):
             line += f" (details: {job.run.folder / 'log.txt'})"
@@ -109,7 +113,10 @@ def _tell_failure(job: Job, line: str) -> None:
         job.emit("error", message=line)
     except OSError:
         traceback.print_exc()  # a full disk must not hide the first error
-    job.status("failed", error=line)
+    try:
+        job.status("failed", error=line)
+    except OSError:
+        job.run.overwrite_status("failed", error=line)
 
 
 def _run(job: Job) -> tuple[str, dict[str, Any]]:
@@ -208,10 +215,9 @@ def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
     packages = {name: version(name) for name in PACKAGES}
     now = {"base": identity, "data": data, "packages": packages, "python": sys.version.split()[0], "device": str(parts.device)}
     if path.exists():
-        before = read_json(path)
-        if before["base"] != identity:
+        if job.run.read("origin.json", "base") != identity:
             raise StudioError(f"run {job.run.id}: the base model has changed since this run began: restore it, or start a new run")
-        if before["data"] != data:
+        if job.run.read("origin.json", "data") != data:
             job.emit("warning", message="the dataset has changed since this run began; it goes on with the dataset as it is now")
             write_json(path, now)
     else:
@@ -226,14 +232,14 @@ def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
 
 def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
     """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
-    if ended == "stopped":
-        return {
-            "step": training.step,
-            "average": "ema",
-            "held_out": None,
-            "state": training.average.tensors,
-        }, "stopped here: the last average"
-    averages = [{"step": s["step"], "average": "ema", "held_out": s.get("held_out")} for s in training.scores]
+    whole = set(checkpoint.whole_steps(job.run.snapshots))
+    averages = [{"step": s["step"], "average": "ema", "held_out": s.get("held_out")} for s in training.scores if s["step"] in whole]
+    if len(averages) < len(training.scores):
+        lost = ", ".join(str(s["step"]) for s in training.scores if s["step"] not in whole)
+        job.emit("warning", message=f"the snapshots of steps {lost} are damaged or gone: they could not be chosen")
+    if ended == "stopped" or not averages:
+        last = {"step": training.step, "average": "ema", "held_out": None, "state": training.average.tensors}
+        return last, "stopped here: the last average" if ended == "stopped" else "the last average"
     best, last = choose(averages)[0]["step"], averages[-1]["step"]
     further: dict[str, dict[str, Any]] = {}
     for step in sorted({best, last}):
@@ -269,4 +275,6 @@ def _require_effect(training: Training, state: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(code)  # all is written; taking the libraries down properly would only cost seconds

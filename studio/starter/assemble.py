@@ -102,7 +102,9 @@ def _save_projection(work: Path, fresh: Path) -> None:
 
 
 def _neutralise(folder: Path) -> None:
-    """Drop the paths of the building machine that diffusers writes into the configuration files."""
+    """Make the files readable by all and drop the building machine's paths from the configuration files."""
+    for file in folder.glob("*/*.safetensors"):
+        file.chmod(0o644)
     for file in folder.glob("*/config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)

@@ -37,7 +37,7 @@ names the wanted one of {num_concepts} concepts first, or among its first five, 
 itself is only as good as its line above says, and it has seen the icons that the model was trained on: the figures
 say that the model draws what it was taught, not that it invents. **PSNR** is that of the autoencoder alone.
 
-![One picture per concept; the number is the judge's place](report.png)
+{grid}
 
 ## Recipe
 
@@ -125,6 +125,7 @@ def write_card(folder: Path, figures: dict) -> None:
     parameters = {f"{part}_parameters": f"{count:,}" for part, count in figures["parameters"].items()}
     text = CARD.format(
         num_concepts=num_concepts,
+        grid="![One picture per concept; the number is the judge's place](report.png)" if report else "(no report yet)",
         widths=tuple(recipe["unet_widths"]),
         figures=figure_rows(figures, report),
         samples=figures["unet"]["samples"],

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from studio import quiet
 
 quiet.silence()  # before the libraries are imported
 
+ROOT = Path(__file__).resolve().parents[2]
 UNET_PARAMETERS = (8_000_000, 10_000_000)
 
 
@@ -119,6 +119,13 @@ def small_sd(folder: Path) -> Path:
     return folder
 
 
+def num_threads() -> int:
+    """How many threads torch computes with."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 def num_parameters(module: Any) -> int:
     """How many parameters a module has."""
     return sum(p.numel() for p in module.parameters())
@@ -138,6 +145,13 @@ def pictures(folder: Path, n: int = 40, size_px: int = 256) -> Path:
     from tests.fixtures.tiny import images
 
     return images(folder, n, size_px)
+
+
+def picture_dataset(workspace: Any, folder: Path) -> tuple[Any, Path]:
+    """A dataset of the pictures that are made in `folder`, and the folder."""
+    from studio.dataset.intake import create_dataset
+
+    return create_dataset(workspace, "shapes", [pictures(folder)]), folder
 
 
 def spec_with(dataset: Any, base: Path, *settings: str) -> Any:

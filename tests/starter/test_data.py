@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,3 +102,10 @@ def test_textures_are_the_same_every_time_and_partly_grey():
     assert np.array_equal(a, b) and a.std() > 30
     grey = [bool((p == p[..., :1]).all()) for p in a]
     assert 3 <= sum(grey) <= 18
+
+
+def test_the_plan_of_the_build_loads_without_torch():
+    names = ("assemble", "build", "card", "demos", "packages", "pictures", "recipe", "report", "stages", "tokenizer")
+    code = f"import sys, importlib\nfor n in {names!r}: importlib.import_module('studio.starter.' + n)\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "False"
