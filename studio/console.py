@@ -174,13 +174,16 @@ class Speed:
     def show(self, event: dict[str, Any], update: Callable[..., None]) -> None:
         if event["kind"] == "step":
             self._seconds = event["seconds"] if not self._seconds else 0.9 * self._seconds + 0.1 * event["seconds"]
-            loss = event["loss"]
-            shown = "no number" if loss is None else f"{loss:.4f}"
-            update(event["step"], self._steps, f"{1 / max(self._seconds, 1e-6):.1f} steps/s, loss {shown}")
+            update(event["step"], self._steps, f"{1 / max(self._seconds, 1e-6):.1f} steps/s, loss {number(event['loss'])}")
         elif event["kind"] == "caching":
             update(event["done"], event["total"], "caching pictures")
         elif sentence := describe(event):
             say(sentence)
+
+
+def number(value: float | None) -> str:
+    """A loss as shown; None is one that was not finite."""
+    return "no number" if value is None else f"{value:.4f}"
 
 
 def describe(event: dict[str, Any]) -> str:
@@ -192,7 +195,7 @@ def describe(event: dict[str, Any]) -> str:
         return f"cached: {event['made']} new, {event['reused']} reused, {event['seconds']} s"
     if kind == "score" and event.get("held_out"):
         score = event["held_out"]
-        losses = f"held-out loss {score['loss']:.4f}, base {score['base']:.4f}"
+        losses = f"held-out loss {number(score['loss'])}, base {number(score['base'])}"
         return f"step {event['step']}: {losses}, better on {score['num_better']} of {score['num_images']} unseen pictures"
     if kind in {"warning", "early_stop"}:
         return f"{kind.replace('_', ' ')}: {event['message']}"

@@ -5,6 +5,7 @@ noise of an ordinary training loss. Unweighted, without caption dropout, in the 
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORWARD_BATCH = 16
+MIN_IMAGES = 5  # fewer cannot tell a turn from chance (one-sided sign test: 0.5^5 = 0.03)
 NOISE_SEED = 20  # fixed for all runs, so that runs on one dataset can be compared
 
 
@@ -33,6 +35,7 @@ class Score:
     standard_error: float  # of log_ratio, over pictures
     num_better: int
     num_images: int
+    ratios: list[float]  # log(adapted / base) per picture
 
 
 class HeldOut:
@@ -87,19 +90,38 @@ def _spread(items: list[Item], count: int) -> list[Item]:
 def score(adapted: "Tensor", base: "Tensor") -> Score:
     """Compare losses [num_images, num_timesteps] triple by triple, averaged per picture: the picture is the unit of inference."""
     ratios = (adapted.clamp_min(1e-12) / base.clamp_min(1e-12)).log().mean(1)
-    n = len(ratios)
-    error = float(ratios.std() / math.sqrt(n)) if n > 1 else float("nan")
-    return Score(float(adapted.mean()), float(base.mean()), float(ratios.mean()), error, int((ratios < 0).sum()), n)
+    values = [round(r, 6) for r in ratios.tolist()]
+    return Score(
+        float(adapted.mean()),
+        float(base.mean()),
+        float(ratios.mean()),
+        _standard_error(values),
+        int((ratios < 0).sum()),
+        len(values),
+        values,
+    )
+
+
+def _standard_error(values: list[float]) -> float:
+    """Of the mean of `values`; NaN for a single one."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
 
 
 def overfit_since(scores: list[dict[str, Any]]) -> str | None:
-    """A sentence when the last two held-out scores both lie 2 standard errors above the best before them, else None."""
-    measured = [s for s in scores if s.get("held_out")]
+    """A sentence when held-out loss has clearly turned up, else None.
+
+    Clearly: each of the last two scores lies, picture by picture, 2 standard errors above the best before them, on
+    at least MIN_IMAGES pictures.
+    """
+    measured = [s for s in scores if s.get("held_out") and s["held_out"]["num_images"] >= MIN_IMAGES]
     if len(measured) < 3:
         return None
     best = min(measured[:-2], key=lambda s: s["held_out"]["log_ratio"])
-    last = measured[-2:]
-    turned = all(s["held_out"]["log_ratio"] - best["held_out"]["log_ratio"] > 2 * s["held_out"]["standard_error"] for s in last)
-    if not turned:
+    if not all(_rose(best["held_out"]["ratios"], last["held_out"]["ratios"]) for last in measured[-2:]):
         return None
     return f"held-out loss has risen since step {best['step']}: the adapter starts to learn the pictures by heart"
+
+
+def _rose(before: list[float], after: list[float]) -> bool:
+    rises = [b - a for a, b in zip(before, after, strict=True)]
+    return statistics.fmean(rises) > 2 * _standard_error(rises)

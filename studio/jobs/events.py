@@ -25,7 +25,7 @@ class EventLog:
 
     def emit(self, kind: str, **values: Any) -> None:
         """Append an event; numbers that are not finite become null."""
-        event = {"kind": kind, "time": round(time.time(), 3), **{k: _plain(v) for k, v in values.items()}}
+        event = {"kind": kind, "time": round(time.time(), 3), **plain(values)}
         self._waiting.append(json.dumps(event, ensure_ascii=False) + "\n")
         if kind != "step" or time.monotonic() - self._written > FLUSH_SECONDS:
             self.flush()
@@ -38,10 +38,13 @@ class EventLog:
         self._written = time.monotonic()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` with null for every number that is not finite, which JSON has no word for."""
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def read_events(path: Path, cursor: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -60,7 +63,7 @@ def _parse(data: bytes) -> Iterator[dict[str, Any]]:
     for line in data.splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and "kind" in event:
             yield event

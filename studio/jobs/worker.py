@@ -1,5 +1,6 @@
 """One run from spec to adapter, in a process of its own: the only place where all stages meet."""
 
+import math
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
 from studio.evaluate.choose import choose
 from studio.families.base import Parts
-from studio.jobs.events import EventLog
+from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
@@ -133,7 +134,7 @@ def _run(job: Job) -> tuple[str, dict[str, Any]]:
     _require_effect(training, chosen["state"])
     write_bytes(job.run.adapter, tensors_to_bytes(chosen.pop("state")))
     scores = {"schema": 1, "chosen": chosen, "reason": reason, "scores": training.scores}
-    write_json(job.run.folder / "scores.json", scores)
+    write_json(job.run.folder / "scores.json", plain(scores))
     peak = round(peak_memory_gib(training.parts.device), 3)
     seconds = round(time.monotonic() - started, 1)
     state = "stopped" if ended == "stopped" else "finished"
@@ -233,7 +234,7 @@ def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
 def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
     """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
     whole = set(checkpoint.whole_steps(job.run.snapshots))
-    averages = [{"step": s["step"], "average": "ema", "held_out": s.get("held_out")} for s in training.scores if s["step"] in whole]
+    averages = [{"step": s["step"], "average": "ema", "held_out": _finite(s)} for s in training.scores if s["step"] in whole]
     if len(averages) < len(training.scores):
         lost = ", ".join(str(s["step"]) for s in training.scores if s["step"] not in whole)
         job.emit("warning", message=f"the snapshots of steps {lost} are damaged or gone: they could not be chosen")
@@ -250,7 +251,7 @@ def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[
         further[f"mean of steps {steps}"] = {name: sum(s[name] for s in states) / AVERAGED for name in states[0]}
     raw_steps = dict.fromkeys(further, last) | {f"raw of step {best}": best}
     candidates = averages + [
-        {"step": raw_steps[name], "average": name, "held_out": hooks.measure(state, ("held_out",)).get("held_out")}
+        {"step": raw_steps[name], "average": name, "held_out": _finite(hooks.measure(state, ("held_out",)))}
         for name, state in further.items()
     ]
     chosen, reason = choose(candidates)
@@ -258,8 +259,14 @@ def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[
     return chosen | {"state": state}, reason
 
 
+def _finite(scores: dict[str, Any]) -> dict[str, Any] | None:
+    """The held-out score, None where there is none or an adapter that has diverged gave no number."""
+    score = scores.get("held_out")
+    return score if score and math.isfinite(score["log_ratio"]) else None
+
+
 def _require_effect(training: Training, state: dict[str, Any]) -> None:
-    """StudioError when the adapter does not change what the base predicts."""
+    """StudioError when the adapter does not change what the base predicts, or makes it predict no numbers."""
     import torch
 
     from studio.jobs.hooks import showing
@@ -270,6 +277,8 @@ def _require_effect(training: Training, state: dict[str, Any]) -> None:
         with training.adapter.at([0.0]):
             base = sample_losses(training.family, training.parts, batch)[0]
         adapted = sample_losses(training.family, training.parts, batch)[0]
+    if not adapted.isfinite().all():
+        raise StudioError("the adapter has diverged, its predictions are not numbers: start again with a lower method.lr")
     if torch.equal(base, adapted):
         raise StudioError("the adapter changes nothing: raise method.lr or train.steps, or choose other method.targets")
 

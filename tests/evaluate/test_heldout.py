@@ -52,8 +52,11 @@ def test_an_adapter_fitted_to_the_pictures_scores_better_and_its_opposite_worse(
     assert held_out.measure(run.adapter, ("train",))["train"].log_ratio > fitted.log_ratio + 0.01
 
 
-def _scores(*ratios):
-    return [{"step": 10 * (i + 1), "held_out": {"log_ratio": r, "standard_error": 0.01}} for i, r in enumerate(ratios)]
+def _scores(*ratios, images=6):
+    """Scores whose pictures all move together, by slightly different amounts, from very different levels."""
+    spread = [0.3 * i for i in range(images)]
+    rows = [[r * (1 + 0.02 * i) + s for i, s in enumerate(spread)] for r in ratios]
+    return [{"step": 10 * (i + 1), "held_out": {"log_ratio": sum(r), "num_images": images, "ratios": r}} for i, r in enumerate(rows)]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +64,24 @@ def _scores(*ratios):
     [
         ((-0.1, -0.2, -0.3), False),
         ((-0.3, -0.27, -0.27), True),
-        ((-0.3, -0.27, -0.29), False),
+        ((-0.3, -0.27, -0.31), False),
         ((-0.3, -0.27), False),
         ((-0.1, -0.3, -0.2, -0.1), True),
     ],
 )
-def test_a_turn_needs_two_scores_clearly_above_the_best(ratios, turned):
+def test_a_turn_needs_two_scores_above_the_best_picture_by_picture(ratios, turned):
     assert (overfit_since(_scores(*ratios)) is not None) == turned
+
+
+def test_few_pictures_cannot_show_a_turn():
+    assert overfit_since(_scores(-0.3, -0.1, -0.1, images=4)) is None
+
+
+def test_pictures_that_disagree_show_no_turn():
+    scores = _scores(-0.3, -0.27, -0.27)
+    for later in scores[1:]:
+        later["held_out"]["ratios"] = [a + (0.3 if i % 2 else -0.28) for i, a in enumerate(scores[0]["held_out"]["ratios"])]
+    assert overfit_since(scores) is None
 
 
 def test_without_held_out_pictures_nothing_is_said():
