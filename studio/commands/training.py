@@ -40,8 +40,9 @@ def train(
 
     place = Workspace.at(workspace)
     run = create_run(place, Request(dataset, base, recipe, preset.value, name, start_from, settings or []))
+    process = supervisor.start(run)
     print(f"run {run.id}", flush=True)
-    return _end(console.watch(run, supervisor.start(run)), as_json)
+    return _end(console.watch(run, process), as_json)
 
 
 def _end(result: dict, as_json: bool) -> int:
@@ -87,18 +88,14 @@ def resume(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: Json
     from studio.jobs import runs, supervisor
 
     found = runs.find_run(Workspace.at(workspace), run)
-    print(f"run {found.id}", flush=True)
-    state = found.status()["state"]
-    if state == "finished":
-        return _end(console.result(found), as_json)
-    cursor = found.events.stat().st_size if found.events.exists() else 0
-    process = None
-    if state not in runs.ALIVE:
+    cursor, process = found.events.stat().st_size if found.events.exists() else 0, None
+    if found.status()["state"] not in runs.ALIVE | {"finished"}:
         try:
             process = supervisor.start(found)
         except StudioError:
             if not found.lives():  # else someone else has just started it
                 raise
+    print(f"run {found.id}", flush=True)
     return _end(console.watch(found, process, cursor), as_json)
 
 

@@ -84,5 +84,5 @@ def follow(run: Run, process: subprocess.Popen | None = None, cursor: int = 0) -
             break
         if not events:
             time.sleep(POLL_S)
-    if process and process.returncode and run.status()["told"] == "starting":
+    if process and (process.returncode or 0) > 0 and run.status()["told"] == "starting":  # below 0: killed by a signal
         run.write_status("failed", error=f"the run's process could not start: see {run.folder / 'log.txt'}")

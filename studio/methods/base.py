@@ -15,6 +15,7 @@ class Attached(Protocol):
     """An adaptation sitting on a base model."""
 
     num_layers: int
+    components: frozenset[str]  # of the base that it changes
 
     def groups(self) -> list[dict[str, Any]]: ...  # optimizer groups: {"params": [...], "lr": float}
     def state(self) -> "dict[str, Tensor]": ...  # the live trained tensors by name

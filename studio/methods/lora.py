@@ -2,6 +2,7 @@
 
 import math
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
@@ -132,6 +133,7 @@ class Lora:
             inject_adapter_in_model(config, module, NAME)
             self._layers |= {f"{component}.{name}": module.get_submodule(name) for name in names}
         self.num_layers = len(self._layers)
+        self.components = frozenset(targets)
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
@@ -178,12 +180,11 @@ class Lora:
     def at(self, strengths: list[float]) -> "Iterator[None]":
         """Within: sample i of each batch block of len(strengths) sees strength i; raises where a batch does not divide."""
         layers, scale = list(self._layers.values()), self._spec.scale
-        hooks: list[Any] = []
-        if len(set(strengths)) == 1:
-            for layer in layers:
-                layer.scaling[NAME] = scale * strengths[0]
-        else:
-            hooks = [layer.register_forward_pre_hook(_per_sample(strengths, scale)) for layer in layers]
+        uniform = len(set(strengths)) == 1
+        hook = _per_sample([s * scale for s in strengths])
+        hooks = [] if uniform else [layer.lora_B[NAME].register_forward_pre_hook(hook) for layer in layers]
+        for layer in layers:
+            layer.scaling[NAME] = scale * strengths[0] if uniform else 1.0
         try:
             yield
         finally:
@@ -203,15 +204,14 @@ class Lora:
         self._layers = {}
 
 
-def _per_sample(strengths: list[float], scale: float) -> Any:
-    """A pre-hook that sets a LoRA layer's scale to one value per sample of the batch x [n, …]."""
+def _per_sample(scales: list[float]) -> Any:
+    """A pre-hook of up matrices that scales the rank-wide input [n, …] by one value per sample."""
     import torch
 
-    def set_scale(layer: "nn.Module", args: tuple) -> None:
-        x = args[0]
-        if x.shape[0] % len(strengths):
-            raise ValueError(f"a batch of {x.shape[0]} does not divide into {len(strengths)} strengths")
-        s = torch.tensor(strengths, device=x.device) * scale
-        layer.scaling[NAME] = s.repeat(x.shape[0] // len(strengths)).view(-1, *[1] * (x.ndim - 1))
+    @lru_cache
+    def column(n: int, ndim: int, device: Any) -> "Tensor":
+        if n % len(scales):
+            raise ValueError(f"a batch of {n} does not divide into {len(scales)} strengths")
+        return torch.tensor(scales, device=device).repeat(n // len(scales)).view(-1, *[1] * (ndim - 1))
 
-    return set_scale
+    return lambda module, args: (args[0] * column(args[0].shape[0], args[0].ndim, args[0].device).to(args[0].dtype),)

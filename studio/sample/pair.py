@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from studio.errors import StudioError
-from studio.families.base import Card, Parts
+from studio.families.base import Card, Cond, Parts
 from studio.methods.base import Attached
 from studio.spec import Settings, clean_prompt, setting
 from studio.train.randomness import generator
@@ -76,8 +76,8 @@ def _draw_pass(
     pipe.set_progress_bar_config(disable=True)
     noise = torch.stack([_noise(parts, s.sampling) for s in shots])
     with torch.no_grad(), adapter.at([s.strength for s in shots]) if adapter else nullcontext():
-        cond = family.collate(family.encode_text(parts, [s.sampling.prompt for s in shots]))
-        negative = family.collate(family.encode_text(parts, [s.sampling.negative for s in shots]))
+        cond = _encode(family, parts, adapter, [s.sampling.prompt for s in shots])
+        negative = _encode(family, parts, adapter, [s.sampling.negative for s in shots])
         z = pipe(
             **family.prompt_inputs(parts, cond, negative),
             latents=noise.to(parts.device, parts.dtype),
@@ -90,6 +90,15 @@ def _draw_pass(
             callback_on_step_end=lambda *_: tick() or {},
         ).images
     return to_pictures(family.decode_image(parts, z))
+
+
+def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: list[str]) -> Cond:
+    """The batch of text embeddings; equal texts are encoded once unless the adapter's strength changes them."""
+    if adapter and adapter.components & set(family.card.text_encoders):
+        return family.collate(family.encode_text(parts, texts))
+    unique = list(dict.fromkeys(texts))
+    encoded = dict(zip(unique, family.encode_text(parts, unique), strict=True))
+    return family.collate([encoded[t] for t in texts])
 
 
 def _noise(parts: Parts, sampling: Sampling) -> "Tensor":

@@ -83,8 +83,9 @@ def write_resume_point(root: Path, step: int, tensors: "Mapping[str, Mapping[str
     """Keep everything that continuing from `step` needs; older points go only after this one is whole."""
     files = {f"{name}.safetensors": tensors_to_bytes(group) for name, group in tensors.items()}
     write_folder(step_folder(root, step), files | {"state.json": json.dumps({"step": step, **state}, indent=1).encode()})
-    for old in whole_steps(root)[:-RESUME_POINTS_KEPT]:
-        shutil.rmtree(step_folder(root, old), ignore_errors=True)
+    marked = sorted(p for p in root.iterdir() if p.name.isdigit() and (p / MARKER).is_file())
+    for old in marked[:-RESUME_POINTS_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_resume_point(root: Path) -> "tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None":
