@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from studio.device import peak_memory_gib
 from studio.encode.build import Encoded
 from studio.errors import StudioError
 from studio.families.base import Parts
@@ -119,7 +120,7 @@ def _after_step(run: Training, hooks: Hooks, emit: Emit) -> None:
     """Snapshot, held-out score and preview where this step has them."""
     if run.step in run.spec.train.snapshot_steps:
         run.save_snapshot()
-        emit("snapshot", step=run.step)
+        emit("snapshot", step=run.step, peak_memory_gib=round(peak_memory_gib(run.parts.device), 3))
         run.scores.append({"step": run.step, **hooks.evaluate(run.step, run.average.tensors)})
     if run.step in run.spec.preview.at_steps:
         hooks.preview(run.step, run.average.tensors)
