@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from studio.errors import one_line
+from studio.errors import StudioError, one_line
 from studio.store import Workspace
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
@@ -108,7 +108,7 @@ def _workspace(path: Path) -> dict[str, Any]:
         probe.touch()
         probe.unlink()
         free = shutil.disk_usage(place.root).free / 2**30
-    except OSError as error:
+    except (OSError, StudioError) as error:
         return _check("workspace", False, one_line(error), "choose another with --workspace DIR")
     return _check(
         "workspace", free > LOW_DISK_GIB, f"{place.root}, {free:.1f} GiB free", "free some space, or choose another with --workspace DIR"

@@ -17,7 +17,7 @@ app = typer.Typer(help="Make and look at datasets.", no_args_is_help=True)
 @command
 def dataset_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Pictures and folders of pictures.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures and folders of pictures.")] = None,
     demo: Annotated[str, typer.Option(metavar="NAME", help="A demo instead: brain-mri, satellite or icons.")] = "",
     background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = "#ffffff",
     workspace: WorkspaceOption = DEFAULT,
@@ -28,9 +28,11 @@ def dataset_new(
 
     if bool(demo) == bool(paths):
         raise StudioError("dataset new: give either pictures (files, folders) or --demo NAME")
-    place = Workspace.at(workspace)
+    if "" in (paths or []):
+        raise StudioError("dataset new: one path is empty (. is the folder you are in): name the pictures, or folders of them")
+    place, sources = Workspace.at(workspace), [Path(p) for p in paths or []]
     with console.progress("reading pictures") as update:
-        made = create_demo(place, demo, name) if demo else create_dataset(place, name, paths, background=background, progress=update)
+        made = create_demo(place, demo, name) if demo else create_dataset(place, name, sources, background=background, progress=update)
     skipped = [s.model_dump() for s in made.skipped]
     lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
     lines.append(f"dataset {made.name}: {len(made.train_rows)} pictures to train on, {len(made.held_out_rows)} held out, in {made.root}")

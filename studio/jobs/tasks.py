@@ -108,27 +108,31 @@ def draw_pairs(
     workspace: Workspace, adapted: Adapted, samplings: list[Sampling], strengths: list[float], tick: Callable[[], None]
 ) -> "list[list[Image.Image]]":
     """Per sampling: the base picture (from the cache where it was drawn before), then one picture per strength."""
+    method = registry.method(adapted.spec.methods[0].kind)
+    paths = [_base_picture(workspace, adapted, s) for s in samplings]
+    rows = [_read_picture(path) for path in paths]
+    is_new = [not row for row in rows]
+    shots, places = [], []
+    for row, sampling in enumerate(samplings):
+        for strength in [*([0.0] if is_new[row] else []), *strengths]:
+            shots.append(Shot(sampling=sampling, strength=strength))
+            places.append(row)
+    drawn = draw(adapted.family, adapted.parts, adapted.adapter, shots, method.batchable(adapted.spec.methods[0]), tick)
+    for row, picture in zip(places, drawn, strict=True):
+        rows[row].append(picture)
+    for row in filter(is_new.__getitem__, range(len(rows))):
+        with contextlib.suppress(OSError):  # only a memory; a full or read-only workspace can do without
+            write_png(paths[row], rows[row][0], {**samplings[row].model_dump(), "strength": 0.0})
+    return rows
+
+
+def _read_picture(path: Path) -> "list[Image.Image]":
+    """The picture at `path`; nothing where there is none, or a damaged one."""
     from PIL import Image
 
-    method = registry.method(adapted.spec.methods[0].kind)
-    cached = [_base_picture(workspace, adapted, s) for s in samplings]
-    shots, places = [], []
-    for row, (sampling, path) in enumerate(zip(samplings, cached, strict=True)):
-        for column, strength in enumerate([*([] if path.is_file() else [0.0]), *strengths]):
-            shots.append(Shot(sampling=sampling, strength=strength))
-            places.append((row, column))
-    drawn = draw(adapted.family, adapted.parts, adapted.adapter, shots, method.batchable(adapted.spec.methods[0]), tick)
-    rows: list[list[Image.Image]] = [[] for _ in samplings]
-    for (row, _), picture in zip(places, drawn, strict=True):
-        rows[row].append(picture)
-    for row, (sampling, path) in enumerate(zip(samplings, cached, strict=True)):
-        if path.is_file():
-            with Image.open(path, formats=["PNG"]) as image:
-                rows[row].insert(0, image.convert("RGB"))
-        else:
-            with contextlib.suppress(OSError):  # only a memory; a full or read-only workspace can do without
-                write_png(path, rows[row][0], {**sampling.model_dump(), "strength": 0.0})
-    return rows
+    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=["PNG"]) as image:
+        return [image.convert("RGB")]
+    return []
 
 
 def _base_picture(workspace: Workspace, adapted: Adapted, sampling: Sampling) -> Path:

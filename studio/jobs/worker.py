@@ -1,5 +1,6 @@
 """One run from spec to adapter, in a process of its own: the only place where all stages meet."""
 
+import contextlib
 import math
 import os
 import signal
@@ -82,7 +83,7 @@ def main(folder: Path) -> int:
         print(f"run {run.id} is already being worked on", file=sys.stderr)
         return 1
     except Exception as error:
-        traceback.print_exc()
+        _log_traceback()
         run.write_status("failed", error=one_line(error))
         return 1
 
@@ -99,7 +100,7 @@ def _work(job: Job) -> int:
         job.status("stopped", step=step)
         return 0
     except Exception as error:
-        traceback.print_exc()
+        _log_traceback()
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's, on GPUs and on the CPU
             error = MemoryError()
         line = one_line(error)
@@ -109,11 +110,16 @@ def _work(job: Job) -> int:
         return 1
 
 
+def _log_traceback() -> None:
+    with contextlib.suppress(OSError):  # the log may lie on the very disk that is full
+        traceback.print_exc()
+
+
 def _tell_failure(job: Job, line: str) -> None:
     try:
         job.emit("error", message=line)
     except OSError:
-        traceback.print_exc()  # a full disk must not hide the first error
+        _log_traceback()  # a full disk must not hide the first error
     try:
         job.status("failed", error=line)
     except OSError:

@@ -29,7 +29,7 @@ TRAIN = {
     "no dataset": (["--dataset", "nope"], "shapes"),
     "empty dataset name": (["--dataset", ""], "shapes"),
     "dataset is a path": (["--dataset", "/etc"], "shapes"),
-    "dataset leads out": (["--dataset", "../shapes/.."], "shapes"),
+    "dataset leads out": (["--dataset", "../../shapes/x"], "shapes"),
     "dataset not text": (["--dataset", "\udcff"], "shapes"),
     "no base": (["--base", "/nonexistent"], "nothing there"),
     "base of no home": (["--base", "~nobody-of-this-name/x"], "nothing there"),
@@ -47,11 +47,11 @@ TRAIN = {
 }
 
 SAMPLE = {
-    "steps 0": (["--steps", 0], "--steps"), "steps 1001": (["--steps", 1001], "1000"), "guidance nan": (["--guidance", "nan"], "--guidance"),
-    "guidance inf": (["--guidance", "inf"], "--guidance"), "guidance below 0": (["--guidance", -1], "--guidance"),
-    "strength nan": (["--strength", "nan"], "--strength"), "strength inf": (["--strength", "-inf"], "--strength"),
-    "strength 11": (["--strength", 11], "--strength"), "seed below 0": (["--seed", -1], "--seed"), "seed 2^63": (["--seed", 2**63], "--seed"),
-    "no snapshot": (["--snapshot", 7], "10, 20, 30"), "snapshot -1": (["--snapshot", -1], "10, 20, 30"),
+    "steps 0": (["--steps", 0], "--steps"), "steps 1001": (["--steps", 1001], "1000"), "no snapshot": (["--snapshot", 7], "10, 20, 30"),
+    "guidance nan": (["--guidance", "nan"], "--guidance"), "guidance inf": (["--guidance", "inf"], "--guidance"),
+    "guidance -1": (["--guidance", -1], "--guidance"), "strength nan": (["--strength", "nan"], "--strength"),
+    "strength -inf": (["--strength", "-inf"], "--strength"), "strength 11": (["--strength", 11], "--strength"),
+    "seed -1": (["--seed", -1], "--seed"), "seed 2^63": (["--seed", 2**63], "--seed"), "snapshot -1": (["--snapshot", -1], "10, 20, 30"),
     "no sampler": (["--sampler", "magic"], "dpm++2m"), "empty sampler": (["--sampler", ""], "dpm++2m"),
     "prompt too long": (["--prompt", "x" * 2001], "2000"), "negative too long": (["--negative", "x" * 2001], "2000"),
 }  # fmt: skip
@@ -59,8 +59,9 @@ SAMPLE = {
 USAGE = [
     ["bogus"], ["--bogus"], ["train"], ["train", "--dataset", "shapes", "--preset", "huge"], ["train", "--dataset", "shapes", "extra"],
     ["train", "--dataset", "shapes", "--bogus"], ["sample"], ["sample", "1"], ["sample", "1", "--out", "x", "--steps", "many"],
-    ["sample", "1", "--out", "x", "--count", "0"], ["sample", "1", "--out", "x", "--count", "65"], ["sample", "1", "--out", "x", "--seed", HUGE],
-    ["export", "1"], ["runs", "-1"], ["stop"], ["dataset", "bogus"], ["dataset", "new"], ["dataset", "new", "-1"],
+    ["sample", "1", "--out", "x", "--count", "0"], ["sample", "1", "--out", "x", "--count", "65"],
+    ["sample", "1", "--out", "x", "--seed", HUGE], ["export", "1"], ["runs", "-1"], ["stop"],
+    ["dataset", "bogus"], ["dataset", "new"], ["dataset", "new", "-1"],
 ]  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_files_that_can_run_code_are_refused_with_the_way_out(cli, home, tmp_pat
 def test_unknown_runs(cli, home, tmp_path, name):
     for words in (["runs"], ["stop"], ["resume"], ["sample", "--out", tmp_path / "o"], ["export", "--out", tmp_path / "o.safetensors"]):
         line = cli.here(*words, "--", name).complaint()
-        assert len(line) < 1000 and home.run in line, "it names the runs there are"
+        assert len(line) < 1000 and "there are: 000" in line
     assert not list(tmp_path.iterdir())
 
 
@@ -125,10 +126,12 @@ def test_wrong_words(cli, words):
     assert answer.json == {"error": answer.err.strip().removeprefix("error: ")}
 
 
-def test_more_steps_than_the_model_has_noise_levels(cli, home, tmp_path):
-    for sampler in ("euler", "unipc"):
-        answer = cli.here("sample", home.run, "--steps", 1000, "--sampler", sampler, "--out", tmp_path)
-        assert answer.code == 0 or answer.complaint()
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++2m", "euler", "unipc"])
+@pytest.mark.parametrize("steps", [999, 1000])
+def test_as_many_steps_as_the_model_has_noise_levels(cli, home, tmp_path, sampler, steps):
+    answer = cli.here("sample", home.run, "--steps", steps, "--sampler", sampler, "--out", tmp_path)
+    assert answer.code == 0 or "--steps" in answer.complaint()
 
 
 def test_samples_into_odd_places(cli, home, tmp_path):
