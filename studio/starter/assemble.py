@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from .recipe import Recipe
+from studio.starter.recipe import Recipe
 
 MAX_BYTES = 40_000_000
 
@@ -22,9 +22,9 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-    from . import unet as U
-    from .card import write_card
-    from .loop import read_ema
+    from studio.starter import unet as U
+    from studio.starter.card import write_card
+    from studio.starter.loop import read_ema
 
     unet = U.make_unet(recipe)
     weights, step = read_ema(work / "unet" / "state.safetensors")
@@ -40,6 +40,8 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
         "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
         "recipe": asdict(recipe),
     }
+    if (work / "note.txt").exists():  # what a person adds about how this build went
+        figures["note"] = (work / "note.txt").read_text(encoding="utf-8").strip()
     figures["parameters"]["judge"] = figures.get("judge", {}).get("parameters", 0)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -79,9 +81,9 @@ def measure_domains(vae, packages: Path, size_px: int) -> dict[str, float]:
     import torch
     from PIL import Image
 
-    from .demos import DEMOS
-    from .pictures import shrink
-    from .vae import psnr_db
+    from studio.starter.demos import DEMOS
+    from studio.starter.pictures import shrink
+    from studio.starter.vae import psnr_db
 
     out = {}
     for demo in DEMOS[:2]:

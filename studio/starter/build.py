@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import stages
-from .recipe import Recipe
+from studio.starter import stages
+from studio.starter.recipe import Recipe
 
 Progress = Callable[[str], None]
 
@@ -111,7 +111,7 @@ def build(
             say(f"{stage.name}: done {json.dumps(figures)}")
         if stage.name == until:
             return {name: entry["figures"] for name, entry in manifest.items()}
-    from .assemble import assemble
+    from studio.starter.assemble import assemble
 
     figures = {name: entry["figures"] for name, entry in manifest.items()}
     figures["assemble"] = assemble(bench.work, Path(out), recipe, figures)

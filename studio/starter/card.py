@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from .packages import HELD_OUT_STYLES, LABELS, TRAIN_STYLES, Style
-from .pictures import read_concepts
+from studio.starter.packages import HELD_OUT_STYLES, LABELS, TRAIN_STYLES, Style
+from studio.starter.pictures import read_concepts
 
 CARD = """# The embedded base model
 
@@ -30,7 +30,7 @@ All figures are written by the build and the report themselves (`figures.json`, 
     python -m studio.starter.build --work WORK --out assets/starter --samples {samples}
     python -m studio.starter.report --model assets/starter --out assets/starter
 
-**v-MSE** is the squared error of the predicted v on the training latents, averaged over stratified timesteps with a
+{note}**v-MSE** is the squared error of the predicted v on the training latents, averaged over stratified timesteps with a
 fixed seed (lower is better; comparable between builds of this recipe only). **Top-1/top-5** say how often the judge
 names the wanted one of {num_concepts} concepts first, or among its first five, on one picture per concept
 ("<concept>, noto style", DDIM, 25 steps, guidance 3, fixed seeds); chance is {chance:.1%} and {chance5:.1%}. The judge
@@ -125,6 +125,7 @@ def write_card(folder: Path, figures: dict) -> None:
     parameters = {f"{part}_parameters": f"{count:,}" for part, count in figures["parameters"].items()}
     text = CARD.format(
         num_concepts=num_concepts,
+        note=f"{figures['note']}\n\n" if "note" in figures else "",
         grid="![One picture per concept; the number is the judge's place](report.png)" if report else "(no report yet)",
         widths=tuple(recipe["unet_widths"]),
         figures=figure_rows(figures, report),

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import demo_notices as notices
-from .packages import BRAIN, EARTH, STYLES, Package, fetch, read_member
-from .pictures import draw, find_icon, flatten, open_style, read_concepts
+from studio.starter import demo_notices as notices
+from studio.starter.packages import BRAIN, EARTH, STYLES, Package, fetch, read_member
+from studio.starter.pictures import draw, find_icon, flatten, open_style, read_concepts
 
 SIZE_PX = 256
 GAP_MM = 10  # at least this far from every held-out slice to every training slice of the plane
@@ -26,6 +26,7 @@ BRAIN_MEMBER = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.
 EARTH_MEMBER = "package/example/img/earth-blue-marble.jpg"
 RELIEF_MEMBER = "package/example/img/earth-topology.png"
 HELD_OUT_LON = (-90.0, -45.0)  # degrees east: the satellite demo's held-out band
+NUM_ICONS = 80
 HELD_OUT_EVERY = 7  # of the icon demo's concepts
 
 
@@ -175,7 +176,7 @@ def icon_items(packages: Path) -> Iterator[Item]:
     style = next(s for s in STYLES if s.word == "openmoji")
     icon_set = open_style(style, packages)
     known = set(icon_set["icons"]) | set(icon_set.get("aliases", {}))
-    for n, (name, wanted) in enumerate(read_concepts().items()):
+    for n, (name, wanted) in enumerate(list(read_concepts().items())[:NUM_ICONS]):
         icon = find_icon(known, wanted)
         rgba = draw(icon_set, icon, SIZE_PX) if icon else None
         if rgba is not None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from .loop import Plan, fit, generator_at, write_tensors
+from studio.starter.loop import Plan, fit, generator_at, write_tensors
 
 WIDTHS = (24, 48, 96, 128)
 SEED = 4711
@@ -64,7 +64,7 @@ def train_judge(
     progress: Callable[[str], None],
 ) -> Judge:
     """Train on icons uint8 RGBA [N, C, C, 4] with concept numbers [N]."""
-    from .towers import augment
+    from studio.starter.towers import augment
 
     torch.manual_seed(plan.seed)
     judge = Judge(int(labels.max()) + 1).to(device)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .packages import LABELS, STYLES, Style, fetch, read_json
+from studio.starter.packages import LABELS, STYLES, Style, fetch, read_json
 
 RENDER_PX = 128
 CONCEPTS_FILE = Path(__file__).with_name("concepts.txt")

@@ -24,8 +24,8 @@ def report(model: Path, out: Path, progress: Callable[[str], None] | None = None
     """
     import torch
 
-    from .card import refresh_card, weights_hash
-    from .judge import load_judge, rank
+    from studio.starter.card import refresh_card, weights_hash
+    from studio.starter.judge import load_judge, rank
 
     model, out = Path(model), Path(out)
     if not (model / "judge" / "judge.safetensors").exists():

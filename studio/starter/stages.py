@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import pictures as P
-from .captions import BACKGROUNDS
-from .packages import TRAIN_STYLES
-from .recipe import Recipe
+from studio.starter import pictures as P
+from studio.starter.captions import BACKGROUNDS
+from studio.starter.packages import TRAIN_STYLES
+from studio.starter.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_pictures(work: Path) -> tuple[np.ndarray, list[P.Icon]]:
 
 def vae_bank(bench: Bench) -> np.ndarray:
     """Build the autoencoder's pictures: icons of the training styles on white and on a random colour, and textures."""
-    from .textures import make_textures
+    from studio.starter.textures import make_textures
 
     recipe = bench.recipe
     rgba, icons = read_pictures(bench.work)
@@ -64,8 +64,8 @@ def make_vae(bench: Bench) -> dict:
     """Train the autoencoder and normalise its latents over the concepts."""
     import torch
 
-    from . import vae as V
-    from .loop import Plan
+    from studio.starter import vae as V
+    from studio.starter.loop import Plan
 
     recipe = bench.recipe
     plan = Plan(recipe.vae_samples // recipe.vae_batch, recipe.vae_batch, 1.5e-3, hold=0.2, seed=recipe.seed)
@@ -86,7 +86,7 @@ def make_vae(bench: Bench) -> dict:
 
 def make_tokenizer(bench: Bench) -> dict:
     """Train the tokenizer."""
-    from .tokenizer import train_tokenizer
+    from studio.starter.tokenizer import train_tokenizer
 
     recipe = bench.recipe
     folder = bench.work / "packages"
@@ -104,8 +104,8 @@ def make_towers(bench: Bench) -> dict:
     import torch
     from transformers import CLIPTokenizer
 
-    from . import towers as T
-    from .vae import to_pixels
+    from studio.starter import towers as T
+    from studio.starter.vae import to_pixels
 
     folder = bench.work / "towers"
     folder.mkdir(exist_ok=True)
@@ -148,10 +148,10 @@ def make_latents(bench: Bench) -> dict:
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from .captions import captions
-    from .loop import write_tensors
-    from .towers import tokenize
-    from .vae import encode
+    from studio.starter.captions import captions
+    from studio.starter.loop import write_tensors
+    from studio.starter.towers import tokenize
+    from studio.starter.vae import encode
 
     rgba, icons = read_pictures(bench.work)
     rng = np.random.default_rng(bench.recipe.seed)
@@ -176,7 +176,7 @@ def make_latents(bench: Bench) -> dict:
 
 def make_unet(bench: Bench) -> dict:
     """Train the generator."""
-    from . import unet as U
+    from studio.starter import unet as U
 
     folder = bench.work / "unet"
     folder.mkdir(exist_ok=True)
@@ -194,10 +194,10 @@ def make_judge(bench: Bench) -> dict:
     """Train the judge, which takes no part in the generator's training; openmoji is its test."""
     import torch
 
-    from . import judge as J
-    from .loop import Plan
-    from .towers import canvas_rgba
-    from .vae import to_pixels
+    from studio.starter import judge as J
+    from studio.starter.loop import Plan
+    from studio.starter.towers import canvas_rgba
+    from studio.starter.vae import to_pixels
 
     recipe = bench.recipe
     folder = bench.work / "judge"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from .captions import BACKGROUNDS, captions
-from .packages import STYLES
-from .pictures import read_concepts, read_labels
+from studio.starter.captions import BACKGROUNDS, captions
+from studio.starter.packages import STYLES
+from studio.starter.pictures import read_concepts, read_labels
 
 # English beyond emoji that small domains are described with, so that such words are few tokens.
 DOMAIN_WORDS = """photo image picture drawing painting sketch texture pattern scan slice axial coronal sagittal brain

@@ -20,10 +20,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from . import pictures as P
-from .captions import BACKGROUNDS, captions
-from .loop import Plan, fit, generator_at
-from .recipe import Recipe
+from studio.starter import pictures as P
+from studio.starter.captions import BACKGROUNDS, captions
+from studio.starter.loop import Plan, fit, generator_at
+from studio.starter.recipe import Recipe
 
 PROJECTION_DIM = 128
 WORDINGS = (0, 0, 0, 2, 2, 1)  # the plain caption is rare here: it fits the same concept in every style

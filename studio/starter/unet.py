@@ -12,9 +12,9 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from .captions import EMPTY_SHARE
-from .loop import Plan, fit, generator_at
-from .recipe import Recipe
+from studio.starter.captions import EMPTY_SHARE
+from studio.starter.loop import Plan, fit, generator_at
+from studio.starter.recipe import Recipe
 
 MIN_SNR_GAMMA = 5.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from .loop import Plan, fit, generator_at
+from studio.starter.loop import Plan, fit, generator_at
 
 CROP_PX = 32
 
