@@ -11,8 +11,8 @@ SHA256_DIGITS = 64
 
 
 def base_identity(path: Path, workspace: Workspace) -> str:
-    """The SHA-256 over all weights and configurations of a model folder or file; OSError where they cannot be read."""
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in {".safetensors", ".json", ".txt"})
+    """The SHA-256 over the weights and configurations of a model folder's components, or of a file; OSError where unreadable."""
+    files = [path] if path.is_file() else _component_files(path)
     memo_file = workspace.cache / "hashes.json"
     try:
         memo = read_json(memo_file)
@@ -29,3 +29,11 @@ def base_identity(path: Path, workspace: Workspace) -> str:
         with contextlib.suppress(OSError):  # only a memory; a read-only workspace can do without
             write_json(memo_file, known)
     return sha256(json.dumps(hashes, sort_keys=True).encode())
+
+
+def _component_files(folder: Path) -> list[Path]:
+    """The index and the files of every component that it names; reports and cards beside them do not count."""
+    index = folder / "model_index.json"
+    named = [name for name, value in read_json(index).items() if isinstance(value, list) and any(value)]
+    files = (f for name in named for f in (folder / name).rglob("*") if f.suffix in {".safetensors", ".json", ".txt"})
+    return [index, *sorted(files)]

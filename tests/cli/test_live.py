@@ -10,7 +10,6 @@ import pytest
 
 STEPS = 100_000  # more than any test waits for: these runs end because they are told to
 LONG = ("--set", f"train.steps={STEPS}", "--set", "train.snapshot_every=null", "--set", "preview.every=0")
-
 SPAN_S = 6  # about as long as the quick run of these tests takes from its start to its end
 
 
