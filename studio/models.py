@@ -76,5 +76,20 @@ def _describe(name: str, path: Path, workspace: Workspace) -> dict:
     except (StudioError, OSError) as error:
         return row | {"reason": one_line(error)}
     card = registry.family(base.family).card
-    licence = "see its README.md" if (path / "README.md").is_file() else card.licence
-    return row | {"family": card.title, "licence": licence, "usable": True}
+    return row | {
+        "family": card.title,
+        "licence": told(path).get("license_name") or told(path).get("license") or card.licence,
+        "usable": True,
+    }
+
+
+def told(path: Path) -> dict[str, str]:
+    """What a model's README.md says in its front matter, as on model hubs: license, license_name, model_name …"""
+    try:
+        lines = (path / "README.md").read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    if not lines or lines[0] != "---" or "---" not in lines[1:]:
+        return {}
+    pairs = (line.partition(":") for line in lines[1 : lines.index("---", 1)])
+    return {key.strip(): value.strip().strip("\"'") for key, colon, value in pairs if colon and value.strip()}

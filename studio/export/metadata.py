@@ -41,7 +41,7 @@ def file_metadata(
     }
 
 
-def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, licence: str) -> str:
+def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str) -> str:
     """The model card (Markdown): base, data counts, settings, licence, what was verified."""
     settings = settings_of(spec)
     rows = [("preset", settings["preset"])]
@@ -62,7 +62,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
 - Data: {counts["train"]} pictures to train on, {counts["held_out_images"]} held out
 - Step: {counts["step"]} of {spec.train.steps}
 - Verified: {verified}
-- Licence: an adapter follows the licence of its base ({licence}) and of the pictures it was trained on.
+- Licence: an adapter follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
 
 {told}
 

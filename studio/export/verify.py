@@ -30,7 +30,7 @@ class Verified:
     effect: float
 
     def __str__(self) -> str:
-        return f"{self.layers}/{self.expected} layers, max difference {self.max_difference:.0e}"
+        return f"{self.layers}/{self.expected} layers, max difference {self.max_difference:.0e}".replace("0e+00", "0")
 
 
 def outputs(family: ModuleType, parts: Parts) -> "list[Tensor]":

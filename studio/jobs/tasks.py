@@ -157,7 +157,7 @@ def export_run(workspace: Workspace, run: Run, layout: str | None, snapshot: int
     with staged(out) as target:
         write_adapter(target, tensors, metadata, layout, method.peft_configs(adapted.state, spec.methods[0]))
         verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout)
-        text = model_card(spec, adapted.parts, counts, str(verified), card.licence).encode()
+        text = model_card(spec, adapted.parts, counts, str(verified)).encode()
         if layout == "peft":
             write_bytes(card_path(target), text)
     if layout != "peft":

@@ -25,7 +25,7 @@ from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
-from studio.models import Base, find_base
+from studio.models import Base, find_base, told
 from studio.spec import RunSpec
 from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
@@ -192,7 +192,9 @@ def load_base(base: Base, spec: RunSpec) -> tuple[ModuleType, Parts, str]:
     precision = pick_precision(device, spec.train.precision)
     family = registry.family(base.family)
     parts = family.load(base.path, dtype_of(precision), device)
-    facts = parts.facts
+    facts, said = parts.facts, told(base.path)
+    facts.title = said.get("model_name") or facts.title
+    facts.licence = said.get("license_name") or said.get("license") or facts.licence
     facts.prediction_type = spec.base.prediction_type or facts.prediction_type
     if spec.base.size_px:
         if spec.base.size_px % facts.pixel_multiple:

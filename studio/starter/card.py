@@ -7,7 +7,13 @@ from pathlib import Path
 from studio.starter.packages import HELD_OUT_STYLES, LABELS, TRAIN_STYLES, Style
 from studio.starter.pictures import read_concepts
 
-CARD = """# The embedded base model
+CARD = """---
+model_name: Domain Studio starter
+license: other
+license_name: Apache-2.0, MIT and CC BY 4.0 by parts, see its README.md
+---
+
+# The embedded base model
 
 A small text-to-image diffusion model at 64 px in the layout of `StableDiffusionPipeline`: it lets every feature of
 Domain Studio be tried at once, offline and without a GPU. It draws {num_concepts} well-known things in seven emoji
