@@ -8,12 +8,12 @@ import typer
 
 from studio import __version__, quiet
 from studio.commands import dataset, results, starter, training
-from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command, say
+from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command, say
 from studio.store import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
-app = typer.Typer(no_args_is_help=False, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(training.app)
 app.add_typer(results.app)

@@ -16,6 +16,9 @@ _DISK = {
     errno.ENOTDIR: "a part of this path is a file, not a folder: choose another place",
     errno.EISDIR: "this is a folder where a file was expected",
     errno.ENAMETOOLONG: "this name is too long for the file system: choose a shorter one",
+    errno.ENOENT: "there is nothing here, and nothing can be made here: check the path",
+    errno.EEXIST: "a file is in the way where a folder was expected: move it away, or choose another place",
+    errno.ELOOP: "this link leads in a circle: choose another place",
     errno.EIO: "the disk reported an error: check the drive",
 }
 
@@ -26,6 +29,8 @@ def one_line(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.errno in _DISK:
         text = f"{error.filename or 'workspace'}: {_DISK[error.errno]}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename or 'workspace'}: {error.strerror}"
     elif isinstance(error, MemoryError):
         text = "out of memory: use a smaller size, batch or rank"
     else:

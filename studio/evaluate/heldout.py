@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORWARD_BATCH = 16
 MIN_IMAGES = 5  # fewer cannot tell a turn from chance (one-sided sign test: 0.5^5 = 0.03)
+DIVERGED = 1e9  # stands for a loss that is no longer a number
 NOISE_SEED = 20  # fixed for all runs, so that runs on one dataset can be compared
 
 
@@ -89,7 +90,8 @@ def _spread(items: list[Item], count: int) -> list[Item]:
 
 def score(adapted: "Tensor", base: "Tensor") -> Score:
     """Compare losses [num_images, num_timesteps] triple by triple, averaged per picture: the picture is the unit of inference."""
-    ratios = (adapted.clamp_min(1e-12) / base.clamp_min(1e-12)).log().mean(1)
+    adapted = adapted.nan_to_num(DIVERGED, DIVERGED).clamp(1e-12, DIVERGED)
+    ratios = (adapted / base.clamp_min(1e-12)).log().mean(1)
     values = [round(r, 6) for r in ratios.tolist()]
     return Score(
         float(adapted.mean()),

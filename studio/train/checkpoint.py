@@ -46,17 +46,20 @@ def is_whole(folder: Path) -> bool:
     """Whether every file of the folder is as its hash list says."""
     try:
         hashes = json.loads((folder / MARKER).read_text())
-        return all(sha256((folder / name).read_bytes()) == digest for name, digest in hashes.items())
-    except (OSError, ValueError):
+        return bool(hashes) and all(sha256((folder / name).read_bytes()) == digest for name, digest in hashes.items())
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
+
+
+def _steps(root: Path) -> list[int]:
+    """The steps below `root` that have a folder with a marker, oldest first."""
+    names = [p.name for p in root.iterdir() if p.name.isascii() and p.name.isdigit()] if root.is_dir() else []
+    return sorted(int(n) for n in names if n == f"{int(n):06d}" and (root / n / MARKER).is_file())
 
 
 def whole_steps(root: Path) -> list[int]:
     """The steps below `root` that have a whole folder, oldest first."""
-    if not root.is_dir():
-        return []
-    steps = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit())
-    return [s for s in steps if is_whole(step_folder(root, s))]
+    return [s for s in _steps(root) if is_whole(step_folder(root, s))]
 
 
 def remove_partial(root: Path) -> None:
@@ -83,9 +86,8 @@ def write_resume_point(root: Path, step: int, tensors: "Mapping[str, Mapping[str
     """Keep everything that continuing from `step` needs; older points go only after this one is whole."""
     files = {f"{name}.safetensors": tensors_to_bytes(group) for name, group in tensors.items()}
     write_folder(step_folder(root, step), files | {"state.json": json.dumps({"step": step, **state}, indent=1).encode()})
-    marked = sorted(p for p in root.iterdir() if p.name.isdigit() and (p / MARKER).is_file())
-    for old in marked[:-RESUME_POINTS_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    for old in _steps(root)[:-RESUME_POINTS_KEPT]:
+        shutil.rmtree(step_folder(root, old), ignore_errors=True)
 
 
 def read_resume_point(root: Path) -> "tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None":

@@ -47,7 +47,7 @@ TRAIN = {
 }
 
 SAMPLE = {
-    "steps 0": (["--steps", 0], "--steps"), "steps 1001": (["--steps", 1001], "1000"), "no snapshot": (["--snapshot", 7], "10, 20, 30"),
+    "steps 0": (["--steps", 0], "--steps"), "steps 1001": (["--steps", 1001], "--steps"), "no snapshot": (["--snapshot", 7], "10, 20, 30"),
     "guidance nan": (["--guidance", "nan"], "--guidance"), "guidance inf": (["--guidance", "inf"], "--guidance"),
     "guidance -1": (["--guidance", -1], "--guidance"), "strength nan": (["--strength", "nan"], "--strength"),
     "strength -inf": (["--strength", "-inf"], "--strength"), "strength 11": (["--strength", 11], "--strength"),
@@ -128,7 +128,7 @@ def test_wrong_words(cli, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++2m", "euler", "unipc"])
-@pytest.mark.parametrize("steps", [999, 1000])
+@pytest.mark.parametrize("steps", [500, 999, 1000])
 def test_as_many_steps_as_the_model_has_noise_levels(cli, home, tmp_path, sampler, steps):
     answer = cli.here("sample", home.run, "--steps", steps, "--sampler", sampler, "--out", tmp_path)
     assert answer.code == 0 or "--steps" in answer.complaint()
