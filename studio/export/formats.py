@@ -22,6 +22,8 @@ def check_target(out: Path, layout: str) -> Path:
     out = out.expanduser().resolve()
     if layout != "peft" and out.suffix != ".safetensors":
         raise StudioError(f"--out {out}: give a file name that ends in .safetensors")
+    if layout == "peft" and out.suffix == ".safetensors":
+        raise StudioError(f"--out {out}: peft writes a folder: give a name without .safetensors")
     for path in (out, card_path(out)):
         if path.exists():
             raise StudioError(f"--out {path} exists already and is not overwritten: choose another name, or move it away")

@@ -50,6 +50,8 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
     """Compare `target` with `adapter` (which is detached for it); StudioError when a layer is missing or an output differs."""
     expected = adapter.num_layers
     ours = outputs(family, parts)
+    if not all(out.isfinite().all() for out in ours):
+        raise StudioError("export: what this adapter draws is not a number: it has diverged; choose an earlier --snapshot")
     adapter.detach()
     base = outputs(family, parts)
     with (_peft_folder if layout == "peft" else _diffusers_file)(family, parts, target) as count:
