@@ -9,8 +9,10 @@ from studio.dataset.decode import open_image
 from studio.dataset.rows import Dataset, Row
 from studio.encode.buckets import Crop, assign_buckets, crops
 from studio.encode.cache import Cache, key_of
+from studio.errors import StudioError
 from studio.families.base import Cond, Parts
 from studio.spec import RunSpec
+from studio.store import sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +83,13 @@ class Encoder:
         return self._ensure(key, lambda: self._encode_image(dataset, row, crop, mirrored))
 
     def _encode_image(self, dataset: Dataset, row: Row, crop: Crop, mirrored: bool) -> "dict[str, Tensor]":
-        latent = self.family.encode_image(self.parts, pixels(open_image(dataset.path(row)), crop, mirrored)[None])
+        path = dataset.path(row)
+        image = open_image(path)
+        if sha256_file(path) != row.sha256:
+            raise StudioError(
+                f"dataset {dataset.name}: {row.file} was changed after it was read in: make the dataset anew with the new picture"
+            )
+        latent = self.family.encode_image(self.parts, pixels(image, crop, mirrored)[None])
         tensors = {"mean": latent.mean[0]}
         return tensors if latent.std is None else tensors | {"std": latent.std[0]}
 

@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> dict:
     if not index_file.is_file():
         raise StudioError(f"{folder}: no model_index.json here: point to a diffusers model folder or to one .safetensors file")
     for file in sorted(folder.rglob("*")):
-        if file.suffix == ".py":
+        if file.suffix.lower() == ".py":
             raise StudioError(
                 f"{folder}: {file.relative_to(folder)} is a program; folders with code are never loaded: remove it, or use another copy"
             )

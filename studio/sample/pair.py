@@ -26,7 +26,7 @@ class Sampling(Settings):
     prompt: str = setting("", "Prompt", "What to draw", advanced=False)
     negative: str = setting("", "Negative prompt", "What not to draw", advanced=False)
     seed: int = setting(0, "Seed", "Same seed, same noise", advanced=False, ge=0, le=2**63 - 1)
-    steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=1000)
+    steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=500)
     guidance: float = setting(5.0, "Guidance scale", "How strongly the picture follows the prompt", advanced=False, ge=0, le=50)
     sampler: str = setting("dpm++2m", "Sampler", "Which solver")
     width: int = setting(..., "Width", "Picture width", unit="px", ge=8, le=4096)
@@ -125,7 +125,9 @@ def to_pictures(px: "Tensor") -> "list[Image.Image]":
     from PIL import Image
 
     if not px.isfinite().all():
-        raise StudioError("the picture came out as not-a-number: lower the strength, or sample with --set train.precision=fp32")
+        raise StudioError(
+            "the picture came out as not-a-number: lower strength or guidance, or use an earlier snapshot"
+        )
     values = ((px + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(v) for v in values]
 

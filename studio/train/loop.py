@@ -170,10 +170,12 @@ def _finite(*values: float) -> bool:
 
 
 def _refuse(run: Training, loss: float, norm: float) -> None:
-    """Stop before the weights change, naming the step, the pictures and the first remedy."""
+    """Stop before the weights change, keeping them, and name the step, the pictures and the first remedy."""
     run.optimizer.zero_grad(set_to_none=True)
+    if run.step:
+        run.save_snapshot()
     files = ", ".join(dict.fromkeys(run.draw(run.step).files))
     raise StudioError(
         f"step {run.step + 1}: the loss is no longer a number (loss {loss}, gradient norm {norm}); pictures: {files}. "
-        "The weights of the step before are kept: start again with a lower method.lr, or train.precision=fp32"
+        f"The adapter as of step {run.step} is kept: start again with a lower method.lr, or train.precision=fp32"
     )

@@ -7,6 +7,7 @@ from PIL import Image
 from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, crops
 from studio.encode.build import Encoder, encode_dataset, pixels
 from studio.encode.cache import Cache
+from studio.errors import StudioError
 from studio.families import sd
 from studio.store import Workspace
 from tests.fixtures.runs import dataset, spec_for
@@ -89,6 +90,13 @@ def test_a_damaged_entry_is_made_again(room):
     file.write_bytes(whole[: len(whole) // 2])
     assert encode().num_made == 1
     assert file.read_bytes() == whole, "encoding is deterministic"
+
+
+def test_a_picture_changed_behind_the_datasets_back_is_told(room):
+    data, encode = room
+    Image.new("RGB", (32, 32), "red").save(data.path(data.rows[2]))
+    with pytest.raises(StudioError, match="was changed after it was read in"):
+        encode()
 
 
 def test_an_entry_does_not_depend_on_what_was_encoded_with_it(room, tiny_parts):
