@@ -65,9 +65,11 @@ def models(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) ->
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def test(context: typer.Context) -> None:
-    """Run the test suite; further words go to pytest."""
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "pytest", *context.args], cwd=ROOT))
+def test(context: typer.Context, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Run the test suite; further words go to pytest. Tests make workspaces of their own: yours is not touched."""
+    code = subprocess.call([sys.executable, "-m", "pytest", *context.args], cwd=ROOT)
+    answer({"exit_code": code}, as_json, "")
+    raise typer.Exit(code)
 
 
 quiet.silence()
