@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from studio.errors import StudioError
 from studio.starter.recipe import Recipe
 
 MAX_BYTES = 40_000_000
@@ -70,7 +71,7 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     write_card(fresh, figures)
     num_bytes = sum(f.stat().st_size for f in fresh.rglob("*") if f.is_file())
     if num_bytes > MAX_BYTES:
-        raise ValueError(f"The model is {num_bytes / 1e6:.1f} MB, above the budget of {MAX_BYTES / 1e6:.0f} MB.")
+        raise StudioError(f"The model is {num_bytes / 1e6:.1f} MB, above the budget of {MAX_BYTES / 1e6:.0f} MB.")
     _replace(fresh, out)
     return figures["unet"] | {"bytes": num_bytes}
 

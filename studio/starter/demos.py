@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from studio.errors import StudioError
 from studio.starter import demo_notices as notices
 from studio.starter.packages import BRAIN, EARTH, STYLES, Package, fetch, read_member
 from studio.starter.pictures import draw, find_icon, flatten, open_style, read_concepts
@@ -78,7 +79,7 @@ def read_volume(packed: bytes) -> tuple[np.ndarray, np.ndarray]:
     start = int(struct.unpack_from("<f", raw, 108)[0])
     rows = np.array(struct.unpack_from("<12f", raw, 280)).reshape(3, 4)
     if kind != 2 or not np.allclose(rows[:, :3], np.eye(3)):
-        raise ValueError("The brain template is not the uint8, 1 mm volume that the demo expects.")
+        raise StudioError("The brain template is not the uint8, 1 mm volume that the demo expects.")
     shape = dims[1:4]
     voxels = np.frombuffer(raw, np.uint8, int(np.prod(shape)), start)
     return voxels.reshape(shape, order="F"), rows[:, 3]

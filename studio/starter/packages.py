@@ -15,6 +15,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from studio.errors import StudioError
+
 
 @dataclass(frozen=True)
 class Package:
@@ -136,7 +138,7 @@ def fetch(package: Package, folder: Path) -> Path:
         _download(package, target)
     found = hashlib.sha256(target.read_bytes()).hexdigest()
     if found != package.sha256:
-        raise ValueError(
+        raise StudioError(
             f"{target} is not the pinned {package.name} {package.version}: its SHA-256 is {found}, expected "
             f"{package.sha256}. Delete the file and build again."
         )
@@ -150,7 +152,7 @@ def _download(package: Package, target: Path) -> None:
     if package.client == "npm":
         program = shutil.which("npm")
         if program is None:
-            raise ValueError("Building the starter model fetches icon packages with npm, which is not installed.")
+            raise StudioError("Building the starter model fetches icon packages with npm, which is not installed.")
         command = [program, "pack", f"{package.name}@{package.version}", "--silent", "--ignore-scripts"]
         command += ["--pack-destination", str(incoming)]
     else:
@@ -159,7 +161,7 @@ def _download(package: Package, target: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = list(incoming.iterdir())
     if done.returncode or len(archives) != 1:
-        raise ValueError(f"Could not fetch {package.name} {package.version}: {done.stderr.strip()[-500:]}")
+        raise StudioError(f"Could not fetch {package.name} {package.version}: {done.stderr.strip()[-500:]}")
     archives[0].replace(target)
     incoming.rmdir()
 
@@ -172,7 +174,7 @@ def read_member(archive: Path, member: str) -> bytes:
     with gzip.open(archive) as raw, tarfile.open(fileobj=raw, mode="r:") as t:
         handle = t.extractfile(member)
         if handle is None:
-            raise ValueError(f"{archive} has no file {member}.")
+            raise StudioError(f"{archive} has no file {member}.")
         return handle.read()
 
 

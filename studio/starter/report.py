@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from studio.errors import StudioError
+
 STYLE = "noto"
 GUIDANCE = 3.0
 NUM_STEPS = 25
@@ -29,7 +31,7 @@ def report(model: Path, out: Path, progress: Callable[[str], None] | None = None
 
     model, out = Path(model), Path(out)
     if not (model / "judge" / "judge.safetensors").exists():
-        raise ValueError(f"{model} has no judge/judge.safetensors. Give the folder that `starter build` made.")
+        raise StudioError(f"{model} has no judge/judge.safetensors. Give the folder that `starter build` made.")
     judge, concepts = load_judge(model / "judge")
     pixels = draw_concepts(model, concepts, progress)
     places = rank(judge, pixels * 2 - 1, torch.arange(len(concepts))).tolist()
