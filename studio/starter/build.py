@@ -9,13 +9,13 @@ Killed at any moment, the same command continues. Changing `--samples` changes t
 import argparse
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from studio.starter import stages
 from studio.starter.recipe import Recipe
+from studio.store import write_json
 
 Progress = Callable[[str], None]
 
@@ -71,13 +71,6 @@ def drop_foreign_state(work: Path, name: str, key: str) -> None:
     mark.write_text(key, encoding="utf-8")
 
 
-def write_json(value: dict | list, file: Path) -> None:
-    """Write JSON atomically."""
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, file)
-
-
 def build(
     work: Path,
     out: Path,
@@ -107,7 +100,7 @@ def build(
             drop_foreign_state(bench.work, stage.name, keys(recipe, 0)[stage.name])
             figures = stage.run(bench)
             manifest[stage.name] = {"key": wanted[stage.name], "figures": figures}
-            write_json(manifest, manifest_file)
+            write_json(manifest_file, manifest)
             say(f"{stage.name}: done {json.dumps(figures)}")
         if stage.name == until:
             return {name: entry["figures"] for name, entry in manifest.items()}

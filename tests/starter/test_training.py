@@ -84,7 +84,7 @@ def make_work(folder):
     (folder / "pictures.json").write_text(json.dumps([dataclasses.asdict(i) for i in icons]))
     keys = B.keys(TINY, 64)
     done = {name: {"key": keys[name], "figures": {}} for name in ("pictures", "tokenizer")}
-    B.write_json(done, folder / "manifest.json")
+    B.write_json(folder / "manifest.json", done)
 
 
 def run_build(folder, stop_at=None):
