@@ -1,0 +1,126 @@
+"""The application: our routes, the Gradio page with its tabs, mounted together."""
+
+import errno
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from studio import __version__
+from studio.errors import StudioError, one_line
+from ui.desk import Desk
+from ui.frame import QUIET, take_showing, widget
+from ui.theme import theme
+
+STATIC = Path(__file__).parent / "widgets" / "static"
+TABS = {"dataset": "Dataset", "train": "Train", "compare": "Compare", "runs": "Runs", "export": "Export", "models": "Models"}
+AREAS = ("frame", "datasets", "imports", "runs", "run_table", "drawings", "exports", "models")
+HEAD = """<meta name="color-scheme" content="light dark">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/studio/static/logo.svg">
+<script>
+(() => {  // before the first paint: the look chosen here last time
+  const url = new URL(location.href), kept = localStorage.getItem('studio.look');
+  if (kept && !url.searchParams.has('__theme')) { url.searchParams.set('__theme', kept); history.replaceState(null, '', url); }
+})();
+</script>"""
+
+
+def build_app(desk: Desk) -> FastAPI:
+    """The whole application of `desk`, without the guard that `ui.serve` puts around it."""
+    app = FastAPI(title="Domain Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.desk = desk
+    for kind in (StudioError, OSError, RequestValidationError):
+        app.add_exception_handler(kind, _tell)
+    app.mount("/studio/static", _Static(directory=STATIC))
+    for area in AREAS:
+        module = _find(f"ui.routes.{area}")
+        if module:
+            app.include_router(module.router(desk), prefix="/studio")
+    return gr.mount_gradio_app(
+        app,
+        build_page(desk),
+        path="/",
+        theme=theme(),
+        head=HEAD + _stylesheets(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        allowed_paths=[],
+        show_error=True,
+        max_file_size="1kb",  # nothing is uploaded through Gradio
+    )
+
+
+def _find(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+class _Static(StaticFiles):
+    """Our scripts and styles: asked for anew each time, answered from the browser's copy where nothing has changed."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Any:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _stylesheets() -> str:
+    names = sorted(p.name for p in STATIC.glob("*.css"))
+    names.sort(key=lambda name: name != "studio.css")  # the tokens first
+    return "\n".join(f'<link rel="stylesheet" href="/studio/static/{name}">' for name in names)
+
+
+async def _tell(request: Request, error: Exception) -> JSONResponse:
+    """An error as one line: 400 for what was asked wrongly, 507 for a full disk, 500 for a disk that fails."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"error": f"{where or 'the request'}: {first['msg']}"[:500]}, 422)
+    code = 400
+    if isinstance(error, OSError):
+        code = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
+    return JSONResponse({"error": one_line(error)}, code)
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """The page: status strip above, tabs in the order of the work."""
+    take_showing()
+    with gr.Blocks(title="Domain Studio", fill_width=True, analytics_enabled=False) as page:
+        strip = widget("status_strip", events=("open_tab",))
+        with gr.Tabs(elem_id="tabs", selected="dataset") as tabs:
+            for key, label in TABS.items():
+                with gr.Tab(label, id=key, elem_id=f"tab-{key}") as tab:
+                    module = _find(f"ui.tabs.{key}")
+                    if module:
+                        module.build(desk)
+                tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
+                for showing in take_showing():
+                    for event in (tab.select, page.load):
+                        event(showing.refresh, showing.inputs, showing.outputs, queue=False, **QUIET)
+        strip.open_tab(_open_tab, None, tabs, queue=False, **QUIET)
+        page.load(_open_linked, None, tabs, queue=False, **QUIET)
+        api = _find("ui.api")
+        if api:
+            api.register(desk)
+    return page.queue(default_concurrency_limit=16)
+
+
+def _open_tab(event: gr.EventData) -> Any:
+    return gr.Tabs(selected=event.tab) if event.tab in TABS else gr.skip()
+
+
+def _open_linked(request: gr.Request) -> Any:
+    tab = request.query_params.get("tab", "dataset")
+    return gr.Tabs(selected=tab if tab in TABS else "dataset")

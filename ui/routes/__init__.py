@@ -1,0 +1,1 @@
+"""Routes below /studio: one file per area, each `router(desk)`."""

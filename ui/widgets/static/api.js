@@ -1,0 +1,57 @@
+// Talking to the studio's own routes: JSON in and out, one line for an error, polling that rests in hidden pages.
+
+const GONE = 'The studio does not answer: is it still running?';
+
+async function call(method, path, body) {
+  const options = { method, headers: {}, cache: 'no-store' };
+  if (body !== undefined) {
+    options.headers['Content-Type'] = 'application/json';
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error(GONE);
+  }
+  if (response.status === 401) {
+    location.reload();
+    throw new Error('Please log in again.');
+  }
+  const text = await response.text();
+  let value = null;
+  try {
+    value = text ? JSON.parse(text) : null;
+  } catch {
+    value = null;
+  }
+  if (!response.ok) throw Object.assign(new Error(value?.error || `The studio refused this (${response.status}).`), { status: response.status });
+  return value;
+}
+
+export const get = path => call('GET', path);
+export const post = (path, body = {}) => call('POST', path, body);
+export const put = (path, body = {}) => call('PUT', path, body);
+export const del = (path, body) => call('DELETE', path, body);
+
+// Call async `fn` now and every `ms`, a fifth as often in a hidden page, never twice at once, until `root` leaves the document.
+export function poll(fn, ms, root) {
+  let timer = 0, busy = false, again = false, stopped = false;
+  async function turn() {
+    if (stopped || (root && !root.isConnected)) return;
+    if (busy) { again = true; return; }
+    clearTimeout(timer);
+    busy = true;
+    try { await fn(); } catch (error) { console.debug(error); }
+    busy = false;
+    if (again) { again = false; turn(); return; }
+    timer = setTimeout(turn, document.hidden ? ms * 5 : ms);
+  }
+  const onShown = () => { if (!document.hidden) turn(); };
+  document.addEventListener('visibilitychange', onShown);
+  turn();
+  return {
+    now: turn,
+    stop() { stopped = true; clearTimeout(timer); document.removeEventListener('visibilitychange', onShown); },
+  };
+}

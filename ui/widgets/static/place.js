@@ -1,0 +1,38 @@
+// Where this page is: the address says it all (tab, dataset, run, …), so that links, reloads and second pages agree.
+
+const listeners = new Set();
+let opener = null;
+
+export function get() {
+  const place = Object.fromEntries(new URLSearchParams(location.search));
+  place.runs = place.runs ? place.runs.split(',').filter(Boolean) : [];
+  return place;
+}
+
+export function set(change) {
+  const url = new URL(location.href);
+  let changed = false;
+  for (const [key, value] of Object.entries(change)) {
+    const text = Array.isArray(value) ? value.join(',') : value === null || value === undefined ? '' : String(value);
+    if ((url.searchParams.get(key) || '') === text) continue;
+    if (text) url.searchParams.set(key, text); else url.searchParams.delete(key);
+    changed = true;
+  }
+  if (!changed) return;
+  history.replaceState(history.state, '', url);
+  for (const listener of [...listeners]) listener(get());
+}
+
+export function on(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+// Go to a tab, with whatever else is to be shown there.
+export function open(tab, change = {}) {
+  const was = get().tab || 'dataset';
+  set({ ...change, tab });
+  if (was !== tab) opener?.(tab);
+}
+
+export function setOpener(fn) { opener = fn; }
