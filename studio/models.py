@@ -1,15 +1,24 @@
 """Which base models are on this machine, and which family each belongs to."""
 
+import contextlib
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from studio import registry
+from studio import model_facts, registry
 from studio.errors import StudioError, one_line
 from studio.families.folder import refuse_pickle
-from studio.store import ASSETS, Workspace
+from studio.families.single_file import read_header
+from studio.model_facts import size_mib
+from studio.model_places import Found, look_through
+from studio.store import ASSETS, Workspace, sha256
 
 STARTER = ASSETS / "starter"
+EMBEDDED, OWN = "embedded", "models folder"  # places that nobody added
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,13 @@ class Base:
 
 
 def find_base(source: str, workspace: Workspace | None = None) -> Base:
-    """The base model named by `starter`, a path, or a name in the workspace's models folder; StudioError if unusable."""
+    """The base model named by `starter`, a path, or a name in the workspace's models folder or an added place; StudioError if unusable."""
     if source == "starter":
         path = STARTER
     else:
         path = Path(os.path.expanduser(source))
-        if workspace and not path.exists() and (workspace.models / source).exists():
-            path = workspace.models / source
+        if workspace and not path.exists():
+            path = _by_name(workspace, source) or path
     if not path.exists():
         raise StudioError(f"--base {source}: nothing there; give starter, a diffusers model folder or a .safetensors file")
     refuse_pickle(path)
@@ -47,40 +56,112 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
     raise StudioError(f"--base {source}: this kind of model is not known here; known are: {titles}")
 
 
-def size_mib(path: Path) -> float:
-    """Size of a file or folder in MiB."""
-    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
-    return sum(f.stat().st_size for f in files) / 2**20
+def _by_name(workspace: Workspace, name: str) -> Path | None:
+    """The model of this name in the workspace's models folder, else in an added place; StudioError where several have it."""
+    if (workspace.models / name).exists():
+        return workspace.models / name
+    found = sorted({f.path for f in look_through(workspace)[0] if f.name == name})
+    if len(found) > 1:
+        raise StudioError(f"--base {name}: several added models have this name; give the whole path: {', '.join(map(str, found[:5]))}")
+    return found[0] if found else None
 
 
 def list_models(workspace: Workspace) -> list[dict]:
-    """One row per model: the embedded one and all in the workspace's models folder, with the reason where one is unusable."""
-    found = [("starter", STARTER)]
-    if workspace.models.is_dir():
-        found += [(p.name, p) for p in sorted(workspace.models.iterdir()) if not p.name.startswith(".")]
-    return [_describe(name, path, workspace) for name, path in found]
+    """One row per model: the embedded one, all in the workspace's models folder and in added places; with the reason where unusable."""
+    return [_describe(found) for found in _find_all(workspace, look_through(workspace)[0])]
 
 
-def _describe(name: str, path: Path, workspace: Workspace) -> dict:
+def detail_models(workspace: Workspace) -> dict[str, Any]:
+    """{"models", "places", "memory"} for a screen; a row also has "id", "source", "title", "place", "card", "needs_gib", "fits", "fit"."""
+    added, places = look_through(workspace)
+    here = model_facts.memory(workspace)
+    rows = [_detail(found, _describe(found), here) for found in _find_all(workspace, added)]
+    return {"models": rows, "places": places, "memory": {"free_gib": here.free_gib, "total_gib": here.total_gib, "where": here.where}}
+
+
+def _find_all(workspace: Workspace, added: list[Found]) -> Iterator[Found]:
+    """Every model once, the embedded one first; added ones whose name says too little go by their whole path."""
+    own = sorted(workspace.models.iterdir()) if workspace.models.is_dir() else []
+    all_found = [Found("starter", STARTER, EMBEDDED), *(Found(p.name, p, OWN) for p in own if not p.name.startswith(".")), *added]
+    unique = {found.path: found for found in reversed(all_found)}
+    names = Counter(found.name for found in unique.values())
+    for found in dict.fromkeys(unique[f.path] for f in all_found):
+        is_clear = names[found.name] == 1 or found.place in {EMBEDDED, OWN}
+        yield found if is_clear else replace(found, name=str(found.path))
+
+
+def _describe(found: Found) -> dict[str, Any]:
     row = {
-        "model": name,
-        "path": str(path),
+        "model": found.name,
+        "path": str(found.path),
         "family": None,
-        "size_mib": round(size_mib(path), 1),
+        "size_mib": round(size_mib(found.path), 1),
         "licence": None,
         "usable": False,
         "reason": None,
     }
+    family, reason = examine(found.path)
+    if family is None:
+        return row | {"reason": reason}
+    card, said = registry.family(family).card, told(found.path)
+    licence = said.get("license_name") or said.get("license") or _metadata(found.path).get("modelspec.license") or card.licence
+    return row | {"family": card.title, "licence": licence, "usable": True}
+
+
+def _detail(found: Found, row: dict[str, Any], here: model_facts.Memory) -> dict[str, Any]:
+    path, (family, _) = found.path, examine(found.path)
+    title = told(path).get("model_name") or _metadata(path).get("modelspec.title") or found.name
+    more = {"id": model_id(path), "source": found.name, "title": title[:200], "place": found.place, "card": (path / "README.md").is_file()}
+    more["size_bytes"] = round(size_mib(path) * 2**20)
+    more |= {"needs_gib": None, "fits": None, "fit": ""}
+    if family:
+        needed = model_facts.needs_gib(path, registry.family(family).card.denoiser, here.bytes_per_number)
+        more["needs_gib"] = round(needed, 1) if needed else None
+        more["fits"], more["fit"] = model_facts.say_fit(needed, here)
+    if row["reason"]:
+        more["reason"] = row["reason"].removeprefix(f"--base {path}: ").removeprefix(f"{path}: ")
+    return row | more
+
+
+def model_id(path: Path) -> str:
+    """A short name for a place on the disk, for addresses."""
+    return sha256(os.fsencode(path))[:16]
+
+
+def read_card(workspace: Workspace, wanted: str) -> str:
+    """The model card of the listed model with this id, as plain text; StudioError where there is none."""
+    for found in _find_all(workspace, look_through(workspace)[0]):
+        if model_id(found.path) == wanted:
+            return model_facts.card_text(found.path)
+    raise StudioError("this model is not listed (any more): open the list again")
+
+
+def examine(path: Path) -> tuple[str | None, str | None]:
+    """(key of its family, None), or (None, why the model cannot be used); of a file that has not changed, as found the last time."""
     try:
-        base = find_base(name if name == "starter" else str(path), workspace)
-    except (StudioError, OSError) as error:
-        return row | {"reason": one_line(error)}
-    card = registry.family(base.family).card
-    return row | {
-        "family": card.title,
-        "licence": told(path).get("license_name") or told(path).get("license") or card.licence,
-        "usable": True,
-    }
+        stat = path.stat()
+        return _examine_file(path, stat.st_size, stat.st_mtime_ns) if path.is_file() else _examine(path)
+    except OSError as error:
+        return None, one_line(error)
+
+
+@lru_cache(maxsize=1000)
+def _examine_file(path: Path, size: int, time_ns: int) -> tuple[str | None, str | None]:
+    return _examine(path)
+
+
+def _examine(path: Path) -> tuple[str | None, str | None]:
+    try:
+        return find_base("starter" if path == STARTER else str(path)).family, None
+    except Exception as error:  # whatever lies in a folder of models, the list comes, with one line about it
+        return None, one_line(error)[:500]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What a single file's header says of itself; empty for folders."""
+    with contextlib.suppress(StudioError, OSError):
+        return read_header(path).metadata if path.is_file() else {}
+    return {}
 
 
 def told(path: Path) -> dict[str, str]:

@@ -1,0 +1,126 @@
+"""What a base model weighs, what training on it needs, and whether this machine has that; told by headers, no weights are read."""
+
+import contextlib
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from studio.errors import StudioError
+from studio.families.single_file import read_header
+from studio.store import Workspace, read_json
+
+MAX_FILES = 20_000  # counted in one folder
+MAX_CARD_CHARS = 100_000
+UNUSED = {"safety_checker", "feature_extractor", "image_encoder", "scheduler"}
+# A rough figure, meant for "far too large" and "no problem": the program itself, the weights, and the activations of one picture
+# in the denoiser, which grow with its area and its widths (about the square root of its parameters).
+PROGRAM_GIB = 0.8
+ACTIVATIONS_GIB = 2.5  # Stable Diffusion 1.5 at 512 px in half precision, LoRA, one picture
+REFERENCE_PARAMETERS, REFERENCE_PX = 1.07e9, 512
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory that training would use."""
+
+    free_gib: float
+    total_gib: float
+    where: str
+    bytes_per_number: int  # of the precision that is chosen by itself
+
+
+def size_mib(path: Path) -> float:
+    """Size of a file or folder in MiB; of a folder with very many files, of the first ones."""
+    files = [path] if path.is_file() else itertools.islice(path.rglob("*"), MAX_FILES)
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total / 2**20
+
+
+def memory(workspace: Workspace) -> Memory:
+    """The GPU's memory where a process with torch has found one, else this machine's."""
+    machine: Any = {}
+    with contextlib.suppress(StudioError, OSError):
+        machine = read_json(workspace.cache / "machine.json")
+    if isinstance(machine, dict) and machine.get("device") == "cuda" and isinstance(machine.get("memory_gib"), int | float):
+        free = machine.get("free_gib")
+        total = float(machine["memory_gib"])
+        return Memory(float(free) if isinstance(free, int | float) else total, total, str(machine.get("name") or "the GPU"), 2)
+    ram = psutil.virtual_memory()
+    return Memory(ram.available / GIB, ram.total / GIB, "this machine", 4)
+
+
+def needs_gib(path: Path, denoiser: str, bytes_per_number: int) -> float | None:
+    """About how much memory training a LoRA on this model takes with a micro-batch of 1; None where its size cannot be told."""
+    parameters = num_parameters(path)
+    if not parameters:
+        return None
+    widths = math.sqrt(parameters / REFERENCE_PARAMETERS)
+    activations = ACTIVATIONS_GIB * bytes_per_number / 2 * widths * (size_px(path, denoiser) / REFERENCE_PX) ** 2
+    return PROGRAM_GIB + parameters * bytes_per_number / GIB + activations
+
+
+def num_parameters(path: Path) -> int:
+    """Numbers in all components that training loads; 0 where headers cannot be read."""
+    if path.is_file():
+        return _count(path)
+    names = [name for name, value in _json(path / "model_index.json").items() if isinstance(value, list) and any(value)]
+    return sum(_component(path / name) for name in names if name not in UNUSED and "/" not in name)
+
+
+def _component(folder: Path) -> int:
+    """A component's numbers; of several variants of its weights (plain, fp16) only one counts."""
+    with contextlib.suppress(OSError):
+        files = sorted(folder.glob("*.safetensors"))
+        plain = [f for f in files if "." not in f.stem]
+        return sum(_count(f) for f in plain or files)
+    return 0
+
+
+def _count(file: Path) -> int:
+    with contextlib.suppress(StudioError, OSError):
+        return sum(math.prod(shape) for shape in read_header(file).shapes.values())
+    return 0
+
+
+def size_px(path: Path, denoiser: str) -> int:
+    """The picture size a model was made for, by its configurations; 512 where they do not say."""
+    if path.is_dir():
+        sample = _json(path / denoiser / "config.json").get("sample_size")
+        levels = _json(path / "vae" / "config.json").get("block_out_channels")
+        if isinstance(sample, int) and 0 < sample < 1024 and isinstance(levels, list) and 0 < len(levels) < 8:
+            return sample * 2 ** (len(levels) - 1)
+    return REFERENCE_PX
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(StudioError, OSError):
+        value = read_json(path)
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
+def say_fit(needed: float | None, here: Memory) -> tuple[bool | None, str]:
+    """(fits, the figures in words); None where the need is not known."""
+    if needed is None:
+        return None, "how much memory it needs cannot be told from its files"
+    figures = f"needs about {needed:.1f} GiB, {here.free_gib:.1f} of {here.total_gib:.1f} GiB are free on {here.where}"
+    if needed <= here.free_gib:
+        return True, figures
+    return (None, figures + ": close other programs first") if needed <= here.total_gib else (False, figures + ": too large for it")
+
+
+def card_text(path: Path) -> str:
+    """The model card beside a model, as plain text; StudioError where there is none."""
+    try:
+        with open(path / "README.md", encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_CARD_CHARS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudioError(f"{path.name}: no model card (README.md) lies beside it") from None

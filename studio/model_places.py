@@ -1,0 +1,204 @@
+"""Folders and files with base models that a person has added: remembered in the workspace, looked through without opening weights."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from studio.errors import StudioError, printable
+from studio.families.folder import PICKLES, refuse_pickle
+from studio.store import Workspace, read_json, write_json
+
+MAX_PLACES = 50
+MAX_ENTRIES = 200  # models told of one place
+MAX_LOOKED_AT = 20_000  # files and folders looked at in one place
+SECONDS = 5.0  # for looking through all places; network drives may be slow
+DEPTH = 2  # folders below an added one that are looked into: "checkpoints/sd15/model.safetensors" is found
+WEIGHTS = {".safetensors", ".ckpt"}
+LOCK_WAIT_S = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file or folder that may be a base model, and the place it was found in."""
+
+    name: str
+    path: Path
+    place: str
+
+
+def model_places(workspace: Workspace) -> list[Path]:
+    """The places a person has added; none where the list is missing or damaged."""
+    with contextlib.suppress(StudioError, OSError, TypeError, KeyError):
+        return [Path(p) for p in read_json(_file(workspace))["places"] if isinstance(p, str) and p and "\0" not in p]
+    return []
+
+
+def _file(workspace: Workspace) -> Path:
+    return workspace.root / "models.json"
+
+
+def add_model_place(workspace: Workspace, text: str) -> Path:
+    """Remember a folder with models, or one .safetensors file; StudioError where it can hold none. Nothing is copied."""
+    path = _clean(text)
+    refuse_pickle(path)
+    try:
+        if not path.exists():
+            raise StudioError(f"{path}: nothing is there; check the spelling, and that its drive is connected")
+        if path.is_dir():
+            os.listdir(path)
+        elif not (path.is_file() and path.suffix.lower() == ".safetensors"):
+            raise StudioError(f"{path}: neither a folder nor a .safetensors file: add the folder your models lie in")
+        path = path.resolve()
+    except RuntimeError:
+        raise StudioError(f"{path}: this link leads in a circle: choose another place") from None
+    with _changing(workspace) as places:
+        if path in places:
+            raise StudioError(f"{path} has been added already")
+        if len(places) >= MAX_PLACES:
+            raise StudioError(f"{len(places)} places are as many as are looked through: remove one first, or add the folder above them")
+        places.append(path)
+    return path
+
+
+def remove_model_place(workspace: Workspace, text: str) -> None:
+    """Forget a place; what lies there stays as it is."""
+    with _changing(workspace) as places:
+        kept = [p for p in places if str(p) != text]
+        if len(kept) == len(places):
+            raise StudioError(f"{printable(text)[:200]}: not among the added places (any more)")
+        places[:] = kept
+
+
+def _clean(text: str) -> Path:
+    """A path as pasted: quotes and blanks around it do not count; StudioError where it is none."""
+    text = text.strip().strip("\"'").strip()
+    if not text:
+        raise StudioError("path: give the folder your models lie in, or one .safetensors file")
+    if "\0" in text or printable(text) != text or len(text) > 4096:
+        raise StudioError("path: this is no path: copy it from the file manager")
+    path = Path(os.path.expanduser(text))
+    if not path.is_absolute():
+        raise StudioError(f"{text}: give the whole path, from the drive or / on")
+    return path
+
+
+@contextlib.contextmanager
+def _changing(workspace: Workspace) -> Iterator[list[Path]]:
+    """The list of places, written back at the end; of two who change it at once, one waits."""
+    try:
+        with FileLock(workspace.root / ".models.lock", timeout=LOCK_WAIT_S):
+            places = model_places(workspace)
+            yield places
+            write_json(_file(workspace), {"places": [str(p) for p in places]})
+    except Timeout:
+        raise StudioError("the list of places is being changed by another window: try again") from None
+
+
+def look_through(workspace: Workspace) -> tuple[list[Found], list[dict[str, Any]]]:
+    """(all that may be a model, what is to be said of each place): no file is opened, and it ends within seconds."""
+    until = time.monotonic() + SECONDS
+    found: list[Found] = []
+    told = []
+    for place in model_places(workspace):
+        seen, note = [], ""
+        try:
+            walk = _walk(place, until)
+            for path in walk:
+                if len(seen) == MAX_ENTRIES:
+                    note = f"only the first {MAX_ENTRIES} models are shown: add the folders below it instead"
+                    break
+                seen.append(Found(_name(path), path, str(place)))
+        except _Enough as enough:
+            note = str(enough)
+        except OSError as error:
+            note = "it is gone: bring it back, or remove it from this list"
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                note = f"it cannot be read ({error.strerror}): check its permissions"
+        if not seen and not note:
+            note = "no models were found in it, nor one or two folders below it"
+        found += seen
+        told.append({"path": str(place), "models": len(seen), "note": note})
+    return found, told
+
+
+class _Enough(Exception):
+    """A place that is too large to be looked through."""
+
+
+def _walk(place: Path, until: float) -> Iterator[Path]:
+    """Model folders and files of weights in `place`, folder by folder, nearest first."""
+    if not place.is_dir():
+        os.stat(place)  # FileNotFoundError for one that is gone
+        yield place
+        return
+    if (place / "model_index.json").is_file():
+        yield place
+        return
+    budget = _Budget(until)
+    level = [place]
+    for depth in range(DEPTH + 1):
+        below: list[Path] = []
+        for folder in level:
+            for entry in _entries(folder, is_place=folder == place):
+                budget.spend()
+                path = Path(entry.path)
+                if _is_folder(entry):
+                    inner = _hub_snapshot(path) or path
+                    if (inner / "model_index.json").is_file():
+                        yield inner
+                    else:
+                        below.append(path)
+                elif path.suffix.lower() in WEIGHTS or (depth == 0 and path.suffix.lower() in PICKLES):
+                    yield path
+        level = below
+
+
+class _Budget:
+    """How much may be looked at, and how long."""
+
+    def __init__(self, until: float) -> None:
+        self._left, self._until = MAX_LOOKED_AT, until
+
+    def spend(self) -> None:
+        self._left -= 1
+        if self._left < 0 or time.monotonic() > self._until:
+            raise _Enough("it is too large to be looked through whole: add the folders your models lie in instead")
+
+
+def _entries(folder: Path, is_place: bool) -> list[os.DirEntry]:
+    """What is in a folder, in the order of names; nothing for one below the place that may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError:
+        if is_place:
+            raise
+        return []
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def _name(path: Path) -> str:
+    """What a model is called: its file or folder, or author/name in a hub's cache."""
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return path.name or str(path)
+
+
+def _hub_snapshot(folder: Path) -> Path | None:
+    """The newest snapshot of a model in a hub's cache (models--author--name); None for other folders."""
+    if not folder.name.startswith("models--"):
+        return None
+    with contextlib.suppress(OSError):
+        return max((folder / "snapshots").iterdir(), key=lambda p: p.stat().st_mtime, default=None)
+    return None
