@@ -25,12 +25,25 @@ def building(target: Path) -> Iterator[Path]:
     folder, lock = _make(target.parent)
     try:
         yield folder
-        _sync(folder)
+        sync_files(folder)
         _place(folder, target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A temporary folder in `parent` that is removed when the block ends, or by `clean` where the process was killed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder, lock = _make(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
@@ -76,7 +89,7 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def _sync(folder: Path) -> None:
+def sync_files(folder: Path) -> None:
     """Make the files of `folder` durable before its rename can be."""
     for path in folder.iterdir():
         handle = os.open(path, os.O_RDWR)

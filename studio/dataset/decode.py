@@ -3,12 +3,15 @@
 A request names a file, a place for what is stored, and the background colour:
 `{"source": …, "target": …, "background": "#ffffff"}`. The answer holds facts, a `reason` why the file cannot be taken,
 or the `errno` of a disk that could not be written. JSON escapes keep any file name whole, even one that is not UTF-8.
+With `"views": folder`, a small view of the picture is left there as well. A request without a target looks at a picture
+that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view.
 """
 
 import base64
 import hashlib
 import io
 import json
+import os
 import signal
 import sys
 import zlib
@@ -20,14 +23,14 @@ from PIL import Image
 
 from studio.dataset.alike import THUMB_PX
 from studio.dataset.captions import read_regular
-from studio.dataset.kinds import HEAD_BYTES, refusal, suffix_of
+from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
 from studio.dataset.pixels import FORMATS, Unreadable, see
 from studio.errors import StudioError, printable
 
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
-MAX_FILE_BYTES = 2**29
 LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to end it
 _STRIP_PX = 512
+_LOSSLESS_PX = 256  # smaller pictures are shown enlarged, where artefacts would be seen
 _USUAL_SUFFIXES = {
     "PNG": {".png", ".apng"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -52,7 +55,7 @@ def open_image(path: Path) -> Image.Image:
     return rgb
 
 
-def read(source: Path, target: Path, background: str) -> dict[str, Any]:
+def read(source: Path, target: Path, background: str, views: Path | None = None) -> dict[str, Any]:
     """Read the picture `source`, store what is seen in it at `target` and return its facts; Unreadable, or OSError of the disk."""
     data = _read_file(source)
     seen = see(data, background)
@@ -61,15 +64,47 @@ def read(source: Path, target: Path, background: str) -> dict[str, Any]:
     notes = list(seen.notes)
     if suffix_of(source.name) not in _USUAL_SUFFIXES.get(seen.format, ()):
         notes.insert(0, f"it is a {seen.format} file, whatever its name says")
+    pixels = hash_pixels(seen.image)
+    if views is not None:
+        write_view(seen.image, views, pixels, VIEW_SIZES[0])
     return {
         "suffix": seen.suffix or ".png",
         "sha256": hashlib.sha256(stored).hexdigest(),
-        "pixels": hash_pixels(seen.image),
+        "pixels": pixels,
         "width": seen.image.width,
         "height": seen.image.height,
         "note": "; ".join(notes),
         "thumb": base64.b64encode(thumbnail(seen.image).tobytes()).decode(),
     }
+
+
+def look(source: Path, views: Path, size_px: int) -> dict[str, Any]:
+    """Look at a stored picture again: its pixel hash and thumbnail, and its view of `size_px` (0 = none) left in `views`."""
+    image = open_image(source)
+    pixels = hash_pixels(image)
+    if size_px:
+        write_view(image, views, pixels, size_px)
+    return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode()}
+
+
+def write_view(image: Image.Image, views: Path, pixels: str, size_px: int) -> None:
+    """Leave `image` as WebP in `views`, reduced to `size_px` on its longer side and never enlarged, unless it is there."""
+    path = views / view_name(pixels, size_px)
+    if path.exists():
+        return
+    long = max(image.size)
+    if long > size_px:
+        shape = (max(1, round(image.width * size_px / long)), max(1, round(image.height * size_px / long)))
+        image = image.resize(shape, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    if long <= _LOSSLESS_PX:
+        image.save(buffer, "WEBP", lossless=True, quality=50, method=1)
+    else:
+        image.save(buffer, "WEBP", quality=82 if size_px == VIEW_SIZES[0] else 90, method=2)
+    views.mkdir(parents=True, exist_ok=True)
+    part = views / f".tmp-{os.getpid()}-{path.name}"
+    part.write_bytes(buffer.getvalue())
+    part.replace(path)
 
 
 def hash_pixels(image: Image.Image) -> str:
@@ -104,10 +139,13 @@ def _to_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _answer(request: dict[str, str]) -> dict[str, Any]:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    source, views = Path(request["source"]), Path(request["views"]) if "views" in request else None
     try:
-        return read(Path(request["source"]), Path(request["target"]), request["background"])
-    except Unreadable as error:
+        if "target" in request:
+            return read(source, Path(request["target"]), request["background"], views)
+        return look(source, views, request["size"])
+    except (Unreadable, StudioError) as error:
         return {"reason": " ".join(printable(str(error)).split())}
     except MemoryError:
         return {"reason": "needs too much memory to decode: export it smaller"}

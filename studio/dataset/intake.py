@@ -14,13 +14,14 @@ import numpy as np
 from studio.dataset.alike import THUMB_PX, group
 from studio.dataset.building import building, clean
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
+from studio.dataset.prints import keep_prints
 from studio.dataset.rows import Dataset, Row
 from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
 from studio.dataset.table import Captions, Words
 from studio.dataset.worker import Worker
 from studio.errors import StudioError, printable
-from studio.store import ASSETS, Workspace, read_json, require_free, slug
+from studio.store import ASSETS, Workspace, read_json, require_free, sha256, slug
 
 Progress = Callable[[int, int, str], None]
 DEMOS = ASSETS / "demos"
@@ -29,13 +30,14 @@ _SPARE_BYTES = 32 * 2**20
 
 
 @dataclass
-class _Intake:
+class Intake:
     """An import at work: rows and thumbnails of the pictures taken so far, in order."""
 
     folder: Path
     background: str
     found: Found
     progress: Progress
+    views: Path
     rows: list[Row] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     thumbs: list[bytes] = field(default_factory=list)
@@ -77,15 +79,12 @@ def _create(
 ) -> Dataset:
     label = " ".join(printable(name).split())
     target = _target(workspace, label)
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", background):
-        raise StudioError(f"{printable(background)!r} is not a colour: write it as #rrggbb, such as #ffffff")
+    background = colour(background)
     found = find(sources)
     clean(target.parent)
     with building(target) as folder:
-        require_free(folder, sum(map(_size, found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
-        intake = _Intake(folder, background.lower(), found, progress)
-        words = _take_all(intake)
-        _check_any(intake)
+        intake = Intake(folder, background, found, progress, workspace.cache / "views")
+        words = take_all(intake)
         dataset = Dataset(
             root=folder,
             name=label,
@@ -98,7 +97,15 @@ def _create(
         for row, caption in zip(dataset.rows, intake.captions, strict=True):
             dataset.path(row).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
         dataset.save()
+    keep_prints(workspace, target.name, dict(zip([row.pixels for row in dataset.rows], intake.thumbs, strict=True)))
     return dataset.model_copy(update={"root": target})
+
+
+def colour(text: str) -> str:
+    """`text` as a colour #rrggbb; StudioError where it is none."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise StudioError(f"{printable(text)!r} is not a colour: write it as #rrggbb, such as #ffffff")
+    return text.lower()
 
 
 def _target(workspace: Workspace, label: str) -> Path:
@@ -121,8 +128,9 @@ def _size(picture: Picture) -> int:
         return 0
 
 
-def _take_all(intake: _Intake) -> list[Words]:
-    """Read every picture; the words of those that were taken."""
+def take_all(intake: Intake) -> list[Words]:
+    """Read every picture; the words of those that were taken. StudioError where none was, or where they do not fit on the disk."""
+    require_free(intake.folder, sum(map(_size, intake.found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
     captions, taken = Captions(intake.found), []
     pictures = intake.found.pictures
     with Worker() as worker:
@@ -135,28 +143,40 @@ def _take_all(intake: _Intake) -> list[Words]:
             if _take(picture, worker, intake, tick):
                 taken.append(captions.of(picture))
     intake.progress(len(pictures), len(pictures), "")
+    _check_any(intake)
     return taken
 
 
-def _take(picture: Picture, worker: Worker, intake: _Intake, tick: Callable[[], None]) -> bool:
+def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], None]) -> bool:
     """Have one picture read and stored; False where it was skipped."""
     part = intake.folder / "incoming.part"
-    answer = worker.ask({"source": str(picture.path), "target": str(part), "background": intake.background}, tick)
+    request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
+    answer = worker.ask(request, tick)
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
         part.unlink(missing_ok=True)
         intake.found.skip(picture.label, answer["reason"])
         return False
-    name = "-".join(filter(None, (f"{len(intake.rows) + 1:04d}", slug(picture.path.stem))))
-    part.rename(intake.folder / f"{name}{answer['suffix']}")
+    file = file_name(len(intake.rows) + 1, picture.path.name, answer["suffix"])
+    part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))
     facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
-    intake.rows.append(Row(file=f"{name}{answer['suffix']}", source=printable(picture.path.name), **facts))
+    intake.rows.append(Row(file=file, source=printable(picture.path.name), **facts))
     return True
 
 
-def _check_any(intake: _Intake) -> None:
+def file_name(number: int, source: str, suffix: str) -> str:
+    """What picture `number` of a dataset, read from the file `source`, is called there."""
+    return "-".join(filter(None, (f"{number:04d}", slug(Path(source).stem)))) + suffix
+
+
+def digest(caption: str) -> str:
+    """What a row keeps of the caption it came with, to tell whether it was edited since."""
+    return sha256(caption.encode("utf-8"))[:16]
+
+
+def _check_any(intake: Intake) -> None:
     """StudioError where no picture was taken, with the first problem."""
     if intake.rows:
         return
@@ -167,7 +187,7 @@ def _check_any(intake: _Intake) -> None:
     raise StudioError(f"{seen}{first} ({READABLE} are readable)")
 
 
-def _finish_rows(intake: _Intake, words: list[Words]) -> list[Row]:
+def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
     """The rows with their groups, splits and notes; fills `intake.captions`."""
     thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8).reshape(-1, THUMB_PX, THUMB_PX, 3)
     groups = group([row.pixels for row in intake.rows], thumbs, [each.group for each in words])
@@ -177,6 +197,6 @@ def _finish_rows(intake: _Intake, words: list[Words]) -> list[Row]:
         twin = first.setdefault(row.pixels, row.file)
         notes = [row.note, *said.notes, f"the same picture as {twin}" if twin != row.file else ""]
         note = "; ".join(filter(None, notes))
-        rows.append(row.model_copy(update={"group": name, "split": said.split, "note": note}))
+        rows.append(row.model_copy(update={"group": name, "split": said.split, "note": note, "words": digest(said.text or "")}))
         intake.captions.append(said.text or "")
     return hold_out(rows)

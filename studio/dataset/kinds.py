@@ -4,6 +4,8 @@ import re
 
 READABLE = "PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF"
 PICTURE_SUFFIXES = frozenset(".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .avif .avifs .mpo".split())
+MAX_FILE_BYTES = 2**29
+VIEW_SIZES = (256, 1024)  # longer sides, in pixels, of the re-encoded pictures that pages show
 HEAD_BYTES = 4096  # enough of a file for `refusal` and `is_picture`
 
 _EXPORT = "export it as PNG or JPEG"
@@ -67,6 +69,11 @@ def suffix_of(name: str) -> str:
     """The last suffix of a file name, in lower case, with its dot; empty where there is none."""
     dot = name.rfind(".")
     return name[dot:].casefold() if dot > 0 else ""
+
+
+def view_name(pixels: str, size_px: int) -> str:
+    """What the re-encoded picture of this pixel hash is called in the folder of views."""
+    return f"{pixels}-{size_px}.webp"
 
 
 def is_named_like_picture(name: str) -> bool:

@@ -12,10 +12,13 @@ LONG_WORDS = 50  # about the 77 tokens of CLIP's text encoder
 MIN_TESTABLE = 5  # held-out pictures below which no significance can be claimed (sign test: .031 at five)
 
 
-def report(dataset: Dataset, *, size_px: int = SMALL_PX) -> dict[str, Any]:
-    """Facts about `dataset` for JSON: sizes are shorter sides in pixels, `small` those below `size_px`."""
+def report(dataset: Dataset, *, size_px: int = SMALL_PX, captions: list[str] | None = None) -> dict[str, Any]:
+    """Facts about `dataset` for JSON: sizes are shorter sides in pixels, `small` those below `size_px`.
+
+    `captions` of all rows, where they are known already, are not read again.
+    """
     rows = dataset.rows
-    captions = [dataset.caption(row) for row in rows]
+    captions = captions if captions is not None else [dataset.caption(row) for row in rows]
     sides = [min(row.width, row.height) for row in rows]
     facts = {
         "dataset": dataset.name,
@@ -73,7 +76,7 @@ def _split_notes(dataset: Dataset) -> list[str]:
 def _caption_notes(captions: list[str], facts: dict[str, Any]) -> list[str]:
     notes = []
     if facts["empty_captions"]:
-        notes.append(f"{_count(facts['empty_captions'], 'picture')} without a caption: write one, or use the captioner")
+        notes.append(f"{_count(facts['empty_captions'], 'picture')} without a caption: write them, or fill them from a template")
     if facts["captions"] > 1 and len(set(filter(None, captions))) == 1:
         notes.append("all captions are the same: prompts will hardly steer the result")
     if facts["long_captions"]:

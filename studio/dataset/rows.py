@@ -29,6 +29,7 @@ class Row(BaseModel):
     group: str = Field("", description="pictures of one group are never split; empty = alone")
     source: str = Field("", description="name of the file it was read from, without its folder")
     note: str = Field("", description="what was changed when it was read, in a sentence")
+    words: str = Field("", description="of the caption it came with: the first 16 digits of its SHA-256")
 
 
 class Skipped(BaseModel):
@@ -122,6 +123,13 @@ class Dataset(BaseModel):
 def list_datasets(workspace: Workspace) -> list[Dataset]:
     """The datasets that can be opened, by folder name; damaged ones are reported by `open_dataset` alone."""
     return list(_readable(workspace))
+
+
+def find_root(workspace: Workspace, name: str) -> Path:
+    """The folder of the dataset with this label or folder name; StudioError where there is none."""
+    folder = slug(name)
+    root = workspace.datasets / folder
+    return root if folder and (root / INDEX).exists() else open_dataset(workspace, name).root
 
 
 def _readable(workspace: Workspace) -> Iterator[Dataset]:

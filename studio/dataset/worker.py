@@ -35,7 +35,7 @@ class Worker:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def ask(self, request: dict[str, str], tick: Callable[[], None]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], tick: Callable[[], None]) -> dict[str, Any]:
         """The answer to `request`, or a `reason` where the process crashed on it or took longer than LIMIT_S.
 
         `tick` is called a few times a second meanwhile; what it raises ends the wait.

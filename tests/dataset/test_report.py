@@ -42,7 +42,7 @@ def test_what_is_missing_or_too_much_is_said(workspace, tmp_path):
     assert facts["empty_captions"] == 2
     assert facts["long_captions"] == ["0001-0.png"]
     assert len(facts["small"]) == 3
-    assert "2 pictures without a caption: write one, or use the captioner" in facts["notes"]
+    assert "2 pictures without a caption: write them, or fill them from a template" in facts["notes"]
     assert "3 pictures below 65 px: they will be enlarged" in facts["notes"]
 
 
@@ -89,7 +89,7 @@ def test_duplicates_are_listed_and_kept_on_one_side(workspace, tmp_path):
     assert {row.source: row.note for row in dataset.rows}["5b.bmp"] == "the same picture as 0006-5.png"
     assert len({row.split for row in dataset.rows if row.source.startswith("5")}) == 1
     assert facts["notes"][1:] == [
-        "14 pictures without a caption: write one, or use the captioner",
+        "14 pictures without a caption: write them, or fill them from a template",
         "2 identical pictures in 1 group: each group stays on one side of the split",
         "2 look-alike pictures in 1 group: each group stays on one side of the split",
         "1 problem at import: see the list of skipped files",

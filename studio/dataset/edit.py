@@ -1,0 +1,209 @@
+"""Changing a dataset: one change at a time, whole or not at all; pictures added, a caption, the trigger word, the name."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from studio.dataset.alike import group
+from studio.dataset.building import clean as clean_folder
+from studio.dataset.building import staging, sync_files
+from studio.dataset.captions import clean
+from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, take_all
+from studio.dataset.prints import keep_prints, prints_of
+from studio.dataset.rows import INDEX, Dataset, Row, Skipped, find_root, list_datasets
+from studio.dataset.sources import find
+from studio.dataset.split import hold_out
+from studio.dataset.table import Words
+from studio.errors import StudioError, printable
+from studio.store import Workspace, inside, read_json, slug, sync_folder, write_json
+
+REMOVED, HISTORY = ".removed", ".history"
+MAX_TRIGGER = 60
+MAX_SKIPPED = 1000  # problems at import that are kept, the newest
+LOCK_WAIT_S = 60
+_ADDING = ".adding.json"
+
+
+@contextmanager
+def editing(workspace: Workspace, name: str) -> Iterator[Dataset]:
+    """The dataset `name` as it is now, while nobody else changes it; what a killed change left behind is cleared away first."""
+    root = find_root(workspace, name)
+    with locked(workspace, root):
+        if not (root / INDEX).exists():
+            raise StudioError(f"dataset {printable(name)!r} is not here any more: it was deleted in another window")
+        _clear_adding(root)
+        yield Dataset.load(root)
+
+
+@contextmanager
+def locked(workspace: Workspace, root: Path) -> Iterator[None]:
+    """Nobody else changes the dataset in `root` meanwhile; StudioError where somebody does, for longer than LOCK_WAIT_S."""
+    locks = workspace.cache / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"dataset-{root.name}.lock")
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        raise StudioError(f"{root.name} is being changed in another window: wait until that is done") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding pictures has changed."""
+
+    dataset: Dataset
+    files: list[str]
+    skipped: list[Skipped]
+
+
+def add_pictures(
+    workspace: Workspace, name: str, sources: Sequence[Path], *, background: str | None = None, progress: Progress | None = None
+) -> Added:
+    """Import `sources` into the dataset `name`: all of them or, where that fails or is cancelled, none.
+
+    Pictures that are there already, pixel for pixel, are skipped. Rows that exist keep their split. `progress` is called
+    as in `create_dataset`. StudioError where no picture can be read; OSError of the disk written to.
+    """
+    dataset = Dataset.load(find_root(workspace, name))
+    background = colour(background or dataset.background)
+    found = find(sources)
+    clean_folder(dataset.root.parent)
+    with staging(dataset.root.parent) as folder:
+        intake = Intake(folder, background, found, progress or (lambda done, total, name: None), workspace.cache / "views")
+        words = take_all(intake)
+        problems = list(found.skipped)
+        with editing(workspace, dataset.root.name) as dataset:
+            return _commit(workspace, dataset, intake, words, problems)
+
+
+def _commit(workspace: Workspace, dataset: Dataset, intake: Intake, words: list[Words], problems: list[Skipped]) -> Added:
+    """Take what was read into `dataset`, but for what it holds already."""
+    known = {row.pixels: row.file for row in dataset.rows}
+    number = next_number(dataset.root)
+    new, moves, prints = [], [], {}
+    for row, said, thumb in zip(intake.rows, words, intake.thumbs, strict=True):
+        if row.pixels in known:
+            intake.found.skip(row.source, f"is the same picture as {known[row.pixels]}, which is here already")
+            continue
+        file = file_name(number + len(new), row.source, Path(row.file).suffix)
+        caption = said.text or ""
+        (intake.folder / row.file).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
+        note = "; ".join(filter(None, [row.note, *said.notes]))
+        changed = {"file": file, "group": said.group, "split": said.split, "note": note, "words": digest(caption)}
+        new.append(row.model_copy(update=changed))
+        moves.append((intake.folder / row.file, file))
+        known[row.pixels], prints[row.pixels] = file, thumb
+    keep_prints(workspace, dataset.root.name, prints)
+    merged = dataset.model_copy(update={"rows": dataset.rows + new, "skipped": (dataset.skipped + problems)[-MAX_SKIPPED:]})
+    if new:
+        merged = regroup(workspace, merged)
+        sync_files(intake.folder)
+    _place(merged, moves)
+    return Added(merged, [row.file for row in new], intake.found.skipped)
+
+
+def regroup(workspace: Workspace, dataset: Dataset) -> Dataset:
+    """`dataset` with look-alikes of all its pictures in common groups, and a split for the rows that have none."""
+    rows = dataset.rows
+    names = group([row.pixels for row in rows], prints_of(workspace, dataset, lambda: None), [row.group for row in rows])
+    grouped = [row.model_copy(update={"group": name}) for row, name in zip(rows, names, strict=True)]
+    return dataset.model_copy(update={"rows": hold_out(grouped)})
+
+
+def next_number(root: Path) -> int:
+    """The first number that no picture of this dataset has or had, also none that could come back."""
+    taken = [0]
+    for folder in (root, root / REMOVED):
+        names = os.listdir(folder) if folder.is_dir() else []
+        taken += [int(head) for name in names if (head := name.split("-")[0].split(".")[0]).isascii() and head.isdigit()]
+    return max(taken) + 1
+
+
+def _place(dataset: Dataset, moves: list[tuple[Path, str]]) -> None:
+    """Move pictures and their captions into the dataset's folder and name them in its index, which is written last."""
+    root = dataset.root
+    try:
+        if moves:
+            write_json(root / _ADDING, [file for _, file in moves])
+        for path, file in moves:
+            for source, target in ((path, root / file), (path.with_suffix(".txt"), (root / file).with_suffix(".txt"))):
+                source.rename(target)
+        sync_folder(root)
+        dataset.save()
+    finally:
+        _clear_adding(root)
+
+
+def _clear_adding(root: Path) -> None:
+    """Remove the pictures of an addition that was not finished: those announced, but not named in the index."""
+    journal = root / _ADDING
+    if not journal.exists():
+        return
+    named = {row.file for row in Dataset.load(root).rows}
+    for file in read_json(journal):
+        if file not in named:
+            path = inside(root, file)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".txt").unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
+
+
+def find_row(dataset: Dataset, file: str) -> Row:
+    """The row of the picture `file`; StudioError where it is not there any more."""
+    for row in dataset.rows:
+        if row.file == file:
+            return row
+    raise StudioError(f"{printable(file)[:120]} is not in {dataset.name} (any more): it may have been removed in another window")
+
+
+def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, before: str | None = None) -> tuple[str, str]:
+    """Write one caption, which touches one file; the caption as stored and a note about what was cut.
+
+    StudioError where it is no longer `before`, if given: somebody else has changed it meanwhile.
+    """
+    row = find_row(dataset, file)
+    caption, note = clean(text)
+    with locked(workspace, dataset.root):
+        if not dataset.path(row).exists():
+            raise StudioError(f"{row.file} is not in {dataset.name} any more: it was removed in another window")
+        now = dataset.caption(row)
+        if before is not None and now not in (before, caption):
+            raise StudioError(f"this caption was changed in another window: it is now {now[:80]!r}; save again to replace that")
+        dataset.set_caption(row, text)
+    return caption, note
+
+
+def set_trigger(workspace: Workspace, name: str, trigger: str) -> str:
+    """Keep the word that is to stand for this domain in prompts; "" for none. The word as stored."""
+    text = " ".join(trigger.split())
+    if "\n" in trigger.strip() or not text.isprintable():
+        raise StudioError("trigger word: keep it on one line, without control characters")
+    if len(text) > MAX_TRIGGER:
+        raise StudioError(f"trigger word: {len(text)} characters, at most {MAX_TRIGGER} fit: shorten it")
+    with editing(workspace, name) as dataset:
+        about = {key: value for key, value in dataset.about.items() if key != "trigger"}
+        dataset.model_copy(update={"about": {**about, "trigger": text} if text else about}).save()
+    return text
+
+
+def rename_dataset(workspace: Workspace, name: str, label: str) -> str:
+    """Give a dataset another label; its folder, and so its address, stays. The label as stored."""
+    text = " ".join(printable(label).split())
+    if not slug(text):
+        raise StudioError("a dataset needs a name with at least one letter or digit")
+    if len(text) > MAX_NAME:
+        raise StudioError(f"the name of a dataset has at most {MAX_NAME} characters, this one {len(text)}")
+    with editing(workspace, name) as dataset:
+        others = [other for other in list_datasets(workspace) if other.root.name != dataset.root.name]
+        if any(text == other.name or slug(text) == other.root.name for other in others):
+            raise StudioError(f"a dataset called {text!r} exists already: choose another name")
+        dataset.model_copy(update={"name": text}).save()
+    return text

@@ -1,0 +1,138 @@
+"""Datasets in memory for those who read them again and again: as their files are now, read anew only where one has changed."""
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studio.dataset.badges import badges
+from studio.dataset.report import report
+from studio.dataset.rows import INDEX, Dataset, Row, find_root
+from studio.errors import StudioError
+from studio.store import Workspace, sha256
+
+Mark = tuple[int, int, int]  # of a file: changes whenever it is written
+
+
+@dataclass
+class Kept:
+    """One dataset in memory, as its files were when last looked at."""
+
+    dataset: Dataset
+    mark: Mark
+    marks: dict[str, Mark] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+    _facts: dict[str, Any] | None = None
+    _badges: dict[str, tuple[list[str], str]] | None = None
+    _pictures: dict[str, str] | None = None
+
+    @property
+    def captions(self) -> list[str]:
+        return [self.caption(row) for row in self.dataset.rows]
+
+    def caption(self, row: Row) -> str:
+        """The caption of `row` as last read."""
+        return self.texts.get(Path(row.file).with_suffix(".txt").name, "")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The report."""
+        if self._facts is None:
+            self._facts = report(self.dataset, captions=self.captions)
+        return self._facts
+
+    @property
+    def badges(self) -> dict[str, tuple[list[str], str]]:
+        """By file: the badges of its row, and what they mean in a sentence."""
+        if self._badges is None:
+            self._badges = badges(self.dataset, self.captions, self.facts)
+        return self._badges
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Files by pixel hash."""
+        if self._pictures is None:
+            self._pictures = {row.pixels: row.file for row in self.dataset.rows}
+        return self._pictures
+
+
+class Shelf:
+    """The datasets of a workspace, read again only where a file has changed; any thread may ask."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._kept, self._lock = workspace, {}, threading.Lock()
+
+    def open(self, name: str) -> Kept:
+        """The dataset of this name as it is now; StudioError where there is none or it is damaged."""
+        root = find_root(self._workspace, name)
+        with self._lock:
+            return self._refresh(root)
+
+    def all(self) -> list[Kept]:
+        """All datasets that can be opened, the newest first."""
+        found = []
+        for root in self._roots():
+            with suppress(StudioError, OSError), self._lock:
+                found.append(self._refresh(root))
+        return sorted(found, key=lambda kept: (kept.dataset.created, kept.dataset.root.name), reverse=True)
+
+    def damaged(self) -> list[str]:
+        """Why datasets cannot be opened, one line each."""
+        reasons = []
+        for root in self._roots():
+            try:
+                with self._lock:
+                    self._index(root)
+            except (StudioError, OSError) as error:
+                reasons.append(str(error))
+        return reasons
+
+    def picture(self, pixels: str) -> Path | None:
+        """The file of a picture with this pixel hash in any dataset; None where there is none."""
+        for root in self._roots():
+            with suppress(StudioError, OSError), self._lock:
+                kept = self._index(root)
+                if pixels in kept.pictures:
+                    return root / kept.pictures[pixels]
+        return None
+
+    def _roots(self) -> list[Path]:
+        return [path.parent for path in sorted(self._workspace.datasets.glob(f"[!.]*/{INDEX}"))]
+
+    def _index(self, root: Path) -> Kept:
+        """The rows of the dataset in `root`; its captions as last read."""
+        try:
+            mark = _mark(os.stat(root / INDEX))
+        except FileNotFoundError:
+            self._kept.pop(root, None)
+            raise StudioError(f"dataset {root.name!r} is not here any more: it was deleted in another window") from None
+        kept = self._kept.get(root)
+        if kept is None or kept.mark != mark:
+            old = kept
+            kept = self._kept[root] = Kept(Dataset.load(root), mark)
+            if old is not None:
+                kept.marks, kept.texts = old.marks, old.texts
+        return kept
+
+    def _refresh(self, root: Path) -> Kept:
+        """The dataset in `root` with its captions as they are now."""
+        kept = self._index(root)
+        with os.scandir(root) as entries:
+            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt")}
+        if kept.version and marks == kept.marks:
+            return kept
+        texts, rows = {}, {Path(row.file).with_suffix(".txt").name: row for row in kept.dataset.rows}
+        for name, row in rows.items():
+            if name in marks:
+                is_same = marks[name] == kept.marks.get(name) and name in kept.texts
+                texts[name] = kept.texts[name] if is_same else kept.dataset.caption(row)
+        version = sha256(repr((kept.mark, sorted(marks.items()))).encode())[:16]
+        self._kept[root] = kept = Kept(kept.dataset, kept.mark, marks, texts, version)
+        return kept
+
+
+def _mark(status: os.stat_result) -> Mark:
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,62 @@
+"""Views: the re-encoded, reduced pictures that pages show. Made once by the decoding process, found again by pixel hash."""
+
+import re
+import threading
+from pathlib import Path
+
+from studio.dataset.kinds import VIEW_SIZES, view_name
+from studio.dataset.shelf import Shelf
+from studio.dataset.worker import Worker
+from studio.errors import StudioError
+from studio.store import Workspace
+
+IDLE_S = 30.0  # after which the decoding process is ended
+_NAME = re.compile(rf"([0-9a-f]{{64}})-({'|'.join(map(str, VIEW_SIZES))})\.webp")
+
+
+class Views:
+    """The views of one workspace; any thread may ask."""
+
+    def __init__(self, workspace: Workspace, shelf: Shelf | None = None) -> None:
+        self.shelf = shelf or Shelf(workspace)
+        self._folder = workspace.cache / "views"
+        self._worker, self._lock = Worker(), threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def path(self, name: str) -> Path:
+        """The WebP file called `name`, made if it is missing; StudioError unless it shows a picture of a dataset that can be read."""
+        found = _NAME.fullmatch(name)
+        if not found:
+            raise StudioError("this is not the name of a picture: use the address as it is listed")
+        pixels, size_px = found[1], int(found[2])
+        source = self.shelf.picture(pixels)
+        if source is None:
+            raise StudioError("this picture is in no dataset (any more): it may have been removed in another window")
+        path = self._folder / view_name(pixels, size_px)
+        if not path.exists():
+            self._make(source, pixels, size_px)
+        return path
+
+    def close(self) -> None:
+        """End the decoding process."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+            self._worker.stop()
+
+    def _make(self, source: Path, pixels: str, size_px: int) -> None:
+        with self._lock:
+            if (self._folder / view_name(pixels, size_px)).exists():
+                return
+            if self._timer:
+                self._timer.cancel()
+            answer = self._worker.ask({"source": str(source), "views": str(self._folder), "size": size_px}, lambda: None)
+            self._timer = threading.Timer(IDLE_S, self.close)
+            self._timer.daemon = True
+            self._timer.start()
+        if "errno" in answer:
+            raise OSError(answer["errno"], None, str(self._folder))
+        if "reason" in answer:
+            raise StudioError(f"{source.name}: {answer['reason']}")
+        if answer["pixels"] != pixels:
+            raise StudioError(f"{source.name} was replaced by another picture: import it again")

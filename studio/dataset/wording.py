@@ -1,0 +1,162 @@
+"""Captions of many pictures at once: prefix, suffix, find and replace, trigger word, template; previewed, applied, undone."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studio.dataset.captions import clean
+from studio.dataset.edit import editing
+from studio.dataset.removal import add_record, count, forget_record, read_record, restore_pictures
+from studio.dataset.rows import Dataset, Row, find_root
+from studio.errors import StudioError, printable
+from studio.store import Workspace
+
+MAX_TEXT = 2000
+EXAMPLES = 6
+_WORDS = {"prefix": "put before", "suffix": "put after", "replace": "find and replace", "trigger": "trigger word", "template": "template"}
+_NO_SPACE_BEFORE = tuple(",.;:!?)]'\"")
+
+
+class Wording(BaseModel):
+    """One change of many captions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    operation: Literal["prefix", "suffix", "replace", "trigger", "template"]
+    text: str = Field("", max_length=MAX_TEXT, description="what is put before or after, or the template")
+    find: str = Field("", max_length=MAX_TEXT)
+    replace: str = Field("", max_length=MAX_TEXT)
+    match_case: bool = False
+    files: list[str] | None = Field(None, description="only these pictures; None for all")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One caption before and after; `is_cut` where it would have been too long."""
+
+    row: Row
+    before: str
+    after: str
+    is_cut: bool
+
+
+def preview(dataset: Dataset, wording: Wording, captions: Sequence[str] | None = None) -> dict[str, Any]:
+    """What `wording` would change: {"count", "of", "cut", "examples": [{"file", "before", "after"}]}."""
+    changes, num = _changes(dataset, wording, captions)
+    examples = [{"file": c.row.file, "before": c.before, "after": c.after} for c in changes[:EXAMPLES]]
+    return {"count": len(changes), "of": num, "cut": sum(c.is_cut for c in changes), "examples": examples}
+
+
+def apply(workspace: Workspace, name: str, wording: Wording) -> dict[str, Any]:
+    """Change the captions: {"count", "cut", "undo", "text"}; the former ones are kept first, so that it can be undone."""
+    with editing(workspace, name) as dataset:
+        changes, _ = _changes(dataset, wording, None)
+        if not changes:
+            return {"count": 0, "cut": 0, "undo": None, "text": "No caption was changed"}
+        text = f"Changed {count(len(changes), 'caption')} ({_WORDS[wording.operation]})"
+        kept = {c.row.file: [c.before, c.after] for c in changes}
+        undo = add_record(dataset.root, {"kind": "captions", "text": text, "num": len(changes), "captions": kept})
+        for change in changes:
+            dataset.set_caption(change.row, change.after)
+    return {"count": len(changes), "cut": sum(c.is_cut for c in changes), "undo": undo, "text": text}
+
+
+def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
+    """Undo a removal or a change of captions: {"text", "restored"}."""
+    record = read_record(find_root(workspace, name), undo)
+    return (undo_wording if record.get("kind") == "captions" else restore_pictures)(workspace, name, undo)
+
+
+def undo_wording(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
+    """Put back the captions that `apply` changed, but for those edited since."""
+    with editing(workspace, name) as dataset:
+        record, rows, num, num_edited = read_record(dataset.root, undo), {row.file: row for row in dataset.rows}, 0, 0
+        for file, (before, after) in record.get("captions", {}).items():
+            if file not in rows:
+                continue
+            if dataset.caption(rows[file]) != after:
+                num_edited += 1
+                continue
+            dataset.set_caption(rows[file], before)
+            num += 1
+        forget_record(dataset.root, undo)
+    stayed = f"; {num_edited} edited since stay as they are" if num_edited else ""
+    return {"text": f"Put back {count(num, 'caption')}{stayed}", "restored": num}
+
+
+def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None) -> tuple[list[Change], int]:
+    """The captions that would change, and how many were looked at."""
+    captions = captions if captions is not None else [dataset.caption(row) for row in dataset.rows]
+    rewrite = _rewriter(wording, str(dataset.about.get("trigger", "")))
+    chosen = None if wording.files is None else set(wording.files)
+    changes, num = [], 0
+    for row, before in zip(dataset.rows, captions, strict=True):
+        if chosen is not None and row.file not in chosen:
+            continue
+        num += 1
+        after, note = clean(rewrite(row, before))
+        if after != before:
+            changes.append(Change(row, before, after, bool(note)))
+    return changes, num
+
+
+def _rewriter(wording: Wording, trigger: str):
+    """The function (row, caption) -> caption that `wording` asks for; StudioError where it asks for nothing."""
+    if wording.operation == "replace":
+        return _replacer(wording)
+    if wording.operation == "trigger":
+        return _trigger(trigger)
+    if not wording.text.strip():
+        raise StudioError(f"{wording.operation}: type the text first")
+    if wording.operation == "template":
+        return _template(wording.text, trigger)
+    text = printable(wording.text)
+    if wording.operation == "prefix":
+        return lambda row, caption: text + ("" if text[-1].isspace() else " ") + caption if caption else text.strip().rstrip(",")
+    gap = "" if text[0].isspace() or text.startswith(_NO_SPACE_BEFORE) else " "
+    return lambda row, caption: caption + gap + text if caption else text.strip().lstrip(", ")
+
+
+def _replacer(wording: Wording):
+    if not wording.find:
+        raise StudioError("find and replace: type what to find first")
+    pattern = re.compile(re.escape(wording.find), 0 if wording.match_case else re.IGNORECASE)
+    return lambda row, caption: pattern.sub(lambda match: wording.replace, caption)
+
+
+def _trigger(trigger: str):
+    if not trigger:
+        raise StudioError("trigger word: type it first, then add it to the captions")
+    has = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+
+    def rewrite(row: Row, caption: str) -> str:
+        if has.search(caption):
+            return caption
+        return f"{trigger}, {caption}" if caption else trigger
+
+    return rewrite
+
+
+def _template(text: str, trigger: str):
+    strange = set(re.findall(r"\{[^{}]*\}", text)) - {"{trigger}", "{name}"}
+    if strange:
+        raise StudioError(f"template: {printable(min(strange))[:40]} is not known: use {{trigger}} and {{name}}")
+    if "{trigger}" in text and not trigger:
+        raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
+
+    def rewrite(row: Row, caption: str) -> str:
+        if caption:
+            return caption
+        return re.sub(r"\{trigger\}|\{name\}", lambda m: trigger if m.group() == "{trigger}" else in_words(row.source), text)
+
+    return rewrite
+
+
+def in_words(source: str) -> str:
+    """The name of a file in words: "axial_t1-012.png" is "axial t1"."""
+    words = re.sub(r"[\W_]+", " ", Path(source).stem).split()
+    return " ".join(word for word in words if not word.isdigit())
