@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from studio.errors import StudioError, one_line, printable
 from studio.jobs.runs import Run
 from studio.jobs.supervisor import follow, request_stop
+from studio.jobs.words import describe, number
 from studio.store import DEFAULT_WORKSPACE
 
 WorkspaceOption = Annotated[
@@ -179,31 +180,6 @@ class Speed:
             update(event["done"], event["total"], "caching pictures")
         elif sentence := describe(event):
             say(sentence)
-
-
-def number(value: float | None) -> str:
-    """A loss as shown; None is one that was not finite."""
-    return "no number" if value is None else f"{value:.4f}"
-
-
-def describe(event: dict[str, Any]) -> str:
-    """An event in words; empty for those that need none."""
-    kind = event["kind"]
-    if kind == "loaded":
-        return f"base {event['base']} ({event['family']}) on {event['device']}, {event['precision']}"
-    if kind == "cached":
-        return f"cached: {event['made']} new, {event['reused']} reused, {event['seconds']} s"
-    if kind == "score" and event.get("held_out"):
-        score = event["held_out"]
-        losses = f"held-out loss {number(score['loss'])}, base {number(score['base'])}"
-        return f"step {event['step']}: {losses}, better on {score['num_better']} of {score['num_images']} unseen pictures"
-    if kind in {"warning", "early_stop"}:
-        return f"{kind.replace('_', ' ')}: {event['message']}"
-    if kind in {"finished", "stopped"} and event.get("chosen"):
-        chosen = event["chosen"]
-        kept = f"kept step {chosen['step']} ({chosen['average']}), {event['reason']}"
-        return f"{kind} at step {event['step']}: {kept}; peak memory {event['peak_memory_gib']} GiB"
-    return ""
 
 
 def result(run: Run) -> dict[str, Any]:

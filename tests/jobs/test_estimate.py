@@ -1,0 +1,106 @@
+"""What a run will cost: from real earlier runs where there are some, else a rough guess that says so."""
+
+import pytest
+
+from studio.dataset.rows import open_dataset
+from studio.jobs.create import Request, create_run
+from studio.jobs.estimate import GUESS, LAST, denoiser_size, estimate, in_words
+from studio.jobs.runs import Run
+from studio.jobs.supervisor import start
+from studio.models import find_base
+from studio.recipes import Choice, resolve
+from studio.store import Workspace, write_json
+from tests.fixtures.runs import dataset, spec_for
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny_folder):
+    """A workspace with a dataset and one real run of the tiny base."""
+    workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
+    dataset(workspace, tmp_path_factory.mktemp("given"))
+    settings = ["train.steps=8", "train.batch_size=2", "preview.every=4", "preview.steps=2", "evaluate.num_timesteps=2", "method.rank=4"]
+    run = create_run(workspace, Request("shapes", str(tiny_folder), settings=settings))
+    assert start(run).wait(120) == 0
+    return workspace
+
+
+def told(workspace, base, *settings, name="shapes"):
+    data, found = open_dataset(workspace, name), find_base(str(base), workspace)
+    return estimate(workspace, resolve(Choice(data, found, preset="quick", settings=list(settings))), data, found)
+
+
+def test_an_earlier_run_on_this_base_tells(place, tiny_folder):
+    short = told(place, tiny_folder, "train.steps=100", "preview.every=0", "evaluate.num_timesteps=0")
+    assert short["source"] == LAST and short["fits"] and short["reason"] is None
+    assert short["seconds_low"] < short["seconds"] < short["seconds_high"]
+    run = Run(next(place.runs.glob("0001-*")))
+    size = run.adapter.stat().st_size / 2**20
+    assert short["disk_mib"] >= round(12 * size) and 0.1 < short["memory_gib"] < 4
+    long = told(place, tiny_folder, "train.steps=1100", "preview.every=0", "evaluate.num_timesteps=0")
+    large = told(place, tiny_folder, "train.steps=100", "train.batch_size=44", "preview.every=0", "evaluate.num_timesteps=0")
+    assert long["seconds"] - short["seconds"] == pytest.approx(large["seconds"] - short["seconds"], abs=0.2), "time goes with the samples"
+    assert large["memory_gib"] > short["memory_gib"]
+    assert told(place, tiny_folder, "train.steps=100")["seconds"] > short["seconds"], "previews and scores take time"
+
+
+def test_without_earlier_runs_it_is_a_guess_and_says_so(place):
+    guess = told(place, "starter")
+    assert guess["source"] == GUESS and guess["fits"]
+    assert guess["seconds_high"] / guess["seconds_low"] >= 3
+    twice = told(place, "starter", "train.steps=10000")
+    assert twice["seconds"] > 2 * guess["seconds"]
+
+
+def test_the_guess_for_the_embedded_model_is_near_the_measured_time(place, monkeypatch):
+    """The README's 52 s on two cores: 75 pictures, 4,000 samples."""
+    monkeypatch.setattr("studio.jobs.estimate.physical_cores", lambda: 2)
+    guess = told(place, "starter", "train.steps=250")
+    assert 35 < guess["seconds"] < 75
+    assert 0.4 < guess["memory_gib"] < 1.2
+
+
+def test_what_does_not_fit_is_said_before(place, tmp_path):
+    huge = told(place, "starter", "train.batch_size=1024", "base.size_px=4096")
+    assert not huge["fits"] and "GB of memory" in huge["reason"] and "choose a smaller base" in huge["reason"]
+    write_json(place.cache / "machine.json", {"device": "cuda", "name": "small", "memory_gib": 0.25, "cores": 4})
+    try:
+        small = told(place, "starter", "train.precision=fp32")
+        assert not small["fits"] and "the GPU has 0.2" in small["reason"]
+    finally:
+        (place.cache / "machine.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"kind": "step"}\n', b"\xff\n" * 10])
+def test_damaged_earlier_runs_are_passed_over(place, tiny_folder, damage):
+    events = Run(next(place.runs.glob("0001-*"))).events
+    whole = events.read_bytes()
+    events.write_bytes(damage)
+    try:
+        assert told(place, tiny_folder)["source"] == GUESS
+    finally:
+        events.write_bytes(whole)
+
+
+def test_the_size_of_a_denoiser_is_read_from_its_header(tiny_folder):
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_folder, subfolder="unet")
+    parameters, side = denoiser_size(find_base(str(tiny_folder)))
+    assert parameters == sum(p.numel() for p in unet.parameters()) and side == 8
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (3, "under 1 min"), (50, "about 1 min"), (140, "about 2 min"), (700, "about 10 min"), (1500, "about 25 min"), (3500, "about 1 h"),
+        (5400, "about 1.5 h"), (20000, "about 6 h"), (300000, "about 3 days"),
+    ],
+)  # fmt: skip
+def test_times_are_told_as_roughly_as_they_are_known(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_a_spec_made_by_hand_is_estimated(place, tiny_folder):
+    data = open_dataset(place, "shapes")
+    spec = spec_for(data, tiny_folder, "train.steps=3")
+    assert estimate(place, spec, data, find_base(str(tiny_folder)))["seconds"] > 0
