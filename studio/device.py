@@ -81,3 +81,18 @@ def peak_memory_gib(device: Any) -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / 2**30
+
+
+def machine_facts(device: Any) -> dict[str, Any]:
+    """{"device", "name", "precision", "cores", "memory_gib"} of this machine, for people and for estimates."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else {"cpu": "CPU", "mps": "Apple GPU"}.get(device.type, device.type)
+    precision, memory = pick_precision(device, "auto"), memory_gib(device)[1]
+    return {"device": device.type, "name": name, "precision": precision, "cores": cores, "memory_gib": round(memory, 2)}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is torch's way of saying that memory ran out, on GPUs or on the CPU."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD_SUFFIX = ".card.md"
+READERS = {  # layout -> (programs that read it, what it is)
+    "kohya": (
+        "ComfyUI, A1111/Forge, InvokeAI, diffusers",
+        "One .safetensors file with the names most programs know: in doubt, this",
+    ),
+    "diffusers": ("diffusers, and programs built on it", "One .safetensors file with the names of diffusers' own training scripts."),
+    "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, to load into the model itself; packed as .zip."),
+}
 
 
 def check_target(out: Path, layout: str) -> Path:
@@ -28,6 +36,11 @@ def check_target(out: Path, layout: str) -> Path:
         if path.exists():
             raise StudioError(f"--out {path} exists already and is not overwritten: choose another name, or move it away")
     return out
+
+
+def file_name(stem: str, layout: str) -> str:
+    """What an export of this layout is called: a file, or for PEFT a folder."""
+    return stem if layout == "peft" else f"{stem}.safetensors"
 
 
 def card_path(out: Path) -> Path:

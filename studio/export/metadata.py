@@ -1,6 +1,8 @@
-"""What an exported adapter says about itself: counts and settings, never a caption, a name or a path."""
+"""What an exported adapter says about itself: counts and settings; a caption, a name or a path only when someone asked for it."""
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from studio import __version__
@@ -8,6 +10,33 @@ from studio.families.base import Parts
 from studio.spec import RunSpec
 
 PRIVATE = {"prompts", "negative", "at_steps", "snapshot_steps"}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What of a personal kind was ticked to go with an export."""
+
+    trigger: str = ""
+    run_name: str = ""
+    dataset_name: str = ""
+    prompts: tuple[str, ...] = ()
+
+    def metadata(self) -> dict[str, str]:
+        """For the file: the keys that readers show."""
+        told = {"modelspec.trigger_phrase": self.trigger, "modelspec.title": self.run_name, "ss_output_name": self.run_name}
+        return {key: value for key, value in told.items() if value}
+
+    def lines(self) -> str:
+        """For the card: Markdown list items; code spans keep every character as it is."""
+        rows = [("Trigger word", self.trigger), ("Run", self.run_name), ("Dataset", self.dataset_name)]
+        rows += [("Prompt", prompt) for prompt in self.prompts]
+        return "".join(f"- {label}: {_code(text)}\n" for label, text in rows if text)
+
+
+def _code(text: str) -> str:
+    """`text` as a Markdown code span, whatever backticks are in it."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:
@@ -41,8 +70,8 @@ def file_metadata(
     }
 
 
-def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str) -> str:
-    """The model card (Markdown): base, data counts, settings, licence, what was verified."""
+def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, shared: Shared) -> str:
+    """The model card (Markdown): base, data counts, settings, licence, what was verified, and what was ticked to be shared."""
     settings = settings_of(spec)
     rows = [("preset", settings["preset"])]
     rows += [(f"method.{k}", v) for m in settings["methods"] for k, v in m.items()]
@@ -63,7 +92,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
 - Step: {counts["step"]} of {spec.train.steps}
 - Verified: {verified}
 - Licence: an adapter follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
-
+{shared.lines()}
 {told}
 
 | setting | value |

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from studio.evaluate.heldout import HeldOut, overfit_since
+from studio.jobs import park
 from studio.jobs.runs import Run
 from studio.methods.base import Attached
 from studio.sample.pair import Sampling, Shot, draw
@@ -31,8 +32,10 @@ def showing(adapter: Attached, state: "dict[str, Tensor]") -> Iterator[None]:
 class RunHooks:
     """The hooks of one run; `train.loop.Hooks`."""
 
-    def __init__(self, run: Run, training: Training, emit: Emit, stopping: Callable[[], bool]) -> None:
-        self._run, self._training, self._emit, self.stop_requested = run, training, emit, stopping
+    def __init__(
+        self, run: Run, training: Training, emit: Emit, stopping: Callable[[], bool], tell: Callable[[str], None] = lambda state: None
+    ) -> None:
+        self._run, self._training, self._emit, self._stopping, self._tell = run, training, emit, stopping, tell
         self._held_out = HeldOut(training.family, training.parts, training.encoded, training.spec.evaluate)
         spec, size_px = training.spec.preview, training.parts.facts.size_px
         self._previews = [
@@ -75,6 +78,22 @@ class RunHooks:
             files.append(f"previews/{name}/{i:02d}.png")
             write_png(self._run.folder / files[-1], picture, {**shot.sampling.model_dump(), "strength": strength, "step": step})
         self._emit("preview", step=step, base=strength == 0, files=files)
+
+    def stop_requested(self) -> bool:
+        """Whether the run is to end after this step; first holds while someone wants it parked."""
+        if self._run.park_file.exists():
+            self._park()
+        return self._stopping()
+
+    def _park(self) -> None:
+        if not park.is_asked(self._run):
+            self._run.park_file.unlink(missing_ok=True)  # left behind by a process that is gone
+            return
+        step = self._training.step
+        self._emit("parked", step=step)
+        seconds = park.hold(self._run, self._training, self._stopping, lambda: self._tell("parked"))
+        self._tell("running")
+        self._emit("unparked", step=step, seconds=round(seconds, 2))
 
     def overfit(self, scores: list[dict[str, Any]]) -> str | None:
         return overfit_since(scores)

@@ -17,7 +17,8 @@ from studio.spec import RunSpec, validate
 from studio.store import Workspace, read_json, slug, write_bytes, write_json
 
 ENDED = {"finished", "stopped", "failed"}
-ALIVE = {"starting", "preparing", "running", "finishing"}
+BUSY = {"starting", "preparing", "running", "finishing", "parked"}  # at work; parked = holding at a step boundary while pictures are drawn
+ALIVE = BUSY | {"queued"}  # queued = waiting its turn behind another run
 LOCK_WAIT_S = 30
 
 
@@ -50,6 +51,10 @@ class Run:
     @property
     def stop_file(self) -> Path:
         return self.folder / "stop"
+
+    @property
+    def park_file(self) -> Path:
+        return self.folder / "park"
 
     def spec(self) -> RunSpec:
         """The run's settings; StudioError naming the file where it is damaged."""
@@ -124,7 +129,12 @@ def _is_count(value: Any) -> bool:
 
 
 def _status(state: str, who: psutil.Process) -> dict[str, Any]:
-    return {"state": state, "pid": who.pid, "started": who.create_time(), "boot": boot_id(), "heartbeat": time.time()}
+    return {"state": state, **identify(who), "heartbeat": time.time()}
+
+
+def identify(who: psutil.Process) -> dict[str, Any]:
+    """What tells this process from any other, before and after it: {"pid", "started", "boot"}; see `process_lives`."""
+    return {"pid": who.pid, "started": who.create_time(), "boot": boot_id()}
 
 
 @cache

@@ -1,9 +1,9 @@
-"""What a finished or running run is used for: sampling beside its base, and export."""
+"""What a finished or running run is used for: pictures beside its base, and export."""
 
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from studio import registry
 from studio.errors import StudioError
 from studio.export.formats import card_path, check_target, staged, write_adapter
-from studio.export.metadata import file_metadata, model_card
+from studio.export.metadata import Shared, file_metadata, model_card
 from studio.export.verify import Verified, verify
 from studio.families.base import Parts
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
-from studio.jobs.worker import load_base
+from studio.jobs.warm import Warm
 from studio.methods.base import Attached
 from studio.models import find_base
 from studio.sample.pair import Sampling, Shot, check_size, draw
@@ -33,36 +33,47 @@ MAX_PROMPT_LABEL = 80
 
 @dataclass
 class Adapted:
-    """A base model with a run's adapter on it."""
+    """A base model with an adapter on it: a run's, a dropped file's (`run` None), or none at all (`adapter` None)."""
 
-    run: Run
+    run: Run | None
     spec: RunSpec
     family: ModuleType
     parts: Parts
-    adapter: Attached
+    adapter: Attached | None
     identity: str
     step: int
-    state: dict[str, Any]
+    state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_batchable(self) -> bool:
+        """Whether base and adapted may share one pass."""
+        return self.adapter is None or registry.method(self.spec.methods[0].kind).batchable(self.spec.methods[0])
 
 
-def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision: str | None = None) -> Adapted:
-    """The run's base with its adapter attached: the chosen one, or the average of a snapshot."""
+def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision: str | None = None, warm: Warm | None = None) -> Adapted:
+    """The run's base, from `warm` if it is there, with its adapter attached: the chosen one, or the average of a snapshot."""
     spec = run.spec()
-    state, step = _read_state(run, snapshot)
+    state, step = read_adapter(run, snapshot)
     if precision:
         spec.train.precision = precision
     base = find_base(spec.base.source, workspace)
     identity = base_identity(base.path, workspace)
-    if run.read("origin.json", "base") != identity:
-        raise StudioError(f"run {run.id}: its base model {spec.base.source} has changed since; restore it to use this adapter")
-    family, parts, _ = load_base(base, spec)
-    method = registry.method(spec.methods[0].kind)
-    adapter = method.attach(parts, spec.methods[0], family.card, spec.train.seed)
+    require_base(run, identity)
+    warm = warm or Warm()
+    loaded = warm.base(base, identity, spec.base, spec.train.precision)
+    adapter = warm.adapter(spec.methods[0], spec.train.seed)
     adapter.restore(state)
-    return Adapted(run, spec, family, parts, adapter, identity, step, state)
+    return Adapted(run, spec, loaded.family, loaded.parts, adapter, identity, step, state)
 
 
-def _read_state(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
+def require_base(run: Run, identity: str) -> None:
+    """StudioError unless the run was trained on the base with this identity."""
+    if run.read("origin.json", "base") != identity:
+        raise StudioError(f"run {run.id}: its base model {run.spec().base.source} has changed since; restore it to use this adapter")
+
+
+def read_adapter(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
+    """(tensors, step) of the chosen adapter, or of the average of a snapshot; of the newest one where nothing is chosen yet."""
     if snapshot is not None:
         return checkpoint.read_snapshot(run.snapshots, snapshot, "ema"), snapshot
     if run.adapter.is_file():
@@ -108,7 +119,6 @@ def draw_pairs(
     workspace: Workspace, adapted: Adapted, samplings: list[Sampling], strengths: list[float], tick: Callable[[], None]
 ) -> "list[list[Image.Image]]":
     """Per sampling: the base picture (from the cache where it was drawn before), then one picture per strength."""
-    method = registry.method(adapted.spec.methods[0].kind)
     paths = [_base_picture(workspace, adapted, s) for s in samplings]
     rows = [_read_picture(path) for path in paths]
     is_new = [not row for row in rows]
@@ -117,7 +127,7 @@ def draw_pairs(
         for strength in [*([0.0] if is_new[row] else []), *strengths]:
             shots.append(Shot(sampling=sampling, strength=strength))
             places.append(row)
-    drawn = draw(adapted.family, adapted.parts, adapted.adapter, shots, method.batchable(adapted.spec.methods[0]), tick)
+    drawn = draw(adapted.family, adapted.parts, adapted.adapter, shots, adapted.is_batchable, tick)
     for row, picture in zip(places, drawn, strict=True):
         rows[row].append(picture)
     for row in filter(is_new.__getitem__, range(len(rows))):
@@ -141,23 +151,41 @@ def _base_picture(workspace: Workspace, adapted: Adapted, sampling: Sampling) ->
     return workspace.cache / "base-pictures" / f"{sha256(json.dumps(what, sort_keys=True).encode())}.png"
 
 
-def export_run(workspace: Workspace, run: Run, layout: str | None, snapshot: int | None, out: Path) -> tuple[Path, Verified]:
+@dataclass
+class Aid:
+    """What goes into an export besides the run: a base in memory, what may be shared, someone to tell the stages to."""
+
+    warm: Warm = field(default_factory=Warm)
+    shared: Shared = field(default_factory=Shared)
+    tell: Callable[[str], None] = lambda stage: None  # loading, writing, verifying
+
+
+def export_run(
+    workspace: Workspace, run: Run, layout: str | None, snapshot: int | None, out: Path, aid: Aid | None = None
+) -> tuple[Path, Verified]:
     """Write, read back and compare an adapter file; it appears at `out` only when it is equal to the run's own."""
-    spec = run.spec()
+    spec, aid = run.spec(), aid or Aid()
     base = find_base(spec.base.source, workspace)
     card, method = registry.family(base.family).card, registry.method(spec.methods[0].kind)
     layout = layout or card.export_layouts[0]
     if layout not in card.export_layouts:
         raise StudioError(f"--format {layout}: for {card.title} there are {', '.join(card.export_layouts)}")
     out = check_target(out, layout)
-    adapted = load_adapted(workspace, run, snapshot, precision="fp32")
+    aid.tell("loading")
+    adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm)
     counts = _counts(adapted)
     metadata = file_metadata(spec, adapted.parts, adapted.family.export_metadata(adapted.parts), method.metadata(spec.methods[0]), counts)
     tensors = method.export(adapted.state, spec.methods[0], layout)
+    aid.tell("writing")
     with staged(out) as target:
-        write_adapter(target, tensors, metadata, layout, method.peft_configs(adapted.state, spec.methods[0]))
-        verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout)
-        text = model_card(spec, adapted.parts, counts, str(verified)).encode()
+        configs = method.peft_configs(adapted.state, spec.methods[0])
+        write_adapter(target, tensors, metadata | aid.shared.metadata(), layout, configs)
+        aid.tell("verifying")
+        try:
+            verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout)
+        finally:
+            aid.warm.bare()  # it was taken off to look at the base
+        text = model_card(spec, adapted.parts, counts, str(verified), aid.shared).encode()
         if layout == "peft":
             write_bytes(card_path(target), text)
     if layout != "peft":

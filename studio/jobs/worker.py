@@ -9,23 +9,24 @@ import time
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from studio import registry
-from studio.device import dtype_of, peak_memory_gib, pick_device, pick_precision
+from studio.device import is_out_of_memory, peak_memory_gib
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
 from studio.evaluate.choose import choose
 from studio.families.base import Parts
+from studio.jobs import queue
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
-from studio.models import Base, find_base, told
+from studio.jobs.warm import load_base
+from studio.models import find_base
 from studio.spec import RunSpec
 from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
@@ -50,7 +51,7 @@ class Job:
         self.log = EventLog(run.events)
         self.spec = run.spec()
         self._signalled = False
-        self._state, self._written = "preparing", 0.0
+        self._state, self._values, self._written = "preparing", {}, 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         if hasattr(signal, "SIGHUP"):
@@ -62,23 +63,23 @@ class Job:
     def stopping(self) -> bool:
         """Whether someone asked this run to end; also keeps the heartbeat."""
         if time.monotonic() - self._written > STATUS_EVERY_S:
-            self.status(self._state)
+            self.status(self._state, **self._values)
         return self._signalled or self.run.stop_file.exists()
 
     def status(self, state: str, **values: Any) -> None:
-        self._state, self._written = state, time.monotonic()
+        self._state, self._values, self._written = state, values, time.monotonic()
         self.run.write_status(state, **values)
 
     def emit(self, kind: str, **values: Any) -> None:
         self.log.emit(kind, **values)
 
 
-def main(folder: Path) -> int:
-    """Work on the run in `folder` until it ends; 0 when it finished or was stopped, 1 when it failed."""
+def main(folder: Path, queued: bool = False) -> int:
+    """Work on the run in `folder` until it ends, `queued` when it is its turn; 0 when it finished or was stopped, 1 when it failed."""
     run = Run(folder)
     try:
         with FileLock(folder / ".lock", timeout=10):
-            return _work(Job(run))
+            return _work(Job(run), queued)
     except Timeout:
         print(f"run {run.id} is already being worked on", file=sys.stderr)
         return 1
@@ -88,9 +89,11 @@ def main(folder: Path) -> int:
         return 1
 
 
-def _work(job: Job) -> int:
-    job.status("preparing")
+def _work(job: Job, queued: bool) -> int:
     try:
+        if queued:
+            _wait_turn(job)
+        job.status("preparing")
         state, facts = _run(job)
         job.status(state, **facts)
         return 0
@@ -101,13 +104,27 @@ def _work(job: Job) -> int:
         return 0
     except Exception as error:
         _log_traceback()
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's, on GPUs and on the CPU
+        if is_out_of_memory(error):
             error = MemoryError()
         line = one_line(error)
         if not isinstance(error, StudioError | OSError | MemoryError):
             line += f" (details: {job.run.folder / 'log.txt'})"
         _tell_failure(job, line)
         return 1
+
+
+def _wait_turn(job: Job) -> None:
+    """Return when no run of the workspace goes before this one; nothing is loaded meanwhile."""
+    joined = queue.place_of(job.run) or time.time()
+    job.status("queued", queued=joined)
+    first = told = None
+    while first := queue.first_ahead(job.workspace, job.run, joined, first):
+        if first != told:
+            told = first
+            job.emit("queued", behind=first.id)
+        if job.stopping():
+            raise Stopped
+        time.sleep(queue.POLL_S)
 
 
 def _log_traceback() -> None:
@@ -129,7 +146,7 @@ def _tell_failure(job: Job, line: str) -> None:
 def _run(job: Job) -> tuple[str, dict[str, Any]]:
     started = time.monotonic()
     training = _prepare(job)
-    hooks = RunHooks(job.run, training, job.emit, job.stopping)
+    hooks = RunHooks(job.run, training, job.emit, job.stopping, job.status)
     hooks.prepare()
     job.status("running")
     resumed_at = training.step
@@ -155,7 +172,7 @@ def _prepare(job: Job) -> Training:
     spec = job.spec
     dataset = open_dataset(job.workspace, spec.dataset)
     base = find_base(spec.base.source, job.workspace)
-    family, parts, precision = load_base(base, spec)
+    family, parts, precision = load_base(base, spec.base, spec.train.precision)
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
     method_spec = spec.methods[0]
@@ -184,23 +201,6 @@ def _prepare(job: Job) -> Training:
     training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision)
     training.restore()
     return training
-
-
-def load_base(base: Base, spec: RunSpec) -> tuple[ModuleType, Parts, str]:
-    """(family, parts, precision) of a base with the spec's overrides applied."""
-    device = pick_device()
-    precision = pick_precision(device, spec.train.precision)
-    family = registry.family(base.family)
-    parts = family.load(base.path, dtype_of(precision), device)
-    facts, said = parts.facts, told(base.path)
-    facts.title = said.get("model_name") or facts.title
-    facts.licence = said.get("license_name") or said.get("license") or facts.licence
-    facts.prediction_type = spec.base.prediction_type or facts.prediction_type
-    if spec.base.size_px:
-        if spec.base.size_px % facts.pixel_multiple:
-            raise StudioError(f"base.size_px: {spec.base.size_px} is not a multiple of {facts.pixel_multiple}, which this model needs")
-        facts.size_px = spec.base.size_px
-    return family, parts, precision
 
 
 def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
@@ -292,6 +292,6 @@ def _require_effect(training: Training, state: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
+    code = main(Path(sys.argv[1]), "--queued" in sys.argv[2:])
     sys.stderr.flush()
     os._exit(code)  # all is written; taking the libraries down properly would only cost seconds

@@ -92,6 +92,35 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Lora":
     return Lora(parts, spec, found, seed)
 
 
+def combine(parts: Parts, members: "list[tuple[dict[str, Tensor], Spec, float]]", card: Card, seed: int = 0) -> "Lora":
+    """One LoRA that does what all members (state, settings, strength) do together, exactly: their products side by side along the rank.
+
+    sum_i s_i B_i A_i = [s_1 B_1 | s_2 B_2 | …] [A_1; A_2; …] for every layer of any member; absent ones are zero.
+    """
+    import torch
+
+    rank = sum(spec.rank for _, spec, _ in members)
+    layers = [n.removesuffix(".lora_A.weight") for state, _, _ in members for n in state if n.endswith(".lora_A.weight")]
+    found: dict[str, list[str]] = {}
+    for component, _, name in (n.partition(".") for n in dict.fromkeys(layers)):
+        found.setdefault(component, []).append(name)
+    both = Lora(parts, Spec.model_construct(rank=rank, alpha=float(rank), rslora=False), found, seed)
+    for name, whole in both.state().items():
+        whole.data.zero_()
+        layer, start = name.removesuffix(".lora_A.weight").removesuffix(".lora_B.weight"), 0
+        for state, spec, strength in members:
+            part = slice(start, start + spec.rank)
+            start = part.stop
+            if f"{layer}.lora_A.weight" not in state:
+                continue
+            tensor = state[name].to(whole.device, torch.float32)
+            if name.endswith(".lora_A.weight"):
+                whole.data[part] = tensor
+            else:
+                whole.data[:, part] = tensor * (strength * spec.scale)
+    return both
+
+
 def find_targets(module: "nn.Module", targets: str, groups: dict[str, tuple[str, ...]]) -> list[str]:
     """Names of the linear and convolution layers that `targets` (groups or suffixes joined by +) picks, in model order."""
     from torch import nn

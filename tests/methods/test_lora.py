@@ -162,3 +162,29 @@ def test_same_seed_same_start(tiny_parts):
     torch.manual_seed(99)
     second, _ = attach(tiny_parts, targets=ALL)
     assert all(torch.equal(t, state[n]) for n, t in second.state().items())
+
+
+def test_combined_is_the_sum_of_the_members(tiny_parts):
+    """Different ranks, layers, scales and strengths; on the denoiser's output and on every layer's weight."""
+    specs = [lora.Spec(rank=4, alpha=2, targets=ALL), lora.Spec(rank=3, targets="attention", text_encoder=True, rslora=True)]
+    members, deltas = [], {}
+    for number, (spec, strength) in enumerate(zip(specs, (0.8, -0.5), strict=True)):
+        adapter = lora.attach(tiny_parts, spec, sd.card, seed=number)
+        disturb(adapter, 0.05 * (number + 1))
+        members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, spec, strength))
+        for name, layer in adapter._layers.items():
+            deltas[name] = deltas.get(name, 0) + strength * layer.get_delta_weight("default").detach()
+        adapter.detach()
+    both = lora.combine(tiny_parts, members, sd.card)
+    assert both.num_layers == len(deltas) == len(both._layers)
+    for name, layer in both._layers.items():
+        assert (layer.get_delta_weight("default") - deltas[name]).abs().max() < 1e-6, name
+    combined = outputs(sd, tiny_parts)
+    both.detach()
+    base = outputs(sd, tiny_parts)
+    for name, delta in deltas.items():
+        component, _, path = name.partition(".")
+        tiny_parts.modules[component].get_submodule(path).weight.data += delta
+    summed = outputs(sd, tiny_parts)
+    assert all((a - b).abs().max() < 1e-5 for a, b in zip(combined, summed, strict=True))
+    assert (combined[-1] - base[-1]).abs().max() > 1e-2

@@ -1,0 +1,177 @@
+"""A drawing carried out: its base model and adapters loaded, every planned picture drawn from the same noise and written."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from studio import registry
+from studio.errors import StudioError
+from studio.jobs.drawings import Drawing, DrawRequest, Picture, dropped_folder, picture_settings, resolve
+from studio.jobs.identity import base_identity
+from studio.jobs.room import Wanted
+from studio.jobs.runs import find_run
+from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
+from studio.jobs.warm import Loaded, Warm
+from studio.methods.base import Attached
+from studio.sample.pair import SHOTS_PER_PASS, check_size
+from studio.sample.pictures import write_png
+from studio.spec import BaseSpec, MethodSpec, RunSpec
+from studio.store import Workspace, inside, read_metadata, read_tensors
+
+Tick = Callable[[str, float], None]  # (state, pictures done so far); raises to end the work between two denoising steps
+Column = tuple[int | None, int | None]  # adapter's place in the request (None = all together), snapshot
+
+
+@dataclass
+class Work:
+    """One drawing at work."""
+
+    workspace: Workspace
+    drawing: Drawing
+    request: DrawRequest
+    warm: Warm
+    loaded: Loaded
+    tick: Tick
+    steps: dict[int, int | None] = field(default_factory=dict)  # of the adapters used, by place in the request
+
+
+def describe(workspace: Workspace, drawing: Drawing) -> tuple[Wanted, int]:
+    """What the drawing needs room for, and how many pictures it has."""
+    request, base = resolve(workspace, drawing.request())
+    count = len(drawing.plan())
+    return Wanted(base.source, request.width, request.height, count, f"drawing {count} picture{'s' if count > 1 else ''}"), count
+
+
+def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) -> None:
+    """Draw the whole plan; pictures of one adapter appear together, those of the base with the first of them."""
+    began = time.monotonic()
+    request, base = resolve(workspace, drawing.request())
+    tick("loading", 0)
+    identity = base_identity(base.path, workspace)
+    specs = []
+    for use in request.adapters:
+        if not use.file:
+            require_base(find_run(workspace, use.run), identity)
+            specs.append(find_run(workspace, use.run).spec())
+    overrides, precision = (specs[0].base, specs[0].train.precision) if specs else (BaseSpec(source=base.source), "auto")
+    work = Work(workspace, drawing, request, warm, warm.base(base, identity, overrides, precision), tick)
+    plan = [_with_size(p, work.loaded) for p in drawing.plan()]
+    columns: list[Column | None] = list(dict.fromkeys((p.adapter, p.snapshot) for p in plan if p.kind == "adapted")) or [None]
+    done = 0
+    for column in columns:
+        wanted = [p for p in plan if (p.adapter, p.snapshot) == column and p.kind == "adapted"]
+        if column == columns[0]:
+            wanted += [p for p in plan if p.kind == "base"]
+        _draw_column(work, column, wanted, done)
+        done += len(wanted)
+    drawing.write_result(plan, base_sha256=identity, adapters=_told(work), seconds=round(time.monotonic() - began, 2))
+
+
+def _with_size(picture: Picture, loaded: Loaded) -> Picture:
+    size_px = loaded.parts.facts.size_px
+    sized = picture.model_copy(update={"width": picture.width or size_px, "height": picture.height or size_px})
+    check_size(loaded.parts, sized.width, sized.height)
+    return sized
+
+
+def _told(work: Work) -> list[dict[str, Any]]:
+    """Which adapters were used: run or what the file was called, and the step."""
+    return [{"run": use.run, "label": use.label, "step": work.steps.get(i)} for i, use in enumerate(work.request.adapters)]
+
+
+def _draw_column(work: Work, column: Column | None, wanted: list[Picture], done: int) -> None:
+    """Draw and write the pictures of one adapter, or of all together, or of the base alone, where `done` are done already."""
+    adapted = _attach(work, column)
+    strengths = [1.0] if column and column[0] is None else list(dict.fromkeys(p.strength for p in wanted if p.kind == "adapted"))
+    seeds = list(dict.fromkeys(p.seed for p in wanted))
+    expected = -(-len(wanted) // SHOTS_PER_PASS) * work.request.steps
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+        work.tick("drawing", done + len(wanted) * min(ticks / expected, 1.0))
+
+    work.tick("drawing", done)
+    samplings = [work.request.sampling(seed, wanted[0].width, wanted[0].height) for seed in seeds]
+    rows = draw_pairs(work.workspace, adapted, samplings, strengths, tick)
+    for picture in wanted:
+        row = rows[seeds.index(picture.seed)]
+        together = picture.kind == "adapted" and picture.adapter is None
+        image = row[0] if picture.kind == "base" else row[1] if together else row[1 + strengths.index(picture.strength)]
+        write_png(work.drawing.pictures / picture.file, image, picture_settings(work.request, picture, adapted.identity))
+
+
+def _attach(work: Work, column: Column | None) -> Adapted:
+    """The base with what a column shows on it."""
+    if column is None:
+        work.warm.bare()
+        return _adapted(work, None)
+    place, snapshot = column
+    if place is None:
+        return _attach_together(work)
+    settings, state, _ = _read(work, place, snapshot)
+    return _adapted(work, _put(work, place, settings, state), settings)
+
+
+def _adapted(work: Work, adapter: Attached | None, *settings: MethodSpec) -> Adapted:
+    spec = RunSpec.model_construct(methods=[*settings])
+    return Adapted(None, spec, work.loaded.family, work.loaded.parts, adapter, work.loaded.identity, 0)
+
+
+def _read(work: Work, place: int, snapshot: int | None) -> tuple[MethodSpec, dict[str, Any], int | None]:
+    """(method settings, tensors, step) of an adapter of the request."""
+    use = work.request.adapters[place]
+    if use.file:
+        path = inside(dropped_folder(work.workspace), use.file)
+        said = read_metadata(path).get("studio.step", "")
+        settings, state, step = _settings_of(path, work), read_tensors(path), int(said) if said.isdecimal() else None
+    else:
+        run = find_run(work.workspace, use.run)
+        settings = run.spec().methods[0]
+        state, step = read_adapter(run, snapshot)
+    work.steps[place] = step
+    return settings, state, step
+
+
+def _settings_of(path: Any, work: Work) -> MethodSpec:
+    """The method, with the shape, of a dropped adapter file."""
+    errors = []
+    for kind in registry.METHODS:
+        method = registry.method(kind)
+        try:
+            return method.Spec(**method.describe(path, work.loaded.family.card))
+        except StudioError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _put(work: Work, place: int, settings: MethodSpec, state: dict[str, Any]) -> Attached:
+    """The adapter with its weights, on the base; StudioError where it does not fit."""
+    use = work.request.adapters[place]
+    try:
+        adapter = work.warm.adapter(settings)
+        (adapter.load if use.file else adapter.restore)(state)
+    except StudioError as error:
+        if use.file:
+            reason = str(error).removeprefix("start_from: ")
+            raise StudioError(f"the dropped adapter {use.label or use.file[:12]} does not fit this base model ({reason})") from None
+        raise
+    return adapter
+
+
+def _attach_together(work: Work) -> Adapted:
+    """The base with all adapters of the request at once, each at its strength."""
+    members = []
+    for place, use in enumerate(work.request.adapters):
+        settings, state, _ = _read(work, place, use.snapshot)
+        adapter = _put(work, place, settings, state)  # a file's tensors get this method's own names
+        members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, settings, use.strength))
+    kinds = sorted({settings.kind for _, settings, _ in members})
+    method = registry.method(kinds[0])
+    if len(kinds) > 1 or not hasattr(method, "combine"):
+        raise StudioError(f"adapters made with {' and '.join(kinds)} cannot be drawn together: look at each alone")
+    work.warm.bare()
+    both = work.warm.put(object(), lambda: method.combine(work.loaded.parts, members, work.loaded.family.card))
+    return _adapted(work, both, members[0][1])

@@ -1,0 +1,235 @@
+"""The process that keeps a base model in memory, draws and exports: `python -m studio.jobs.resident WORKSPACE`.
+
+Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"cancel": id}, {"probe": true}. Writes a JSON
+line per change to its standard output: its state, or {"over": id}. Ends, at once, with its input. What went wrong with
+a request is a line in the request's own status; nothing a request does ends the process.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+
+from studio import model_facts, quiet, registry
+from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
+from studio.errors import StudioError, one_line
+from studio.jobs import drawing_tasks, drawings, export_tasks, exports, park, room
+from studio.jobs.runs import BUSY, Run, identify, list_runs
+from studio.jobs.warm import Warm
+from studio.models import find_base
+from studio.store import Workspace, write_json
+
+TELL_EVERY_S = 0.2
+POLL_S = 0.2
+KINDS = {"draw": (drawings.read_drawing, drawing_tasks), "export": (exports.read_export, export_tasks)}
+WAITING = "waiting for the run"
+NO_MEMORY = "out of memory: ask for fewer pictures at once, or for smaller ones"
+
+
+class Cancelled(Exception):
+    """Nobody wants this any more."""
+
+
+class Progress:
+    """Says in a request's status how far it is, not too often; raises Cancelled when it is not wanted any more."""
+
+    def __init__(self, job: Any) -> None:
+        self._job, self.total, self.note = job, 1, ""
+        self._state, self._told = "", 0.0
+        self._created = job.status().get("created")
+
+    def __call__(self, state: str, done: float) -> None:
+        if self._job.cancelled:
+            raise Cancelled
+        if state != self._state or time.monotonic() - self._told > TELL_EVERY_S:
+            self.tell(state, done)
+
+    def tell(self, state: str, done: float = 0.0, **values: Any) -> None:
+        """Write it now; where even that fails, for want of space, over what is there."""
+        self._state, self._told = state, time.monotonic()
+        told = {
+            "done": int(done),
+            "total": self.total,
+            "progress": round(done / self.total, 3),
+            "note": self.note,
+            "created": self._created,
+        }
+        try:
+            self._job.write_status(state, **told, **values)
+        except OSError:
+            status = {"state": state, **identify(psutil.Process()), **told, **values}
+            with contextlib.suppress(OSError), open(self._job.folder / "status.json", "r+b") as file:
+                file.write(json.dumps(status).encode("utf-8", "replace"))
+                file.truncate()
+
+
+class Server:
+    """One workspace's requests, carried out in order."""
+
+    def __init__(self, workspace: Workspace, out: TextIO) -> None:
+        self._workspace, self._out, self._warm = workspace, out, Warm()
+        self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._parked: Run | None = None
+        self._told: dict[str, Any] = {"doing": "", "job": None}
+        self._device: Any = None
+        self._facts: dict[str, Any] | None = None
+
+    def listen(self) -> None:
+        """Take requests in; end this process when there will be no more."""
+        for line in sys.stdin.buffer:
+            with contextlib.suppress(ValueError, AttributeError):
+                request = json.loads(line)
+                if "cancel" in request:
+                    self._cancel(str(request["cancel"]))
+                else:
+                    self._requests.put(request)
+        os._exit(0)
+
+    def _cancel(self, job_id: str) -> None:
+        for read, _ in KINDS.values():
+            with contextlib.suppress(StudioError, OSError):
+                read(self._workspace, job_id).cancel_file.touch()
+
+    def serve(self) -> None:
+        """Work for ever."""
+        self._probe()
+        while True:
+            if self._requests.empty():
+                self._release()
+                self._say("idle", doing="", job=None)
+            request = self._requests.get()
+            for kind in KINDS:
+                if kind in request:
+                    self._work(kind, str(request[kind]))
+                    self._write({"over": request[kind]})
+            if "probe" in request:
+                self._probe()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            self._out.write(json.dumps(line) + "\n")
+            self._out.flush()
+        except OSError:
+            os._exit(0)  # nobody listens
+
+    def _say(self, state: str, note: str = "", **values: Any) -> None:
+        self._told |= values
+        free = self._free()[0] if self._device is not None else None
+        self._write({"state": state, "note": note, **self._told, "device": self._facts, "free_bytes": free})
+
+    def _probe(self) -> None:
+        """Find out what this machine computes with, for the status strip and for estimates."""
+        try:
+            self._device = pick_device()
+            self._facts = {**machine_facts(self._device), "time": time.time()}
+            write_json(self._workspace.cache / "machine.json", self._facts)
+        except (StudioError, OSError):
+            traceback.print_exc()  # told again, to whoever asks for a picture
+
+    def _work(self, kind: str, job_id: str) -> None:
+        """Carry one request out; whatever happens is told in its status."""
+        read, tasks = KINDS[kind]
+        try:
+            job = read(self._workspace, job_id)
+            progress = Progress(job)
+        except Exception:
+            traceback.print_exc()  # deleted or damaged meanwhile: there is nobody to tell
+            return
+        try:
+            self._say("busy", doing="", job=job_id)
+            progress("loading", 0)
+            wanted, progress.total = tasks.describe(self._workspace, job)
+            self._say("busy", doing=wanted.doing, job=job_id)
+            self._find_room(kind, wanted, progress)
+            tasks.carry_out(self._workspace, job, self._warm, progress)
+            progress.tell("finished", progress.total)
+        except Cancelled:
+            progress.tell("cancelled")
+        except Exception as error:
+            progress.tell("failed", error=self._explain(error))
+
+    def _explain(self, error: Exception) -> str:
+        """The one line of a failure; what is in memory is let go of unless the request itself was wrong."""
+        if isinstance(error, StudioError):
+            return str(error)
+        traceback.print_exc()
+        out_of_memory = is_out_of_memory(error)
+        error.__traceback__ = None  # it holds on to tensors
+        self._warm.clear()
+        if out_of_memory:
+            return NO_MEMORY + (", or wait until the run has ended" if self._busy_run() else "")
+        log = self._workspace.cache / "resident.log"
+        return one_line(error) if isinstance(error, OSError) else f"{one_line(error)} (details: {log})"
+
+    def _busy_run(self) -> Run | None:
+        return next((r for r in list_runs(self._workspace) if r.status()["state"] in BUSY), None)
+
+    def _free(self) -> tuple[int, int]:
+        used, total = memory_gib(self._device)
+        return round((total - used) * 2**30), round(total * 2**30)
+
+    def _find_room(self, kind: str, wanted: room.Wanted, progress: Progress) -> None:
+        """Return when this request fits: beside the run, with the run parked, or after it."""
+        if self._device is None:
+            self._device = pick_device()
+        while run := self._busy_run():
+            state = run.status()["state"]
+            answer = room.decide(self._needed(kind, wanted), self._room(kind), state)
+            if answer == "beside" or (state == "parked" and self._parked == run):
+                progress.note = "run parked" if self._parked == run else "beside the run"
+                break
+            if progress.note != WAITING:
+                progress.note = WAITING
+                self._say("waiting", WAITING)
+            if answer == "park" and park.ask(run):  # asked again and again: a run just let go may have taken the file away
+                self._parked = run
+            progress("waiting", 0)
+            time.sleep(POLL_S)
+        else:
+            progress.note = ""
+        self._say("busy", progress.note)
+
+    def _room(self, kind: str) -> room.Device:
+        free, total = self._free()
+        size = 4 if kind == "export" or self._facts is None or self._facts["precision"] == "fp32" else 2
+        return room.Device(self._device.type, free, total, size)
+
+    def _needed(self, kind: str, wanted: room.Wanted) -> int:
+        """Bytes; another base in memory than the wanted one goes first."""
+        base = find_base(wanted.source, self._workspace)
+        if self._warm.path != base.path:
+            self._warm.clear()
+        weights = 0 if self._warm.path and kind == "draw" else model_facts.num_parameters(base.path)
+        own = model_facts.size_px(base.path, registry.family(base.family).card.denoiser)
+        size = self._room(kind).bytes_per_value
+        return room.drawing_bytes(weights, wanted.width or own, wanted.height or own, wanted.count, size)
+
+    def _release(self) -> None:
+        """Let a parked run go on, with its memory free again."""
+        if self._parked:
+            self._warm.clear()  # the run wants it back
+            park.release(self._parked)
+            self._parked = None
+
+
+def main(root: Path) -> int:
+    """Serve the workspace at `root`; lines of libraries that are meant for people go to the log."""
+    quiet.silence()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    server = Server(Workspace.at(root), out)
+    threading.Thread(target=server.listen, daemon=True).start()
+    server.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

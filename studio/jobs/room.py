@@ -1,0 +1,64 @@
+"""Whether drawing fits beside a living run: numbers in, an answer out. No torch here.
+
+A process that draws needs the base's weights in its precision and the feature maps of one pass. The widest feature
+maps of all are those of the autoencoder at full size: three of 256 channels live at once. This is an estimate on the
+safe side, not a promise; running out of memory is told when it happens.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from studio.sample.pair import SHOTS_PER_PASS
+
+Answer = Literal["beside", "park", "wait"]
+
+WEIGHTS_FACTOR = 1.1  # buffers, casts, what the allocator rounds up
+VALUES_PER_PX = 3 * 256
+DEVICE_BYTES = 700 * 2**20  # of a GPU's libraries, per process
+SHARE = 0.92  # of free memory that is taken at most
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the estimate needs to know of a device."""
+
+    kind: str  # cpu, cuda, mps
+    free: int  # bytes
+    total: int
+    bytes_per_value: int  # of the base in its precision there
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request needs room for."""
+
+    source: str  # of the base model
+    width: int | None  # None = the model's own
+    height: int | None
+    count: int  # pictures at once
+    doing: str  # in words
+
+
+def drawing_bytes(weights: int, width: int, height: int, count: int, bytes_per_value: int) -> int:
+    """Memory that drawing `count` pictures needs; `weights`: values still to be loaded, 0 when they are there."""
+    values = WEIGHTS_FACTOR * weights + VALUES_PER_PX * width * height * min(count, SHOTS_PER_PASS)
+    return round(values * bytes_per_value)
+
+
+def fits(needed: int, free: int) -> bool:
+    """Whether so many bytes may be taken of so many free ones."""
+    return needed <= SHARE * free
+
+
+def decide(needed: int, device: Device, run_state: str) -> Answer:
+    """Draw beside the run, have it parked, or wait for it to end: `needed` bytes, while a run of this state lives.
+
+    Parking gives the device's memory back but not the machine's, so it helps on GPUs alone, and only while the run
+    comes to the end of a step sooner or later.
+    """
+    if fits(needed, device.free):
+        return "beside"
+    takes_steps = run_state in {"running", "parked"}
+    if device.kind != "cpu" and takes_steps and fits(needed, device.total - 2 * DEVICE_BYTES):
+        return "park"
+    return "wait"

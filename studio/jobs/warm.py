@@ -1,0 +1,93 @@
+"""A loaded base model that is kept from one request to the next, with at most one adapter on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from studio import registry
+from studio.device import dtype_of, pick_device, pick_precision
+from studio.errors import StudioError
+from studio.families.base import Parts
+from studio.jobs.park import empty_cache
+from studio.methods.base import Attached
+from studio.models import Base, told
+from studio.spec import BaseSpec, MethodSpec
+
+
+def load_base(base: Base, overrides: BaseSpec, precision: str) -> tuple[ModuleType, Parts, str]:
+    """(family, parts, precision) of a base with the overrides of a spec applied."""
+    device = pick_device()
+    precision = pick_precision(device, precision)
+    family = registry.family(base.family)
+    parts = family.load(base.path, dtype_of(precision), device)
+    facts, said = parts.facts, told(base.path)
+    facts.title = said.get("model_name") or facts.title
+    facts.licence = said.get("license_name") or said.get("license") or facts.licence
+    facts.prediction_type = overrides.prediction_type or facts.prediction_type
+    if overrides.size_px:
+        if overrides.size_px % facts.pixel_multiple:
+            raise StudioError(f"base.size_px: {overrides.size_px} is not a multiple of {facts.pixel_multiple}, which this model needs")
+        facts.size_px = overrides.size_px
+    return family, parts, precision
+
+
+@dataclass
+class Loaded:
+    """A base model in memory."""
+
+    path: Path
+    identity: str
+    family: ModuleType
+    parts: Parts
+
+
+class Warm:
+    """At most one base model in memory, and at most one adapter on it; used again where a request asks for the same."""
+
+    def __init__(self) -> None:
+        self._base_key: Any = None
+        self._base: Loaded | None = None
+        self._adapter_key: Any = None
+        self._adapter: Attached | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the base model in memory comes from."""
+        return self._base.path if self._base else None
+
+    def base(self, base: Base, identity: str, overrides: BaseSpec, precision: str) -> Loaded:
+        """This base in memory; another one goes first."""
+        key = (base.path, identity, overrides.size_px, overrides.prediction_type, precision)
+        if self._base is None or key != self._base_key:
+            self.clear()
+            family, parts, _ = load_base(base, overrides, precision)
+            self._base, self._base_key = Loaded(base.path, identity, family, parts), key
+        return self._base
+
+    def adapter(self, spec: MethodSpec, seed: int = 0) -> Attached:
+        """An adapter of this kind and shape on the base, with whatever weights it had last."""
+        card, parts = self._base.family.card, self._base.parts
+        return self.put((spec.kind, spec.model_dump_json()), lambda: registry.method(spec.kind).attach(parts, spec, card, seed))
+
+    def put(self, key: Any, attach: Callable[[], Attached]) -> Attached:
+        """What `attach` puts on the bare base, or what is there already under this key."""
+        if self._adapter is None or key != self._adapter_key:
+            self.bare()
+            self._adapter, self._adapter_key = attach(), key
+        return self._adapter
+
+    def bare(self) -> None:
+        """Take the adapter off."""
+        if self._adapter:
+            self._adapter.detach()
+        self._adapter = self._adapter_key = None
+
+    def clear(self) -> None:
+        """Let go of everything, and give its memory back."""
+        if self._base is None:
+            return
+        device = self._base.parts.device
+        self._adapter = self._adapter_key = self._base = self._base_key = None
+        empty_cache(device)

@@ -1,0 +1,45 @@
+"""Fixtures of the job room: a workspace with finished runs on a tiny base, made once."""
+
+import signal
+
+import pytest
+
+from studio.dataset.intake import create_dataset
+from studio.jobs import worker
+from studio.jobs.create import Request, create_run
+from studio.store import Workspace
+from tests.fixtures.tiny import images
+
+SETTINGS = [
+    "train.steps=6", "train.batch_size=2", "train.snapshot_every=2", "method.rank=4", "method.lr=0.02", "evaluate.num_timesteps=2",
+    "preview.every=0",
+]  # fmt: skip
+
+
+def make_run_of(workspace, base, *settings, name="shapes"):
+    """A run that is ready to start."""
+    return create_run(workspace, Request("shapes", str(base), name=name, settings=[*SETTINGS, *settings]))
+
+
+def carry_out_here(run):
+    """Work on a run in this process."""
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    assert worker.main(run.folder) == 0, (run.folder / "status.json").read_text()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return run
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory, tiny_folder):
+    """A workspace with one dataset, "shapes"."""
+    root = tmp_path_factory.mktemp("shop")
+    workspace = Workspace.at(root / "workspace")
+    create_dataset(workspace, "shapes", [images(root / "pictures", 10)])
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def two_runs(shop, tiny_folder):
+    """Two finished runs on the same base, of different rank."""
+    return [carry_out_here(make_run_of(shop, tiny_folder, f"method.rank={r}", name=f"rank {r}")) for r in (4, 3)]

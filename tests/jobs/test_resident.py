@@ -1,0 +1,207 @@
+"""The process that draws and exports: what it makes is right, what goes wrong is told, and it may die at any moment."""
+
+import json
+import os
+import signal
+import time
+
+import numpy
+import psutil
+import pytest
+from PIL import Image
+
+from studio.errors import StudioError
+from studio.jobs import drawing_tasks, drawings, exports
+from studio.jobs.drawings import create_drawing
+from studio.jobs.exports import create_export
+from studio.jobs.resident_client import CRASHED, MAX_WAITING, Resident
+from studio.jobs.tasks import draw_pairs, load_adapted
+from studio.jobs.warm import Warm
+from studio.sample.pair import Sampling
+from studio.sample.pictures import read_settings
+from studio.store import write_json
+
+PATIENCE_S = 120
+FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler": "ddim"}
+
+
+def _wait(job, *states, seconds=PATIENCE_S):
+    """The status once it has one of these states, by default one that is over."""
+    wanted, deadline = set(states) or drawings.OVER, time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status = job.status()
+        if status["state"] in wanted:
+            return status
+        time.sleep(0.02)
+    raise AssertionError(status)
+
+
+def _pixels(path):
+    return numpy.asarray(Image.open(path)).astype(int)
+
+
+def _here(workspace, request, warm=None):
+    """A drawing carried out in this process: (drawing, pixels by label and strength and seed)."""
+    drawing = create_drawing(workspace, {**FEW, **request})
+    drawing_tasks.carry_out(workspace, drawing, warm or Warm(), lambda state, done: None)
+    return drawing, [(p, _pixels(drawing.pictures / p.file)) for p in drawing.result()["pictures"]]
+
+
+@pytest.fixture(scope="module")
+def resident(shop):
+    client = Resident(shop)
+    yield client
+    client.close()
+
+
+def test_base_and_adapted_are_what_sampling_draws(shop, two_runs):
+    run = two_runs[0]
+    drawing, pictures = _here(shop, {"adapters": [{"run": run.id, "strength": 0.5}], "count": 2})
+    assert [(p.kind, p.seed, p.width) for p, _ in pictures] == [("base", 5, 16), ("adapted", 5, 16), ("base", 6, 16), ("adapted", 6, 16)]
+    adapted = load_adapted(shop, run, None)
+    samplings = [Sampling(**{**FEW, "seed": seed}, width=16, height=16) for seed in (5, 6)]
+    expected = [numpy.asarray(p).astype(int) for row in draw_pairs(shop, adapted, samplings, [0.5], lambda: None) for p in row]
+    assert all(abs(a - b).max() <= 1 for (_, a), b in zip(pictures, expected, strict=True))
+    assert abs(pictures[0][1] - pictures[1][1]).max() > 2
+    said = read_settings(drawing.pictures / "01.png")
+    assert said["request"]["adapters"][0]["run"] == run.id and said["picture"]["strength"] == 0.5
+    assert str(shop.root) not in json.dumps(said) and drawing.result()["adapters"][0]["step"] == adapted.step
+
+
+def test_one_warm_base_serves_every_kind_of_request(shop, two_runs):
+    first, second = (r.id for r in two_runs)
+    warm = Warm()
+    _, strip = _here(shop, {"adapters": [{"run": first}], "strip": "strength", "strengths": [0.5, 1.0]}, warm)
+    parts = warm._base.parts
+    assert [p.strength for p, _ in strip] == [0.0, 0.5, 1.0]
+    _, snapshots = _here(shop, {"adapters": [{"run": first}], "strip": "snapshots"}, warm)
+    assert [p.snapshot for p, _ in snapshots] == [None, 2, 4, 6]
+    assert len({a.tobytes() for _, a in snapshots}) == 4
+    _, both = _here(shop, {"adapters": [{"run": first}, {"run": second, "strength": 0.7}]}, warm)
+    _, alone = _here(shop, {"adapters": [{"run": second, "strength": 0.7}]})
+    assert (both[2][1] == alone[1][1]).all() and (both[0][1] == strip[0][1]).all()
+    _, bare = _here(shop, {"base": str(two_runs[0].spec().base.source)}, warm)
+    assert len(bare) == 1 and (bare[0][1] == strip[0][1]).all()
+    assert warm._base.parts is parts, "the base was loaded once"
+
+
+def test_all_together_is_the_sum_and_one_alone_is_itself(shop, two_runs):
+    first, second = (r.id for r in two_runs)
+    uses = [{"run": first, "strength": 0.8}, {"run": second, "strength": 0.6}]
+    _, together = _here(shop, {"adapters": uses, "strip": "together"})
+    _, alone = _here(shop, {"adapters": uses[:1]})
+    assert [p.label for p, _ in together] == ["base", "all together"]
+    assert abs(together[1][1] - alone[1][1]).max() > 1
+    _, with_nothing = _here(shop, {"adapters": [uses[0], {"run": second, "strength": 0.0}], "strip": "together"})
+    assert abs(with_nothing[1][1] - alone[1][1]).max() <= 1
+
+
+def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
+    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.tasks import export_run
+
+    run = two_runs[0]
+    file, _ = export_run(shop, run, "kohya", None, tmp_path / "mine.safetensors")
+    use = restore_from_adapter(shop, file, "mine.safetensors")["request"]["adapters"][0]
+    _, dropped = _here(shop, {"base": run.spec().base.source, "adapters": [use]})
+    _, own = _here(shop, {"adapters": [{"run": run.id}]})
+    assert abs(dropped[1][1] - own[1][1]).max() <= 1
+    with pytest.raises(StudioError, match="does not fit this base model"):
+        _here(shop, {"base": "starter", "adapters": [use], "width": 64, "height": 64})
+
+
+def test_the_process_draws_and_exports_and_says_what_it_does(shop, two_runs, resident):
+    assert resident.state()["state"] == "off"
+    drawing = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "count": 2})
+    resident.draw(drawing.id)
+    status = _wait(drawing)
+    assert (status["state"], status["done"], status["total"], status["note"]) == ("finished", 4, 4, "")
+    machine = json.loads((shop.cache / "machine.json").read_text())
+    assert {"device", "name", "precision", "cores", "memory_gib", "time"} <= machine.keys()
+    export = create_export(shop, {"run": two_runs[0].id})
+    resident.export(export.id)
+    assert _wait(export)["state"] == "finished" and export.result()["layers"] == export.result()["expected"] > 0
+    deadline = time.monotonic() + PATIENCE_S
+    while resident.state()["state"] != "idle" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert resident.state() | {"device": None} == {"state": "idle", "doing": "", "note": "", "queue": 0, "device": None}
+
+
+def test_what_is_wrong_is_a_line_and_the_next_request_goes_on(shop, two_runs, resident):
+    odd = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "width": 17, "height": 16})
+    gone = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[1].id, "snapshot": 4}]})
+    write_json(gone.folder / "request.json", gone.request().model_dump() | {"sampler": "magic"})
+    good = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[1].id}]})
+    for drawing in (odd, gone, good):
+        resident.draw(drawing.id)
+    assert "multiples of 2" in _wait(odd)["error"] and "magic" in _wait(gone)["error"]
+    assert _wait(good)["state"] == "finished"
+
+
+def test_a_drawing_can_be_cancelled_at_work_and_while_it_waits(shop, two_runs, resident):
+    long = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "steps": 500, "count": 16, "seed": 77})
+    waiting = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]})
+    for drawing in (long, waiting):
+        resident.draw(drawing.id)
+    _wait(long, "drawing")
+    assert resident.state()["state"] == "busy" and "16" not in resident.state()["doing"] and "32 pictures" in resident.state()["doing"]
+    resident.cancel(waiting.id)
+    assert waiting.status()["state"] == "cancelled"
+    resident.cancel(long.id)
+    assert _wait(long)["state"] == _wait(waiting)["state"] == "cancelled"
+    assert not (long.folder / "result.json").exists()
+
+
+def test_a_killed_process_fails_what_it_was_at_and_a_new_one_does_the_rest(shop, two_runs, resident):
+    at_work = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "steps": 500, "count": 16, "seed": 99})
+    waiting = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]})
+    for drawing in (at_work, waiting):
+        resident.draw(drawing.id)
+    os.kill(_wait(at_work, "drawing")["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_S
+    while at_work.status()["state"] != "failed" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert at_work.status()["error"] == CRASHED
+    assert _wait(waiting, "finished")
+
+
+def test_the_queue_is_bounded(shop, two_runs):
+    client = Resident(shop)
+    try:
+        jobs = [create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]}) for _ in range(MAX_WAITING + 3)]
+        with pytest.raises(StudioError, match="waiting already"):
+            for job in jobs:
+                client.draw(job.id)
+    finally:
+        client.close()
+
+
+def test_it_ends_with_its_parent(shop, two_runs):
+    client = Resident(shop)
+    drawing = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "steps": 500, "count": 16, "seed": 3})
+    client.draw(drawing.id)
+    process = psutil.Process(_wait(drawing, "drawing")["pid"])
+    client._process.stdin.close()  # as when the parent is killed
+    process.wait(PATIENCE_S)
+    client.close()
+    assert drawing.status()["state"] in {"interrupted", "failed"}
+
+
+def test_a_cut_memory_is_told_with_the_way_out(shop, two_runs, monkeypatch):
+    import torch
+
+    from studio.jobs import resident as process
+
+    def explode(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    told = []
+    server = process.Server(shop, type("Out", (), {"write": lambda s, text: told.append(json.loads(text)), "flush": lambda s: None})())
+    monkeypatch.setattr(drawing_tasks, "carry_out", explode)
+    drawing = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]})
+    server._work("draw", drawing.id)
+    assert drawing.status()["state"] == "failed" and "fewer pictures" in drawing.status()["error"]
+    export = exports.create_export(shop, {"run": two_runs[0].id})
+    monkeypatch.undo()
+    server._work("export", export.id)
+    assert export.status()["state"] == "finished"
