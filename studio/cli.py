@@ -6,37 +6,20 @@ from pathlib import Path
 
 import typer
 
-from studio import __version__, quiet
-from studio.commands import dataset, results, starter, training
-from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command, say
+from studio import quiet
+from studio.commands import dataset, results, starter, training, ui
+from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 from studio.store import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
 app = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.callback(invoke_without_command=True)(ui.main)
+app.add_typer(ui.app)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(training.app)
 app.add_typer(results.app)
 app.add_typer(starter.app, name="starter")
-
-
-@app.callback(invoke_without_command=True)
-def welcome(context: typer.Context) -> None:
-    """Adapt a pretrained diffusion model to a small domain, compare it with its base, export it verified."""
-    if context.invoked_subcommand:
-        return
-    say(f"Domain Studio {__version__}, in {ROOT}")
-    say(f"workspace: {DEFAULT.expanduser()} (another: --workspace DIR)")
-    say("")
-    for line in (
-        "python launch.py dataset new brain --demo brain-mri          a demo dataset: brain-mri, satellite or icons",
-        "python launch.py train --dataset brain --preset quick        an adapter in minutes, no GPU needed",
-        "python launch.py sample RUN --prompt PROMPT --out pictures    base and adapted, from the same noise",
-        "python launch.py export RUN --out brain.safetensors          verified, for other programs",
-        "python launch.py doctor                                      what this machine can do",
-        "python launch.py --help                                      every command",
-    ):
-        say("  " + line)
 
 
 @app.command()
