@@ -98,6 +98,9 @@ def build_page(desk: Desk) -> gr.Blocks:
     """The page: status strip above, tabs in the order of the work."""
     take_showing()
     with gr.Blocks(title="Domain Studio", fill_width=True, analytics_enabled=False) as page:
+        api = _find("ui.api")
+        if api:
+            api.register(desk)  # first: an event of the same name would take its name
         strip = widget("status_strip", events=("open_tab",))
         with gr.Tabs(elem_id="tabs", selected="dataset") as tabs:
             for key, label in TABS.items():
@@ -111,9 +114,6 @@ def build_page(desk: Desk) -> gr.Blocks:
                         event(showing.refresh, showing.inputs, showing.outputs, queue=False, **QUIET)
         strip.open_tab(_open_tab, None, tabs, queue=False, **QUIET)
         page.load(_open_linked, None, tabs, queue=False, **QUIET)
-        api = _find("ui.api")
-        if api:
-            api.register(desk)
     return page.queue(default_concurrency_limit=16)
 
 

@@ -1,10 +1,13 @@
 """What routes and tabs share: the workspace, and the helpers that work on it for this process."""
 
+import os
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
 
+from studio.dataset.views import Views
+from studio.jobs.metrics import LiveRuns
+from studio.jobs.resident_client import Resident
 from studio.store import Workspace
+from ui.imports import Imports
 
 
 @dataclass
@@ -13,26 +16,23 @@ class Desk:
 
     workspace: Workspace
     is_local: bool = True  # bound to a loopback address, without strangers
-    resident: Any = field(init=False, default=None)
-    imports: Any = field(init=False, default=None)
-    views: Any = field(init=False, default=None)
-    live: Any = field(init=False, default=None)
+    resident: Resident = field(init=False)
+    imports: Imports = field(init=False)
+    views: Views = field(init=False)
+    live: LiveRuns = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, where, kind in (
-            ("resident", "studio.jobs.resident_client", "Resident"),
-            ("imports", "ui.imports", "Imports"),
-            ("views", "studio.dataset.views", "Views"),
-            ("live", "studio.jobs.metrics", "LiveRuns"),
-        ):
-            try:
-                setattr(self, name, getattr(import_module(where), kind)(self.workspace))
-            except ModuleNotFoundError as error:
-                if error.name != where:
-                    raise
+        self.resident = Resident(self.workspace)
+        self.imports = Imports(self.workspace)
+        self.views = Views(self.workspace)
+        self.live = LiveRuns(self.workspace)
+
+    def warm(self) -> None:
+        """Have slow imports done before they are needed; DOMAIN_STUDIO_SPARE=0 does without, where memory is short."""
+        if os.environ.get("DOMAIN_STUDIO_SPARE", "1") != "0":
+            self.resident.warm()
 
     def close(self) -> None:
         """End what must not outlive this process; runs do."""
         for part in (self.resident, self.imports, self.views):
-            if hasattr(part, "close"):
-                part.close()
+            part.close()

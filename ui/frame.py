@@ -18,7 +18,9 @@ def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: st
     The names in `events` can be listened to: JavaScript `trigger('restore', {...})` calls what `widget.restore(fn)` was given.
     """
     told = f"const events = [{', '.join(repr(e) for e in events)}];"  # quoted names are what Gradio looks for
-    mount = f"import('/studio/static/{name}.js').then(m => m.mount({{root: element.querySelector('.studio-widget'), props, trigger, watch}}))"
+    mount = (
+        f"import('/studio/static/{name}.js').then(m => m.mount({{root: element.querySelector('.studio-widget'), props, trigger, watch}}))"
+    )
     return gr.HTML(
         value=value,
         html_template=f"<div class='studio-widget {name.replace('_', '-')}' data-state='loading'></div>",

@@ -57,16 +57,15 @@ class Status:
             "memory": {"used": memory.total - memory.available, "total": memory.total},
             "runs": [r for r in rows if r["state"] != "queued"],
             "queue": sum(r["state"] == "queued" for r in rows),
-            "resident": desk.resident.state() if desk.resident else None,
-            "imports": desk.imports.active() if hasattr(desk.imports, "active") else [],
+            "resident": desk.resident.state(),
+            "imports": desk.imports.active(),
         }
 
     def _row(self, run: Run) -> dict[str, Any]:
         summary = run.summary()
         row = {key: summary.get(key) for key in ("run", "state", "step", "steps")}
-        if hasattr(self._desk.live, "brief"):
-            with contextlib.suppress(StudioError, OSError):
-                row |= self._desk.live.brief(run.id)
+        with contextlib.suppress(StudioError, OSError):
+            row |= self._desk.live.brief(run.id)
         return row
 
     def _machine(self) -> dict[str, Any] | None:

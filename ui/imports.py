@@ -1,0 +1,285 @@
+"""Imports from the page: files arrive one by one, are read by the decoding process, and become a dataset or a part of one."""
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studio.dataset.building import clean, staging
+from studio.dataset.edit import add_pictures
+from studio.dataset.intake import MAX_NAME, create_dataset
+from studio.dataset.kinds import MAX_FILE_BYTES
+from studio.dataset.rows import open_dataset
+from studio.dataset.sources import natural_key
+from studio.errors import StudioError, one_line, printable
+from studio.store import Workspace, inside, require_free, slug
+
+MAX_FILES = 10_000
+MAX_TOTAL_BYTES = 20 * 2**30
+MAX_RECEIVING = 256  # imports at once, most of them given up by their pages
+ABANDONED_S = 45.0  # without a byte, after which an import that still receives is given up
+KEPT = 100  # finished imports that can still be asked about
+MAX_DEPTH = 16  # folders
+SPARE_BYTES = 256 * 2**20
+DEFAULT_NAME = "pictures"
+_PUBLIC = ("id", "state", "received", "done", "total", "file", "dataset", "name", "added", "error", "skipped")
+RECEIVING, READING, FINISHED, FAILED, CANCELLED = "receiving", "reading", "finished", "failed", "cancelled"
+
+
+class Cancelled(Exception):
+    """Somebody has pressed Cancel."""
+
+
+@dataclass
+class Import:
+    """One import, from the first file to what has become of it."""
+
+    id: str
+    dataset: str | None  # folder of the dataset that is added to; None makes a new one
+    name: str
+    folder: Path
+    close: Callable[[], None]  # frees the folder
+    state: str = RECEIVING
+    received: int = 0
+    num_bytes: int = 0
+    names: set[str] = field(default_factory=set)
+    done: int = 0
+    total: int = 0
+    file: str = ""
+    added: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    error: str | None = None
+    touched: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    is_cancelled: bool = False
+
+    def public(self) -> dict[str, Any]:
+        """What pages are told."""
+        known = {key: getattr(self, key) for key in _PUBLIC}
+        left = None
+        if self.state == READING and self.done >= 3:
+            left = round((time.monotonic() - self.began) / self.done * (self.total - self.done), 1)
+        return {**known, "seconds_left": left}
+
+
+class Imports:
+    """All imports of this process; whatever a former one left behind is removed at the start."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._imports = workspace, {}
+        self._lock, self._reading = threading.RLock(), threading.Semaphore(1)
+        self._ended, self._reaper = threading.Event(), None
+        clean(self._incoming)
+
+    @property
+    def _incoming(self) -> Path:
+        return self._workspace.root / "incoming"
+
+    def create(self, dataset: str | None, name: str | None) -> Import:
+        """A new import into `dataset`, or into a new dataset called `name` (or nearly); StudioError where that is not there."""
+        root = open_dataset(self._workspace, dataset).root if dataset else None
+        with self._lock:
+            self._give_up_abandoned()
+            if sum(job.state == RECEIVING for job in self._imports.values()) >= MAX_RECEIVING:
+                raise StudioError(f"{MAX_RECEIVING} imports are under way already: wait a minute, or cancel one")
+            stack = ExitStack()
+            folder = stack.enter_context(staging(self._incoming))
+            label = " ".join(printable(name or "").split())[:MAX_NAME]
+            label = label if slug(label) else DEFAULT_NAME
+            job = Import(secrets.token_hex(8), root.name if root else None, label, folder, stack.close)
+            self._imports[job.id] = job
+            self._forget_old()
+            self._watch()
+        return job
+
+    def find(self, id: str) -> Import:
+        """The import `id`; StudioError where it is not known."""
+        with self._lock:
+            self._give_up_abandoned()
+            if id not in self._imports:
+                raise StudioError("this import is not known any more: the studio was started anew; drop the files again")
+            return self._imports[id]
+
+    def place(self, job: Import, name: str, size: int | None) -> Path:
+        """Where a file that the page calls `name` (a path with /) is to be written; StudioError where it is refused."""
+        label = printable(name)[-200:] or "a file"
+        with self._lock:
+            _check_receiving(job)
+            if len(job.names) >= MAX_FILES:
+                raise StudioError(f"{label}: more than {MAX_FILES:,} files in one import: drop the rest afterwards")
+            check_size(label, size or 0)
+            if job.num_bytes + (size or 0) > MAX_TOTAL_BYTES:
+                raise StudioError(f"{label}: more than {MAX_TOTAL_BYTES >> 30} GiB in one import: drop the rest afterwards")
+            require_free(job.folder, (size or 0) + SPARE_BYTES, label)
+            parts = _reserve(job, _parts(name))
+            job.touched = time.monotonic()
+        folder = job.folder
+        for part in parts[:-1]:
+            folder = inside(folder, part)
+            folder.mkdir(exist_ok=True)
+        return inside(folder, parts[-1])
+
+    def grow(self, job: Import, num_bytes: int) -> None:
+        """So many bytes more have arrived; StudioError where that is too much, or the import has ended meanwhile."""
+        with self._lock:
+            _check_receiving(job)
+            job.touched = time.monotonic()
+            job.num_bytes += num_bytes
+            if job.num_bytes > MAX_TOTAL_BYTES:
+                raise StudioError(f"more than {MAX_TOTAL_BYTES >> 30} GiB in one import: drop the rest afterwards")
+
+    def release(self, job: Import, path: Path, num_bytes: int) -> None:
+        """Free what a file has taken that did not arrive whole."""
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        with self._lock:
+            job.names.discard(path.relative_to(job.folder).as_posix().casefold())
+            job.num_bytes -= num_bytes
+
+    def left(self, job: Import) -> None:
+        """A sender is done; where the import has ended meanwhile, what it wrote since goes too."""
+        with self._lock:
+            if job.state not in (RECEIVING, READING):
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def took(self, job: Import) -> None:
+        """One file has arrived whole."""
+        with self._lock:
+            job.received += 1
+            job.touched = time.monotonic()
+
+    def finish(self, id: str) -> Import:
+        """All files are here: begin to read them. Asked a second time, it changes nothing."""
+        job = self.find(id)
+        with self._lock:
+            if job.state == RECEIVING:
+                job.state, job.began = READING, time.monotonic()
+                threading.Thread(target=self._read, args=(job,), daemon=True, name=f"import-{job.id}").start()
+        return job
+
+    def cancel(self, id: str) -> Import:
+        """Stop an import; what it has read so far is let go, what was there before stays."""
+        job = self.find(id)
+        with self._lock:
+            job.is_cancelled = True
+            if job.state == RECEIVING:
+                self._end(job, CANCELLED)
+        return job
+
+    def active(self) -> list[dict[str, Any]]:
+        """Imports under way, for the status strip."""
+        with self._lock:
+            self._give_up_abandoned()
+            going = [job for job in self._imports.values() if job.state == READING or (job.state == RECEIVING and job.names)]
+            return [{"id": job.id, "done": job.done, "total": job.total or len(job.names), "name": job.name} for job in going]
+
+    def close(self) -> None:
+        """Cancel what is under way and free its space."""
+        self._ended.set()
+        with self._lock:
+            for job in self._imports.values():
+                job.is_cancelled = True
+                if job.state == RECEIVING:
+                    self._end(job, CANCELLED)
+
+    def _read(self, job: Import) -> None:
+        """Read what has arrived, in a thread of its own; decoding happens in the decoding process."""
+        try:
+            with self._reading:
+                job.began = time.monotonic()
+                sources = sorted(job.folder.iterdir(), key=lambda path: natural_key(path.name))
+                self._take(job, sources, lambda *step: _progress(job, *step))
+            state = FINISHED
+        except Cancelled:
+            state = CANCELLED
+        except Exception as error:
+            job.error, state = one_line(error), FAILED
+        with self._lock:
+            self._end(job, state)
+
+    def _take(self, job: Import, sources: list[Path], progress: Callable[[int, int, str], None]) -> None:
+        if job.dataset:
+            done = add_pictures(self._workspace, job.dataset, sources, progress=progress)
+            job.name, job.added = done.dataset.name, len(done.files)
+            job.skipped = [skipped.model_dump() for skipped in done.skipped]
+            return
+        dataset = create_dataset(self._workspace, self._free_name(job), sources, progress=progress)
+        job.dataset, job.name, job.added = dataset.root.name, dataset.name, len(dataset.rows)
+        job.skipped = [skipped.model_dump() for skipped in dataset.skipped]
+
+    def _free_name(self, job: Import) -> str:
+        """The name asked for, or the first of "name-2", "name-3" … that no dataset has."""
+        name, number = job.name, 1
+        while os.path.lexists(self._workspace.datasets / slug(name)):
+            number += 1
+            name = f"{job.name[: MAX_NAME - 8]}-{number}"
+        return name
+
+    def _end(self, job: Import, state: str) -> None:
+        job.close()
+        job.state = state
+
+    def _watch(self) -> None:
+        """See to it that abandoned imports are given up although nobody asks."""
+        if self._reaper is None or not self._reaper.is_alive():
+            self._reaper = threading.Thread(target=self._reap, daemon=True, name="imports")
+            self._reaper.start()
+
+    def _reap(self) -> None:
+        while not self._ended.wait(min(5.0, ABANDONED_S)):
+            with self._lock:
+                self._give_up_abandoned()
+                if not any(job.state == RECEIVING for job in self._imports.values()):
+                    self._reaper = None
+                    return
+
+    def _give_up_abandoned(self) -> None:
+        for job in self._imports.values():
+            if job.state == RECEIVING and time.monotonic() - job.touched > ABANDONED_S:
+                job.error = f"given up: nothing arrived for {ABANDONED_S:.0f} seconds; drop the files again"
+                self._end(job, CANCELLED)
+
+    def _forget_old(self) -> None:
+        ended = [job.id for job in self._imports.values() if job.state not in (RECEIVING, READING)]
+        for id in ended[:-KEPT]:
+            del self._imports[id]
+
+
+def check_size(label: str, num_bytes: int) -> None:
+    """StudioError naming the file where it is larger than any picture may be."""
+    if num_bytes > MAX_FILE_BYTES:
+        raise StudioError(f"{label}: is larger than {MAX_FILE_BYTES >> 20} MiB: export it smaller")
+
+
+def _progress(job: Import, done: int, total: int, file: str) -> None:
+    if job.is_cancelled:
+        raise Cancelled
+    job.done, job.total, job.file = done, total, file
+
+
+def _check_receiving(job: Import) -> None:
+    if job.state != RECEIVING:
+        raise StudioError(job.error or "this import has ended already: drop the files again")
+
+
+def _parts(name: str) -> list[str]:
+    """A path from outside as plain names: no way up, no separators, no control characters."""
+    parts = [" ".join(printable(part).split(" ")).replace("\\", "_") for part in name.split("/")]
+    parts = [part for part in parts if part.strip() and part not in {".", ".."}]
+    return parts[-MAX_DEPTH:] or ["unnamed"]
+
+
+def _reserve(job: Import, parts: list[str]) -> list[str]:
+    """`parts`, below a numbered folder where that path is taken already; so nothing that arrives replaces anything."""
+    number, wanted = 1, parts
+    while "/".join(wanted).casefold() in job.names:
+        number += 1
+        wanted = [f"again-{number}", *parts]
+    job.names.add("/".join(wanted).casefold())
+    return wanted

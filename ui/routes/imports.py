@@ -1,0 +1,106 @@
+"""Imports: files sent one by one by the page, then read; told apart by their id."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import ClientDisconnect
+
+from studio.dataset.kinds import MAX_FILE_BYTES
+from studio.errors import StudioError
+from ui.desk import Desk
+from ui.imports import MAX_FILES, MAX_TOTAL_BYTES, Import, Imports, check_size
+from ui.routes.datasets import here
+
+WRITE_BYTES = 2**20  # gathered before the disk is asked
+
+
+class NewImport(BaseModel):
+    """Where the files are to go: into a dataset, or into a new one of this name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str | None = None
+    name: str | None = None
+
+
+def router(desk: Desk) -> APIRouter:
+    """`/imports`: create, send files, finish, ask, cancel."""
+    routes = APIRouter(dependencies=[Depends(here(desk))])
+    imports: Imports = desk.imports
+
+    @routes.post("/imports")
+    def create(new: NewImport) -> dict[str, Any]:
+        limits = {"file_bytes": MAX_FILE_BYTES, "files": MAX_FILES, "total_bytes": MAX_TOTAL_BYTES}
+        return {**imports.create(new.dataset, new.name).public(), "limits": limits}
+
+    @routes.put("/imports/{id}/files")
+    async def receive(id: str, name: str, request: Request) -> dict[str, Any]:
+        job = imports.find(id)
+        size = request.headers.get("content-length", "")
+        try:
+            path = await asyncio.to_thread(imports.place, job, name, int(size) if size.isdigit() else None)
+            await _write(imports, job, path, request)
+            imports.took(job)
+        except ClientDisconnect:
+            pass  # nobody reads the answer
+        except (StudioError, OSError):
+            await _drain(request)  # a browser that is still sending would not see the answer
+            raise
+        finally:
+            imports.left(job)
+        return {"received": job.received}
+
+    @routes.post("/imports/{id}/finish")
+    def finish(id: str) -> dict[str, Any]:
+        return imports.finish(id).public()
+
+    @routes.get("/imports/{id}")
+    def read(id: str) -> dict[str, Any]:
+        return imports.find(id).public()
+
+    @routes.delete("/imports/{id}")
+    def cancel(id: str) -> dict[str, Any]:
+        return imports.cancel(id).public()
+
+    return routes
+
+
+async def _write(imports: Imports, job: Import, path: Path, request: Request) -> None:
+    """Write what arrives to `path`; a file that does not arrive whole is removed at once."""
+    num_bytes = held = 0
+    try:
+        with await asyncio.to_thread(open, path, "xb") as file:
+            async for piece in _gather(request):
+                num_bytes += len(piece)
+                check_size(path.name, num_bytes)
+                imports.grow(job, len(piece))
+                held = num_bytes
+                await asyncio.to_thread(file.write, piece)
+    except BaseException:
+        imports.release(job, path, held)
+        raise
+
+
+async def _drain(request: Request) -> None:
+    """Read the rest of the body and forget it."""
+    with suppress(ClientDisconnect, RuntimeError):
+        async for _ in request.stream():
+            pass
+
+
+async def _gather(request: Request) -> AsyncIterator[bytes]:
+    """The body in pieces worth a write."""
+    held: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        held.append(chunk)
+        size += len(chunk)
+        if size >= WRITE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)

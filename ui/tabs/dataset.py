@@ -1,0 +1,51 @@
+"""The Dataset screen: which dataset is open, its pictures, and what is done with their captions."""
+
+from typing import Any
+
+import gradio as gr
+
+from ui.desk import Desk
+from ui.frame import QUIET, on_show, widget
+
+# What a button does stands in dataset_dialogs.js; stock buttons, so that they look like those of the other screens.
+_ACT = "() => import('/studio/static/dataset_dialogs.js').then(m => m.act('{name}'))"
+_OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
+BUTTONS = {"new": "New", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
+
+
+def build(desk: Desk) -> None:
+    """The screen; its widgets ask for what they show themselves."""
+
+    def choices() -> list[tuple[str, str]]:
+        return [(kept.dataset.name, kept.dataset.root.name) for kept in desk.views.shelf.all()]
+
+    def refresh() -> Any:
+        return gr.Dropdown(choices=choices())
+
+    def follow(event: gr.EventData) -> Any:
+        found = choices()
+        return gr.Dropdown(choices=found, value=event.dataset if event.dataset in dict(found).values() else None)
+
+    with gr.Row(elem_id="dataset-head"):
+        picker = gr.Dropdown(
+            choices(),
+            value=None,
+            label="Dataset",
+            show_label=False,
+            container=False,
+            elem_id="dataset-picker",
+            interactive=True,
+            scale=2,
+            min_width=200,
+        )
+        for name, label in BUTTONS.items():
+            button = gr.Button(label, elem_id=f"dataset-{name}", size="md", scale=0, min_width=80)
+            button.click(None, None, None, js=_ACT.format(name=name), **QUIET)
+    with gr.Row():
+        with gr.Column(scale=4, min_width=320):
+            grid = widget("dataset_grid", events=("listed",))
+        with gr.Column(scale=1, min_width=300, elem_id="dataset-side"):
+            widget("dataset_tools")
+    picker.input(None, picker, None, js=_OPEN, **QUIET)
+    grid.listed(follow, None, picker, queue=False, **QUIET)
+    on_show("dataset", refresh, None, picker)

@@ -1,0 +1,170 @@
+"""What the Train form means: defaults of a choice, what was typed over them, and what the run would cost."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from studio.dataset.rows import Dataset, list_datasets, open_dataset
+from studio.errors import StudioError, one_line
+from studio.jobs.create import Request
+from studio.jobs.estimate import estimate, in_words
+from studio.jobs.metrics import open_run
+from studio.models import Base, find_base, list_models
+from studio.recipes import Choice, list_recipes, load_recipe, resolve
+from studio.spec import RunSpec
+from studio.store import Workspace
+from ui.controls import Form, changed, gather
+
+OPTIONS = {"--set ": "", "--dataset": "Dataset", "--base": "Base", "--recipe": "Method", "--preset": "Preset", "--from": "Continue from"}
+PRESETS = RunSpec.model_fields["preset"].annotation.__args__
+
+
+@dataclass
+class Draft:
+    """All that the form holds; `defaults` is what its controls would show if nothing had been typed."""
+
+    dataset: str = ""
+    base: str = "starter"
+    recipe: str = "lora"
+    preset: str = "quick"
+    name: str = ""
+    start_from: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+class TrainForm:
+    """Drafts to specs, costs and requests."""
+
+    def __init__(self, workspace: Workspace, form: Form) -> None:
+        self.workspace, self.form = workspace, form
+
+    def typed(self, draft: Draft) -> list[str]:
+        """Names of the settings that a person has changed."""
+        return changed(draft.values, draft.defaults) if draft.defaults else []
+
+    def refresh(self, draft: Draft) -> tuple[Draft, dict[str, Any]]:
+        """The draft with every untyped setting as recipe and preset have it now, and what the note under the form says."""
+        note: dict[str, Any] = {"start_from": draft.start_from, "costs": {}, "num_changed": 0}
+        if not draft.dataset:
+            return draft, note | {"hint": "Import pictures or load a demo on the Dataset screen first."}
+        try:
+            choice, opened = self._choice(draft)
+            plain = self.form.shown(resolve(choice))
+        except (StudioError, OSError) as error:
+            return draft, note | {"error": in_plain_words(error)}
+        typed = {name: draft.values[name] for name in self.typed(draft)}
+        defaults, values = dict(plain), {**plain, **typed}
+        note["num_changed"] = len([name for name in changed(values, plain) if name not in self.form.elsewhere])
+        try:
+            given = gather(self.form.settings, values, plain)
+            spec = resolve(self._with(choice, given))
+            follows = self.form.shown(spec)
+            for name in plain:
+                if name not in typed:
+                    defaults[name] = values[name] = follows[name]
+            note |= self._cost(spec, *opened, choice, given)
+        except (StudioError, OSError) as error:
+            note["error"] = in_plain_words(error)
+        draft.values, draft.defaults = values, defaults
+        return draft, note
+
+    def request(self, draft: Draft) -> Request:
+        """What is asked for when the button is pressed."""
+        settings = gather(self.form.settings, draft.values, draft.defaults) if draft.defaults else []
+        return Request(draft.dataset, draft.base, draft.recipe, draft.preset, draft.name.strip(), draft.start_from, settings)
+
+    def draft_of(self, run_id: str, extend: bool) -> tuple[Draft, dict[str, Any]]:
+        """The form as a run was made, to make it again or to continue from its adapter."""
+        run = open_run(self.workspace, run_id)
+        spec = run.spec()
+        if extend and not run.adapter.is_file():
+            raise StudioError(f"run {run.id} has no adapter to continue from")
+        draft = Draft(spec.dataset, self._base_name(spec.base.source), spec.recipe, spec.preset)
+        draft.start_from = run.id if extend else ""
+        choice, _ = self._choice(draft)
+        automatic = choice.dataset.name + " " + draft.recipe
+        draft.name = "" if extend or spec.name == automatic[:120] else spec.name
+        draft.defaults = self.form.shown(resolve(choice))
+        draft.values = self.form.shown(spec)
+        if extend:  # as long as the preset says, drawing what it drew
+            draft.values["train.steps"] = draft.defaults["train.steps"]
+        draft, note = self.refresh(draft)
+        if spec.start_from and not extend:
+            note["hint"] = "This run continued from another adapter; the new one starts from the base."
+        return draft, note
+
+    def _choice(self, draft: Draft) -> tuple[Choice, tuple[Dataset, Base]]:
+        dataset = open_dataset(self.workspace, draft.dataset)
+        base = find_base(draft.base or "starter", self.workspace)
+        return Choice(dataset, base, draft.recipe, draft.preset), (dataset, base)
+
+    @staticmethod
+    def _with(choice: Choice, settings: list[str], preset: str = "") -> Choice:
+        return Choice(choice.dataset, choice.base, choice.recipe, preset or choice.preset, settings=settings)
+
+    def _cost(self, spec: RunSpec, dataset: Dataset, base: Base, choice: Choice, given: list[str]) -> dict[str, Any]:
+        """What this run costs, and what the other presets would."""
+        cost = estimate(self.workspace, spec, dataset, base)
+        costs = {}
+        for preset in PRESETS:
+            other = spec if preset == choice.preset else resolve(self._with(choice, given, preset))
+            costs[preset] = in_words(estimate(self.workspace, other, dataset, base)["seconds"])
+        parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GB of memory", f"{max(1, cost['disk_mib'])} MB on disk"]
+        text = " · ".join(parts)
+        return {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs}
+
+    def _base_name(self, source: str) -> str:
+        """How the list of bases names a source."""
+        return next((m["model"] for m in list_models(self.workspace) if m["path"] == source), source)
+
+
+def in_plain_words(error: Exception) -> str:
+    """An error for a form: without the names of command line options."""
+    text = one_line(error)
+    for option, word in OPTIONS.items():
+        text = text.replace(option, word)
+    return text[0].upper() + text[1:] if text else text
+
+
+def dataset_choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """Label and folder of each dataset, newest first."""
+    found = sorted(list_datasets(workspace), key=lambda d: d.created, reverse=True)
+    return [(f"{d.name} ({len(d.rows)})", d.root.name) for d in found]
+
+
+def base_choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """Label and name of each usable base model, the embedded one first."""
+    usable = [m for m in list_models(workspace) if m["usable"]]
+    return [("Starter" if m["model"] == "starter" else m["model"], m["model"]) for m in usable]
+
+
+def recipe_choices(cost: str = "") -> list[tuple[str, str]]:
+    """Title of each recipe; the chosen one's cost is told beside its presets."""
+    return [(load_recipe(name)["title"], name) for name in list_recipes()]
+
+
+def preset_choices(costs: dict[str, str]) -> list[tuple[str, str]]:
+    """Each preset with what it costs."""
+    return [(f"{p.capitalize()} {costs[p].replace('about', '≈')}" if p in costs else p.capitalize(), p) for p in PRESETS]
+
+
+def about(recipe: str) -> str:
+    """What a recipe is for, in its own words."""
+    try:
+        return load_recipe(recipe)["about"]
+    except StudioError:
+        return ""
+
+
+def dump(defaults: dict[str, Any]) -> str:
+    return json.dumps(defaults)
+
+
+def undump(text: str) -> dict[str, Any]:
+    """The defaults last shown to this page; empty where the page has none yet."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,114 @@
+// What the buttons above the grid do: new, demo, rename, export, delete. Each asks in a dialog and says what came of it.
+
+import * as api from './api.js';
+import * as place from './place.js';
+import { clear, confirm, h, toast } from './dom.js';
+import { listDemos, loadDemo } from './dataset_home.js';
+import { announce, labelOf, openDataset, path } from './dataset_state.js';
+
+const ACTIONS = { new: startNew, demo, rename, export: exportIt, delete: remove };
+
+export function act(name) {
+  if (['rename', 'export', 'delete'].includes(name) && !openDataset()) { toast('Open a dataset first, or drop images anywhere to make one.'); return; }
+  ACTIONS[name]();
+}
+
+function dialog(title, ...children) {
+  const problem = h('p', { class: 'chip problem', role: 'alert', hidden: true });
+  const element = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': title }, h('h3', { text: title }), ...children, problem);
+  element.addEventListener('close', () => element.remove());
+  document.body.append(element);
+  element.showModal();
+  const fail = error => { clear(problem, error.message); problem.hidden = false; };
+  return { element, fail };
+}
+
+const closing = element => h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => element().close() });
+
+function startNew() {
+  place.set({ dataset: null, filter: null });
+  announce('', true);
+}
+
+async function demo() {
+  try {
+    const list = await listDemos();
+    const { element } = dialog('Load a demo',
+      h('div', { class: 'choices' }, list.map(each => h('button', { class: 'btn demo', type: 'button', dataset: { demo: each.demo }, onclick: async event => { if (await loadDemo(each, event.currentTarget)) element.close(); } },
+        h('strong', { text: each.title }), h('span', { class: 'muted', text: `${each.about} Licence: ${each.licence}.` })))),
+      h('div', { class: 'row end' }, closing(() => element)));
+  } catch (error) {
+    toast(error.message, { kind: 'error' });
+  }
+}
+
+function rename() {
+  const dataset = openDataset();
+  const name = h('input', { class: 'studio-input', maxlength: 120, 'aria-label': 'Name', value: labelOf(dataset) });
+  const { element, fail } = dialog('Rename the dataset', h('form', { class: 'form', method: 'dialog', onsubmit: submit }, h('label', { class: 'field' }, h('span', { text: 'Name' }), name),
+    h('p', { class: 'muted', text: 'Runs that used it keep pointing at it.' }),
+    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => element.close() }), h('button', { class: 'btn primary', type: 'submit', text: 'Rename' }))));
+  name.select();
+
+  async function submit(event) {
+    event.preventDefault();
+    try {
+      await api.post(path(dataset, '/rename'), { name: name.value });
+      element.close();
+      announce(dataset, true);
+    } catch (error) {
+      fail(error);
+    }
+  }
+}
+
+function exportIt() {
+  const dataset = openDataset();
+  const kind = h('select', { class: 'studio-input', 'aria-label': 'Captions' },
+    h('option', { value: 'txt', text: '.txt files beside the pictures (kohya and most trainers)' }),
+    h('option', { value: 'jsonl', text: 'metadata.jsonl (Hugging Face ImageFolder; keeps what is held out)' }));
+  const folder = h('input', { class: 'studio-input', placeholder: '~/pictures/out', 'aria-label': 'Folder', spellcheck: false });
+  const zip = h('a', { class: 'btn primary', text: 'Download zip', download: '' });
+  const aim = () => zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}`));
+  kind.addEventListener('change', aim);
+  aim();
+  const done = h('p', { role: 'status', class: 'muted' });
+  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), h('div', { class: 'row' }, zip),
+    h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
+      h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
+
+  async function copy(event) {
+    event.preventDefault();
+    done.textContent = 'Copying …';
+    try {
+      const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value });
+      done.textContent = `Written to ${answer.path}`;
+    } catch (error) {
+      done.textContent = '';
+      fail(error);
+    }
+  }
+}
+
+async function remove() {
+  const dataset = openDataset(), name = labelOf(dataset);
+  if (!await confirm(`Delete the dataset ${name}? It goes to the trash; runs stay.`, 'Delete')) return;
+  try {
+    const { trash } = await api.del(path(dataset));
+    place.set({ dataset: null, filter: null });
+    announce(dataset, true);
+    toast(`Deleted ${name}`, { kind: 'undo', action: () => bringBack(trash) });
+  } catch (error) {
+    toast(error.message, { kind: 'error' });
+  }
+}
+
+async function bringBack(trash) {
+  try {
+    const { dataset } = await api.post('/studio/datasets/restore', { trash });
+    place.set({ dataset });
+    announce(dataset, true);
+  } catch (error) {
+    toast(error.message, { kind: 'error' });
+  }
+}

@@ -1,0 +1,166 @@
+// Captions of many pictures at once, each change previewed before it is made; what to look at; what can be undone.
+
+import * as api from './api.js';
+import * as place from './place.js';
+import { clear, fmt, h, toast } from './dom.js';
+import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
+
+export function mount({ root }) {
+  const view = { root, dataset: '', version: '', skipped: [], asked: 0 };
+  view.trigger = h('input', { class: 'studio-input', maxlength: 60, placeholder: 'brainmri', 'aria-label': 'Trigger word', spellcheck: false });
+  view.scope = h('p', { class: 'muted scope' });
+  view.things = h('ul', { class: 'things' });
+  view.history = h('ul', { class: 'history' });
+  view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
+  root.replaceChildren(
+    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
+    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), view.past);
+  view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
+  onPlace(root, () => refresh(view));
+  onChange(root, () => refresh(view));
+  onSelection(root, () => drawScope(view));
+  api.poll(() => refresh(view), 4000, root);
+}
+
+async function refresh(view) {
+  const dataset = openDataset(), turn = (view.asked += 1);
+  if (!dataset) { view.dataset = ''; view.root.dataset.state = 'empty'; return; }
+  try {
+    const known = dataset === view.dataset && view.version ? `&known=${view.version}` : '';
+    const answer = await api.get(path(dataset, `?limit=0${known}`));
+    if (turn !== view.asked) return;
+    if (!answer.same) draw(view, dataset, answer);
+    view.root.dataset.state = 'ready';
+  } catch (error) {
+    view.root.dataset.state = view.version && dataset === view.dataset ? 'error' : 'empty'; // the grid says why
+  }
+}
+
+function draw(view, dataset, answer) {
+  if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
+  Object.assign(view, { dataset, version: answer.version, skipped: answer.facts.skipped });
+  if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;
+  const shown = { ...answer.facts };
+  clear(view.things, shown.things.length ? shown.things.map(thing => h('li', {}, h('span', { text: thing.text }), link(view, thing))) : h('li', { class: 'muted', text: 'Nothing stands out.' }));
+  view.past.hidden = false;
+  if (view.past.open) drawHistory(view);
+  drawScope(view);
+}
+
+function link(view, thing) {
+  if (!thing.filter) return null;
+  const go = thing.filter === 'skipped' ? () => showSkipped(view) : () => place.set({ filter: thing.filter });
+  return h('button', { class: 'btn quiet', type: 'button', text: 'Show', 'aria-label': `Show: ${thing.text}`, onclick: go });
+}
+
+function showSkipped(view) {
+  const element = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': 'Problems at import' }, h('h3', { text: 'Problems at import' }),
+    h('ul', { class: 'skipped' }, view.skipped.map(each => h('li', {}, h('strong', { text: each.file }), ` ${each.reason}`))),
+    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => element.close() })));
+  element.addEventListener('close', () => element.remove());
+  document.body.append(element);
+  element.showModal();
+}
+
+function drawScope(view) {
+  view.scope.textContent = selection.size ? `For the ${selection.size} selected` : 'For all images; select some to change only those';
+}
+
+async function drawHistory(view) {
+  try {
+    const list = await api.get(path(view.dataset, '/history'));
+    clear(view.history, list.length ? list.slice(0, 30).map(each => h('li', {}, h('span', { text: each.text }), h('span', { class: 'muted', text: fmt.time(each.time) }),
+      h('button', { class: 'btn quiet', type: 'button', text: 'Undo', 'aria-label': `Undo: ${each.text}`, onclick: () => undo(view, each) }))) : h('li', { class: 'muted', text: 'No changes yet.' }));
+  } catch (error) {
+    clear(view.history, h('li', { class: 'problem', text: error.message }));
+  }
+}
+
+async function undo(view, record) {
+  try {
+    toast((await api.post(path(view.dataset, '/undo'), { undo: record.undo })).text);
+  } catch (error) {
+    toast(error.message, { kind: 'error' });
+  }
+  announce(view.dataset);
+  drawHistory(view);
+}
+
+// A form whose button previews a change and offers to make it; `read` gives the change.
+function form(view, title, fields, read, verb = 'Preview') { // title is the button's whole name
+  const outcome = h('div', { class: 'outcome', 'aria-live': 'polite' });
+  const element = h('form', { class: 'form', onsubmit: event => { event.preventDefault(); preview(view, outcome, read); } }, fields,
+    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: verb, 'aria-label': title })), outcome);
+  element.addEventListener('input', () => clear(outcome));
+  return element;
+}
+
+async function preview(view, outcome, read) {
+  const { dataset } = view;
+  try {
+    const change = { ...(await read()), files: selection.size ? [...selection] : null };
+    const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
+    const num = `${told.count} of ${told.of} captions ${told.count === 1 ? 'changes' : 'change'}`;
+    clear(outcome, h('p', { text: told.count ? num : 'No caption would change.' }), told.cut ? h('p', { class: 'chip problem', text: `${told.cut} would be cut at 8 KiB` }) : null,
+      h('ul', { class: 'examples' }, told.examples.map(each => h('li', {}, h('del', { text: each.before || '(none)' }), h('ins', { text: each.after || '(none)' })))),
+      told.count ? h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', text: `Change ${told.count}`, onclick: event => apply(view, outcome, change, event.target) })) : null);
+  } catch (error) {
+    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+  }
+}
+
+async function apply(view, outcome, change, button) {
+  const { dataset } = view;
+  button.disabled = true;
+  button.textContent = 'Changing …';
+  try {
+    const answer = await api.post(path(dataset, '/bulk'), { ...change, preview: false });
+    clear(outcome);
+    if (answer.undo) offerUndo(dataset, answer.text, answer.undo);
+    else toast(answer.text);
+  } catch (error) {
+    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+  }
+  announce(dataset);
+}
+
+const field = (text, input, help) => h('label', { class: 'field' }, h('span', { text }), input, help ? h('small', { class: 'muted', text: help }) : null);
+const input = (label, attributes = {}) => h('input', { class: 'studio-input', maxlength: 2000, 'aria-label': label, spellcheck: false, ...attributes });
+
+function triggerForm(view) {
+  const told = h('small', { class: 'muted', role: 'status' });
+  view.trigger.addEventListener('input', () => { view.trigger.dataset.unsaved = 'yes'; });
+  view.trigger.addEventListener('change', save);
+  async function save() {
+    try {
+      const answer = await api.put(path(view.dataset, '/trigger'), { trigger: view.trigger.value });
+      view.trigger.value = answer.trigger;
+      delete view.trigger.dataset.unsaved;
+      told.className = 'muted';
+      told.textContent = answer.trigger ? 'Saved' : '';
+      announce(view.dataset);
+    } catch (error) {
+      told.className = 'chip problem';
+      told.textContent = `Not saved: ${error.message}`;
+      throw error;
+    }
+  }
+  const read = async () => { if (view.trigger.dataset.unsaved) await save(); return { operation: 'trigger' }; };
+  return form(view, 'Add to captions that lack it', [field('Trigger word', view.trigger, 'A rare word that stands for this domain in prompts.'), told], read, 'Add to captions that lack it');
+}
+
+function templateForm(view) {
+  const text = input('Template for empty captions', { value: '{name}' });
+  return form(view, 'Preview template', [field('Fill empty captions', text, 'A template: {trigger} is the trigger word, {name} the file name in words.')], () => ({ operation: 'template', text: text.value }));
+}
+
+function replaceForm(view) {
+  const find = input('Find'), replace = input('Replace with'), exact = h('input', { type: 'checkbox' });
+  return form(view, 'Preview find and replace', [h('div', { class: 'pair' }, field('Find', find), field('Replace with', replace)), h('label', { class: 'check' }, exact, ' Match capitals')],
+    () => ({ operation: 'replace', find: find.value, replace: replace.value, match_case: exact.checked }));
+}
+
+function aroundForm(view) {
+  const text = input('Text to put before or after'), where = h('select', { class: 'studio-input', 'aria-label': 'Where' }, h('option', { value: 'prefix', text: 'before' }), h('option', { value: 'suffix', text: 'after' }));
+  return form(view, 'Preview before or after', [h('div', { class: 'pair' }, field('Put text', text), field('Where', where))], () => ({ operation: where.value, text: text.value }));
+}

@@ -1,0 +1,23 @@
+// What a run will cost, what stands in its way, and where it continues from; beside the button that starts it.
+
+import { h, clear } from './dom.js';
+
+export function mount({ root, props, trigger, watch }) {
+  const show = () => draw(root, props.value || {}, trigger);
+  watch('value', show);
+  show();
+}
+
+function draw(root, note, trigger) {
+  const lines = [];
+  if (note.start_from) {
+    lines.push(h('p', { class: 'from' }, h('span', {}, 'Continues from run ', h('strong', { text: note.start_from })),
+      h('button', { class: 'btn quiet', type: 'button', 'aria-label': 'Start from the base instead', title: 'Start from the base instead', text: '✕', onclick: () => trigger('forget', {}) })));
+  }
+  if (note.hint) lines.push(h('p', { class: 'muted', text: note.hint }));
+  if (note.error) lines.push(h('p', { class: 'error', role: 'alert', text: note.error }));
+  if (note.text) lines.push(h('p', { class: 'cost' }, h('span', { text: note.text }), h('span', { class: 'muted', text: ` (${/^your/.test(note.source) ? 'from ' : ''}${note.source})` })));
+  if (note.problem) lines.push(h('p', { class: 'problem', text: `This ${note.problem}.` }));
+  clear(root, lines);
+  root.dataset.state = note.error ? 'error' : note.text ? 'ready' : 'empty';
+}
