@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from studio import __version__
 from studio.errors import StudioError, one_line
+from ui import api
 from ui.desk import Desk
 from ui.frame import QUIET, take_showing, widget
 from ui.theme import theme
@@ -39,9 +40,7 @@ def build_app(desk: Desk) -> FastAPI:
         app.add_exception_handler(kind, _tell)
     app.mount("/studio/static", _Static(directory=STATIC))
     for area in AREAS:
-        module = _find(f"ui.routes.{area}")
-        if module:
-            app.include_router(module.router(desk), prefix="/studio")
+        app.include_router(import_module(f"ui.routes.{area}").router(desk), prefix="/studio")
     return gr.mount_gradio_app(
         app,
         build_page(desk),
@@ -56,15 +55,6 @@ def build_app(desk: Desk) -> FastAPI:
         show_error=True,
         max_file_size="1kb",  # nothing is uploaded through Gradio
     )
-
-
-def _find(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
 
 
 class _Static(StaticFiles):
@@ -98,16 +88,12 @@ def build_page(desk: Desk) -> gr.Blocks:
     """The page: status strip above, tabs in the order of the work."""
     take_showing()
     with gr.Blocks(title="Domain Studio", fill_width=True, analytics_enabled=False) as page:
-        api = _find("ui.api")
-        if api:
-            api.register(desk)  # first: an event of the same name would take its name
+        api.register(desk)  # first: an event of the same name would take its name
         strip = widget("status_strip", events=("open_tab",))
         with gr.Tabs(elem_id="tabs", selected="dataset") as tabs:
             for key, label in TABS.items():
                 with gr.Tab(label, id=key, elem_id=f"tab-{key}") as tab:
-                    module = _find(f"ui.tabs.{key}")
-                    if module:
-                        module.build(desk)
+                    import_module(f"ui.tabs.{key}").build(desk)
                 tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
                 for showing in take_showing():
                     for event in (tab.select, page.load):

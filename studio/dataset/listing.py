@@ -42,7 +42,7 @@ def summary(kept: Kept) -> dict[str, Any]:
 def facts(kept: Kept) -> dict[str, Any]:
     """A dataset in numbers, and its things to look at: {"text", "filter": the pictures concerned, or None}."""
     known = kept.facts
-    chosen = ("images", "train", "held_out", "captions", "empty_captions", "sizes", "duplicates")
+    chosen = ("images", "train", "held_out", "captions", "empty_captions", "sizes")
     things = [{"text": note, "filter": next((_LINKS[words] for words in _LINKS if words in note), None)} for note in known["notes"]]
     return {**{key: known[key] for key in chosen}, "things": things, "skipped": known["skipped"][-MAX_SKIPPED:]}
 
@@ -59,7 +59,7 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "problem": lambda kept, row: not {"problem", "note"}.isdisjoint(kept.badges[row.file][0]),
     "no_caption": lambda kept, row: not kept.caption(row),
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
-    "duplicate": lambda kept, row: any(row.file in group["files"] for group in kept.facts["duplicates"]),
+    "duplicate": lambda kept, row: row.file in kept.twins,
     "small": lambda kept, row: min(row.width, row.height) < SMALL_PX,
     "long_caption": lambda kept, row: len(kept.caption(row).split()) > LONG_WORDS,
 }

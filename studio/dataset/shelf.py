@@ -28,6 +28,7 @@ class Kept:
     _facts: dict[str, Any] | None = None
     _badges: dict[str, tuple[list[str], str]] | None = None
     _pictures: dict[str, str] | None = None
+    _twins: set[str] | None = None
 
     @property
     def captions(self) -> list[str]:
@@ -50,6 +51,13 @@ class Kept:
         if self._badges is None:
             self._badges = badges(self.dataset, self.captions, self.facts)
         return self._badges
+
+    @property
+    def twins(self) -> set[str]:
+        """Files that are the same as others, or look alike."""
+        if self._twins is None:
+            self._twins = {file for group in self.facts["duplicates"] for file in group["files"]}
+        return self._twins
 
     @property
     def pictures(self) -> dict[str, str]:

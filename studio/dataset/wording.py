@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from studio.store import Workspace
 
 MAX_TEXT = 2000
 EXAMPLES = 6
+_WRITERS = 8
 _WORDS = {"prefix": "put before", "suffix": "put after", "replace": "find and replace", "trigger": "trigger word", "template": "template"}
 _NO_SPACE_BEFORE = tuple(",.;:!?)]'\"")
 
@@ -60,8 +62,7 @@ def apply(workspace: Workspace, name: str, wording: Wording) -> dict[str, Any]:
         text = f"Changed {count(len(changes), 'caption')} ({_WORDS[wording.operation]})"
         kept = {c.row.file: [c.before, c.after] for c in changes}
         undo = add_record(dataset.root, {"kind": "captions", "text": text, "num": len(changes), "captions": kept})
-        for change in changes:
-            dataset.set_caption(change.row, change.after)
+        _write(dataset, [(change.row, change.after) for change in changes])
     return {"count": len(changes), "cut": sum(c.is_cut for c in changes), "undo": undo, "text": text}
 
 
@@ -74,18 +75,25 @@ def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
 def undo_wording(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
     """Put back the captions that `apply` changed, but for those edited since."""
     with editing(workspace, name) as dataset:
-        record, rows, num, num_edited = read_record(dataset.root, undo), {row.file: row for row in dataset.rows}, 0, 0
+        record, rows, back, num_edited = read_record(dataset.root, undo), {row.file: row for row in dataset.rows}, [], 0
         for file, (before, after) in record.get("captions", {}).items():
             if file not in rows:
                 continue
             if dataset.caption(rows[file]) != after:
                 num_edited += 1
                 continue
-            dataset.set_caption(rows[file], before)
-            num += 1
+            back.append((rows[file], before))
+        _write(dataset, back)
         forget_record(dataset.root, undo)
     stayed = f"; {num_edited} edited since stay as they are" if num_edited else ""
-    return {"text": f"Put back {count(num, 'caption')}{stayed}", "restored": num}
+    return {"text": f"Put back {count(len(back), 'caption')}{stayed}", "restored": len(back)}
+
+
+def _write(dataset: Dataset, captions: Sequence[tuple[Row, str]]) -> None:
+    """Write captions, several at a time: the disk is waited for, not the processor."""
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for _ in pool.map(lambda pair: dataset.set_caption(*pair), captions):
+            pass
 
 
 def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None) -> tuple[list[Change], int]:

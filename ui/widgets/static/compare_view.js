@@ -210,6 +210,9 @@ export function mount({ root, props, trigger, watch }) {
       const kind = state.table.columns[i].kind, url = row.cells[i].url;
       return h('a', { class: 'btn', href: preview ? url : `${url}?download=1`, download: preview ? `${kind}-seed${row.seed}.png` : '', title: 'A PNG with its settings inside', text: `⤓ ${kind}` });
     }));
+    const run = request.adapters[0]?.run, button = foot.querySelector('.export');
+    button.hidden = !run;
+    button.onclick = () => place.open('export', { run }, 'start');
   }
 
   function buildViews() {
@@ -229,6 +232,7 @@ export function mount({ root, props, trigger, watch }) {
   function buildFoot() {
     const file = h('input', { type: 'file', accept: '.png,.safetensors', class: 'visually-hidden', tabindex: -1, 'aria-hidden': 'true', onchange: () => { if (file.files.length) restoreFile(file.files[0]); file.value = ''; } });
     foot.append(h('div', { class: 'about' }), h('span', { class: 'downloads' }),
+      h('button', { class: 'btn export', type: 'button', text: 'Export adapter', title: 'Write its file for other programs, verified', hidden: true }),
       h('button', { class: 'btn quiet', type: 'button', text: 'Open a picture or adapter…', title: 'Its settings are restored; dropping it anywhere here does the same', onclick: () => file.click() }), file);
   }
 

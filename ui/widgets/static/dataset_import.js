@@ -32,7 +32,8 @@ export async function resume() {
     const state = await api.get(`/studio/imports/${id}`);
     if (state.state === 'reading') {
       current = { id, started: openDataset(), refused: [] };
-      line = line.then(() => follow().catch(fail));
+      const job = current;
+      line = line.then(() => follow(job).catch(fail));
       return;
     }
     if (state.state === 'finished') { current = { id, started: openDataset(), refused: [] }; end(state); }
@@ -50,19 +51,19 @@ async function run(found) {
     files = files.slice(0, limits.files);
   }
   const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
-  current = { id: made.id, started, refused, sending: true, sent: 0, files: files.length, bytes, sentBytes: 0, requests: new Set(), cancelled: false };
+  const job = current = { id: made.id, started, refused, sending: true, sent: 0, files: files.length, bytes, sentBytes: 0, requests: new Set(), cancelled: false };
   sessionStorage.setItem(KEY, made.id);
   draw();
-  await sendAll(current, files, limits);
-  if (current.cancelled) return;
-  current.sending = false;
+  await sendAll(job, files, limits);
+  if (job.cancelled) return;
+  job.sending = false;
   if (refused.length && refused.length >= found.length) {
     await api.del(`/studio/imports/${made.id}`).catch(() => null);
     end({ state: 'failed', error: 'None of these files could be taken.', skipped: [] });
     return;
   }
   await api.post(`/studio/imports/${made.id}/finish`);
-  await follow();
+  await follow(job);
 }
 
 async function create(dataset, found) {
@@ -135,12 +136,12 @@ function request(job, body, path) {
   });
 }
 
-async function follow() {
-  const job = current;
+async function follow(job) {
   for (;;) {
     const state = await api.get(`/studio/imports/${job.id}`);
+    if (job.cancelled) return;
     job.state = state;
-    if (state.state !== 'reading') { if (!job.cancelled) end(state); return; }
+    if (state.state !== 'reading') { end(state); return; }
     draw();
     await new Promise(resolve => setTimeout(resolve, document.hidden ? 1500 : 300));
   }
@@ -151,8 +152,10 @@ async function cancel() {
   if (!job) return;
   job.cancelled = true;
   for (const http of job.requests || []) http.abort();
-  try { await api.del(`/studio/imports/${job.id}`); } catch { /* it has ended by itself */ }
-  end({ state: 'cancelled', skipped: [] });
+  let state = { state: 'cancelled' };
+  try { state = await api.del(`/studio/imports/${job.id}`); } catch { /* the studio is gone: nothing was added */ }
+  // Too late to cancel: it was in place already, and is told as such.
+  end(state.state === 'finished' ? state : { state: 'cancelled', skipped: [] });
 }
 
 function end(state) {

@@ -239,7 +239,7 @@ class View {
     if (this.scores.length) this.chart.setData('base', [[0, this.scores[0].base], [Math.max(step, 1), this.scores[0].base]]);
     const end = this.isAlive ? steps : null;
     for (const chart of [this.chart, this.rates]) chart.setRange(0, end);
-    const marked = answer.chosen?.step ? [{ x: answer.chosen.step, label: `chosen: step ${answer.chosen.step}`, colour: '--adapted' }]
+    const marked = answer.chosen?.step ? [{ x: answer.chosen.step, label: `${answer.state === 'stopped' ? 'kept' : 'chosen'}: step ${answer.chosen.step}`, colour: '--adapted' }]
       : answer.best ? [{ x: answer.best, label: `best held-out: step ${answer.best}` }] : [];
     if (JSON.stringify(marked) !== JSON.stringify(this.chart.marked)) this.chart.markers(marked);
   }

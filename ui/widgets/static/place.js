@@ -1,6 +1,6 @@
 // Where this page is: the address says it all (tab, dataset, run, …), so that links, reloads and second pages agree.
 
-const listeners = new Set();
+const listeners = new Set(), wishes = new Map();
 let opener = null;
 
 export function get() {
@@ -28,11 +28,18 @@ export function on(listener) {
   return () => listeners.delete(listener);
 }
 
-// Go to a tab, with whatever else is to be shown there.
-export function open(tab, change = {}) {
+// Go to a tab, with whatever else is to be shown there. `wish` is for that tab alone, once: an address could come from anywhere.
+export function open(tab, change = {}, wish = '') {
   const was = get().tab || 'dataset';
+  wishes.set(tab, wish);
   set({ ...change, tab });
   if (was !== tab) opener?.(tab);
+}
+
+export function takeWish(tab) {
+  const wish = wishes.get(tab) || '';
+  wishes.delete(tab);
+  return wish;
 }
 
 export function setOpener(fn) { opener = fn; }
