@@ -18,10 +18,10 @@ CARD_SUFFIX = ".card.md"
 READERS = {  # layout -> (programs that read it, what it is)
     "kohya": (
         "ComfyUI, A1111/Forge, InvokeAI, diffusers",
-        "One .safetensors file with the names most programs know: in doubt, this",
+        "One .safetensors file. In doubt, this one.",
     ),
-    "diffusers": ("diffusers, and programs built on it", "One .safetensors file with the names of diffusers' own training scripts."),
-    "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, to load into the model itself; packed as .zip."),
+    "diffusers": ("diffusers, and programs built on it", "One .safetensors file, with its names."),
+    "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, packed as .zip."),
 }
 
 

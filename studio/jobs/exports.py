@@ -28,12 +28,7 @@ from studio.spec import Settings, explain, setting
 from studio.store import Workspace, inside, read_json, slug, write_json
 
 Tick = Literal["trigger", "run_name", "dataset_name", "prompts"]
-TICKS: dict[str, str] = {
-    "trigger": "Trigger word, in the file and on the card",
-    "run_name": "Name of the run, in the file and on the card",
-    "dataset_name": "Name of the dataset, on the card",
-    "prompts": "Preview prompts, on the card",
-}
+TICKS: dict[str, str] = {"trigger": "Trigger word", "run_name": "Run name", "dataset_name": "Dataset name", "prompts": "Preview prompts"}
 OVER = {"finished", "failed", "cancelled", "interrupted"}
 LOCK_WAIT_S = 30
 FILE = "file"  # the folder in which an export's file lies

@@ -2,6 +2,12 @@
 
 from typing import Any
 
+HOLDING = {
+    "queued": "waiting its turn behind {behind}",
+    "parked": "holding between two steps while pictures are drawn",
+    "unparked": "going on with training",
+}
+
 
 def number(value: float | None) -> str:
     """A loss as shown; None is one that was not finite."""
@@ -11,6 +17,8 @@ def number(value: float | None) -> str:
 def describe(event: dict[str, Any]) -> str:
     """An event in words; empty for those that need none."""
     kind = event["kind"]
+    if kind in HOLDING:
+        return HOLDING[kind].format(**event)
     if kind == "loaded":
         return f"base {event['base']} ({event['family']}) on {event['device']}, {event['precision']}"
     if kind == "cached":
@@ -32,14 +40,11 @@ def tell(event: dict[str, Any]) -> str:
     """An event in words for a list of all that happened; empty for steps and for progress that is shown otherwise."""
     kind, step = event["kind"], event.get("step")
     plain = {
-        "queued": f"waiting its turn behind {event.get('behind')}",
         "started": f"training starts: {event.get('steps')} steps, {event.get('layers')} layers adapted",
         "resumed": f"training goes on from step {step}",
         "preview": "pictures of the base drawn" if event.get("base") else f"step {step}: previews drawn",
         "stopped": f"stopped at step {step}",
         "finished": f"finished at step {step}",
-        "parked": "holding between two steps while pictures are drawn",
-        "unparked": "going on with training",
         "error": f"failed: {event.get('message')}",
     }
     return describe(event) or plain.get(kind, "")

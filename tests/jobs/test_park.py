@@ -124,6 +124,41 @@ def test_hooks_hold_between_steps(shop, tiny_folder, tmp_path, tiny_parts):
     assert said == ["parked", "parked", "running", "unparked"]
 
 
+def test_pictures_while_a_run_trains(shop, tiny_folder, undisturbed, monkeypatch):
+    """Beside it; with it parked; cancelled while it waits: each is said, and the run ends with the same bytes."""
+    from studio.jobs import resident
+    from studio.jobs.drawings import create_drawing
+
+    answers, told = ["beside"], []
+    monkeypatch.setattr(room, "decide", lambda *_: answers[-1])
+    out = type("Out", (), {"write": lambda s, text: told.append(json.loads(text)), "flush": lambda s: None})()
+    server = resident.Server(shop, out)
+    run = make_run_of(shop, tiny_folder, *SETTINGS)
+    process = supervisor.start(run)
+    _until(lambda: run.last_step() > 3)
+
+    def ask():
+        wanted = {"base": str(tiny_folder), "prompt": "a disc", "steps": 1, "sampler": "ddim", "seed": len(told)}
+        return create_drawing(shop, wanted)
+
+    beside = ask()
+    server._work("draw", beside.id)
+    assert (beside.status()["state"], beside.status()["note"]) == ("finished", "beside the run")
+    answers.append("wait")
+    waiting = ask()
+    threading.Timer(0.5, waiting.cancel_file.touch).start()
+    server._work("draw", waiting.id)
+    assert waiting.status()["state"] == "cancelled" and told[-1]["note"] == "waiting for the run"
+    answers.append("park")
+    parked = ask()
+    server._work("draw", parked.id)
+    assert (parked.status()["state"], parked.status()["note"]) == ("finished", "run parked")
+    assert run.status()["state"] == "parked"
+    server._release()
+    assert process.wait(PATIENCE_S) == 0
+    assert _kinds(run).count("parked") == 1 and run.adapter.read_bytes() == undisturbed
+
+
 GIB = 2**30
 
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from studio.jobs import supervisor
-from studio.jobs.runs import Run
 from studio.jobs.resident_client import Resident
+from studio.jobs.runs import Run
 from studio.jobs.supervisor import spawn
 from tests.jobs.conftest import make_run_of
 

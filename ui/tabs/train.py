@@ -72,7 +72,7 @@ class TrainPage:
         self.plain["start_from"] = gr.Textbox(visible=False)
         self.defaults = gr.Textbox(visible=False)
         self.note = widget("train_note", value={}, events=("forget",))
-        self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button")
+        self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button", interactive=False)  # until there is a dataset
         self.train = TrainForm(workspace, self.form)
 
     def _advanced(self, num_changed: int) -> str:
@@ -86,7 +86,7 @@ class TrainPage:
     @property
     def outputs(self) -> list[Any]:
         """Everything `show` fills."""
-        return [*self.inputs, self.advanced, self.note]
+        return [*self.inputs, self.advanced, self.note, self.button]
 
     def read(self, values: tuple) -> Draft:
         """The draft that the inputs hold."""
@@ -105,7 +105,8 @@ class TrainPage:
         plain["preset"] = gr.Radio(choices=preset_choices(note.get("costs", {})), value=draft.preset)
         settings = [draft.values[s.name] if draft.values.get(s.name) != same.values.get(s.name) else gr.skip() for s in self.form.settings]
         advanced = gr.Accordion(label=self._advanced(note.get("num_changed", 0)))
-        return [*(plain[name] for name in PLAIN), dump(draft.defaults), *settings, advanced, note]
+        button = gr.Button(interactive=bool(draft.dataset))
+        return [*(plain[name] for name in PLAIN), dump(draft.defaults), *settings, advanced, note, button]
 
     def _follow(self, draft: Draft, values: tuple) -> list[Any]:
         return self.show(*self.train.refresh(draft), before=self.read(values))
@@ -158,7 +159,7 @@ class TrainPage:
         try:
             return self.show(*self.train.draft_of(run, extend))
         except (StudioError, OSError) as error:
-            return [*[gr.skip()] * (len(self.outputs) - 1), {"error": in_plain_words(error)}]
+            return [*[gr.skip()] * (len(self.outputs) - 2), {"error": in_plain_words(error)}, gr.skip()]
 
     def start(self, request: gr.Request, *values: Any) -> tuple[Any, Any]:
         """Train: the run that is shown from now on, or what is wrong, told beside the button."""

@@ -153,7 +153,13 @@ async function cancel() {
   job.cancelled = true;
   for (const http of job.requests || []) http.abort();
   let state = { state: 'cancelled' };
-  try { state = await api.del(`/studio/imports/${job.id}`); } catch { /* the studio is gone: nothing was added */ }
+  try {
+    state = await api.del(`/studio/imports/${job.id}`);
+    while (state.state === 'reading') {
+      await new Promise(resolve => setTimeout(resolve, 200));
+      state = await api.get(`/studio/imports/${job.id}`);
+    }
+  } catch { /* the studio is gone: nothing was added */ }
   // Too late to cancel: it was in place already, and is told as such.
   end(state.state === 'finished' ? state : { state: 'cancelled', skipped: [] });
 }

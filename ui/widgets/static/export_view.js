@@ -13,7 +13,11 @@ export function mount({ root }) {
   view.out = h('section', { class: 'panel out', 'aria-label': 'Result' });
   view.earlier = h('section', { class: 'panel earlier', 'aria-label': 'Earlier exports' });
   root.replaceChildren(view.form, view.out, view.earlier);
-  place.on(now => { if (root.isConnected && now.run && now.run !== view.run) load(view, now.run); });
+  place.on(now => {
+    if (!root.isConnected) return;
+    if (now.run && now.run !== view.run) load(view, now.run);
+    else fulfil(view);
+  });
   load(view, place.get().run || '');
   let turns = 0;
   api.poll(async () => {
@@ -40,16 +44,22 @@ async function load(view, run) {
     if (isOther) Object.assign(view, { snapshot: '', share: new Set() });
     if (!options.layouts?.some(l => l.layout === view.layout)) view.layout = options.layouts?.[0].layout || '';
     drawForm(view);
+    fulfil(view);
   } catch (error) {
     view.root.dataset.state = 'error';
     clear(view.form, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
   }
 }
 
+// Who comes from Compare's "Export adapter" wants the file, not a form.
+function fulfil(view) {
+  if (place.get().tab === 'export' && view.options?.layouts && place.takeWish('export') === 'start') start(view);
+}
+
 // Runs come and go while the page is open; the form is drawn again only when what it offers has changed.
 async function refresh(view) {
   const now = await api.get(`/studio/exports/options?run=${encodeURIComponent(view.run)}`);
-  if (!view.busy && shape(now) !== shape(view.options)) {
+  if (view.options && !view.busy && shape(now) !== shape(view.options)) {
     if (now.run !== view.run) return load(view, '');
     view.options = { ...now, remark: view.options?.remark };
     drawForm(view);
@@ -77,9 +87,9 @@ function drawForm(view) {
     runField(view),
     options.error ? h('p', { class: 'chip problem', role: 'alert', text: options.error }) : [
       snapshotField(view), layoutCards(view), ticks(view),
+      h('button', { class: 'btn primary go', type: 'button', id: 'export-go', text: 'Export', disabled: view.busy, onclick: () => start(view) }),
       h('p', { class: 'licence muted' }, h('strong', { text: 'Licence. ' }),
-        `An adapter follows the licence of its base: ${options.base.title}, ${options.base.licence}; and of the pictures it was trained on.`),
-      h('button', { class: 'btn primary go', type: 'button', id: 'export-go', text: 'Export', disabled: view.busy, onclick: () => start(view) })]);
+        `An adapter follows the licence of its base: ${options.base.title}, ${options.base.licence}; and of the pictures it was trained on.`)]);
   if (held) document.getElementById(held)?.focus();
 }
 
@@ -106,7 +116,7 @@ function snapshotField(view) {
 function layoutCards(view) {
   const cards = view.options.layouts.map(l => h('label', { class: 'card', dataset: { layout: l.layout } },
     h('input', { type: 'radio', name: 'export-layout', value: l.layout, checked: l.layout === view.layout, onchange: () => { view.layout = l.layout; } }),
-    h('span', {}, h('strong', { text: l.readers }), h('small', { class: 'muted', text: l.about }), h('small', { class: 'mono muted', text: l.layout }))));
+    h('span', {}, h('strong', { text: l.readers }), h('small', { class: 'muted' }, `${l.about} `, h('span', { class: 'mono', text: `(${l.layout})` })))));
   return h('fieldset', { class: 'layouts' }, h('legend', { text: 'Who reads it' }), cards);
 }
 
@@ -114,15 +124,16 @@ function ticks(view) {
   const rows = view.options.ticks.map(t => {
     const box = h('input', { type: 'checkbox', value: t.tick, checked: view.share.has(t.tick) && !!t.text, disabled: !t.text });
     box.addEventListener('change', () => view.share[box.checked ? 'add' : 'delete'](t.tick));
-    return h('label', { class: 'tick' }, box, h('span', {}, t.label, h('small', { class: 'muted', text: t.text || 'there is none' })));
+    return h('label', { class: 'tick' }, box, h('span', {}, t.label), h('small', { class: 'muted value', text: t.text || 'there is none', title: t.text }));
   });
   return h('fieldset', { class: 'ticks' }, h('legend', { text: 'What of yours may go with it' }),
-    h('small', { class: 'muted', text: 'Nothing, unless ticked: the file holds counts and settings only.' }), rows);
+    h('small', { class: 'muted', text: 'Nothing, unless ticked. Trigger word and run name go into the file and its card, the others onto the card.' }), rows);
 }
 
 async function start(view) {
   if (view.busy) return;
   setBusy(view, true);
+  view.out.dataset.export = 'waiting';
   try {
     const share = [...view.share].filter(tick => view.options.ticks.some(t => t.tick === tick && t.text));
     const request = { run: view.run, snapshot: view.snapshot === '' ? null : Number(view.snapshot), layout: view.layout, share };
@@ -130,6 +141,8 @@ async function start(view) {
     await follow(view);
   } catch (error) {
     setBusy(view, false);
+    Object.assign(view, { shown: null });
+    view.out.dataset.export = 'failed';
     clear(view.out, h('h3', { text: 'File' }), h('p', { class: 'chip problem', role: 'alert', text: error.message }));
   }
 }
