@@ -12,8 +12,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_tree_names_every_file():
-    named = set(re.findall(r"^\s+([\w.]+\.py) ", README, re.MULTILINE))
-    there = {p.name for p in (ROOT / "studio").rglob("*.py")} - {"__init__.py"}
+    named = set(re.findall(r"^\s+([\w.]+\.(?:py|js)) ", README, re.MULTILINE))
+    there = {p.name for top in ("studio", "ui") for kind in ("*.py", "*.js") for p in (ROOT / top).rglob(kind)} - {"__init__.py"}
     assert there <= named, f"not in the tree: {sorted(there - named)}"
     assert named <= there | {"launch.py"}, f"no longer there: {sorted(named - there)}"
 

@@ -125,9 +125,7 @@ def to_pictures(px: "Tensor") -> "list[Image.Image]":
     from PIL import Image
 
     if not px.isfinite().all():
-        raise StudioError(
-            "the picture came out as not-a-number: lower strength or guidance, or use an earlier snapshot"
-        )
+        raise StudioError("the picture came out as not-a-number: lower strength or guidance, or use an earlier snapshot")
     values = ((px + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(v) for v in values]
 

@@ -54,7 +54,7 @@ def story(page: Page, camera: Camera) -> None:
     page.wait_for_selector(".live-run img[alt*='step']", timeout=PATIENCE_S * 1000)
     wait_until(lambda: len(page.query_selector_all(".live-run img")) >= 8, "two rows of previews", PATIENCE_S)
     camera.both("train")
-    page.locator(".live-run").get_by_text("Adapter ready").wait_for(timeout=PATIENCE_S * 1000)
+    page.locator(".live-run").get_by_text("Adapter ready").first.wait_for(timeout=PATIENCE_S * 1000)
     camera.both("finished")
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]", timeout=PATIENCE_S * 1000)

@@ -21,11 +21,6 @@ def test_every_command_has_help_and_takes_a_workspace(home, command):
     assert "--workspace" in help_text and "--json" in help_text and len(help_text.splitlines()) > 5
 
 
-def test_the_front_page_lists_what_to_do_first(home):
-    out = home.cli.here().well().out
-    assert "dataset new" in out and "train --dataset" in out and "--help" in out
-
-
 def test_datasets_are_made_listed_and_reported(own, home, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes((home.pictures / "000.png").read_bytes()[:50])

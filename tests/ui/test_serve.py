@@ -88,6 +88,22 @@ def test_an_open_page_does_not_hold_up_the_end(start, new_page):
     assert studio.stop() == 0 and time.monotonic() - began < 5
 
 
+def test_without_a_command_the_studio_is_served(tmp_path):
+    """`python launch.py` alone is the studio."""
+    words = ["--no-browser", "--port", "0", "--workspace", str(tmp_path / "alone")]
+    env = {**os.environ, "DOMAIN_STUDIO_SPARE": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "studio.cli", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Domain Studio is at http://127.0.0.1:"), line
+        with urllib.request.urlopen(line.split()[4] + "/studio/health", timeout=30) as answer:
+            assert answer.read() == b'{"ok":true}'
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
 def test_a_taken_port_is_told_and_the_next_one_used(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -11,6 +11,7 @@ from ui.frame import QUIET, on_show, widget
 _ACT = "() => import('/studio/static/dataset_dialogs.js').then(m => m.act('{name}'))"
 _OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
 BUTTONS = {"new": "New", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
+FOR_AN_OPEN_ONE = ("rename", "export", "delete")
 
 
 def build(desk: Desk) -> None:
@@ -20,16 +21,19 @@ def build(desk: Desk) -> None:
         return [(kept.dataset.name, kept.dataset.root.name) for kept in desk.views.shelf.all()]
 
     def refresh() -> Any:
-        return gr.Dropdown(choices=choices())
+        return gr.Dropdown(choices=choices(), visible=bool(choices()))
 
-    def follow(event: gr.EventData) -> Any:
+    def follow(event: gr.EventData) -> list[Any]:
         found = choices()
-        return gr.Dropdown(choices=found, value=event.dataset if event.dataset in dict(found).values() else None)
+        is_open = event.dataset in dict(found).values()
+        picked = gr.Dropdown(choices=found, value=event.dataset if is_open else None, visible=bool(found))
+        return [picked, *[gr.Button(visible=is_open)] * len(FOR_AN_OPEN_ONE)]
 
     with gr.Row(elem_id="dataset-head"):
         picker = gr.Dropdown(
             choices(),
             value=None,
+            visible=bool(choices()),
             label="Dataset",
             show_label=False,
             container=False,
@@ -38,14 +42,16 @@ def build(desk: Desk) -> None:
             scale=2,
             min_width=200,
         )
+        buttons = {}
         for name, label in BUTTONS.items():
-            button = gr.Button(label, elem_id=f"dataset-{name}", size="md", scale=0, min_width=80)
-            button.click(None, None, None, js=_ACT.format(name=name), **QUIET)
+            shown = name not in FOR_AN_OPEN_ONE
+            buttons[name] = gr.Button(label, elem_id=f"dataset-{name}", size="md", scale=0, min_width=80, visible=shown)
+            buttons[name].click(None, None, None, js=_ACT.format(name=name), **QUIET)
     with gr.Row():
         with gr.Column(scale=4, min_width=320):
             grid = widget("dataset_grid", events=("listed",))
         with gr.Column(scale=1, min_width=300, elem_id="dataset-side"):
             widget("dataset_tools")
     picker.input(None, picker, None, js=_OPEN, **QUIET)
-    grid.listed(follow, None, picker, queue=False, **QUIET)
+    grid.listed(follow, None, [picker, *(buttons[name] for name in FOR_AN_OPEN_ONE)], queue=False, **QUIET)
     on_show("dataset", refresh, None, picker)
