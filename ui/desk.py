@@ -16,6 +16,7 @@ class Desk:
 
     workspace: Workspace
     is_local: bool = True  # bound to a loopback address, without strangers
+    has_login: bool = False
     resident: Resident = field(init=False)
     imports: Imports = field(init=False)
     views: Views = field(init=False)

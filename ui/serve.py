@@ -85,7 +85,7 @@ def serve(options: Options, say: Callable[[str], None] = print) -> int:
     from ui.guard import Guard
     from ui.login import Login
 
-    desk = Desk(workspace, is_local=options.is_local)
+    desk = Desk(workspace, is_local=options.is_local, has_login=bool(auth or options.token))
     try:
         login = Login(auth, options.token, _cookie(workspace, port)) if auth or options.token else None
         link = address + ("/?" + urlencode({"token": options.token}) if options.token else "")

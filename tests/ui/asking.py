@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -73,7 +74,13 @@ async def ask_async(app: Any, path: str, method: str = "GET", headers: Headers =
 
 def ask(app: Any, path: str, method: str = "GET", headers: Headers = HERE, body: list[bytes] | bytes = b"") -> Answer:
     """`ask_async`, waited for."""
-    return asyncio.run(ask_async(app, path, method, headers, body))
+    return run(ask_async(app, path, method, headers, body))
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """`asyncio.run` in a thread of its own: the driver of the browser keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def routes(app: Any) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ def test_six_tabs_in_the_order_of_the_work(page):
     assert [t.inner_text() for t in page.get_by_role("tab").all()] == TABS
     assert _tab(page) == "Dataset"
     assert page.locator(".status-strip .strip").inner_text() == "Idle. Drop images anywhere to start."
+    assert not page.get_by_role("button", name="Log out").is_visible()
 
 
 def test_every_tab_opens_and_is_told_in_the_address(page):

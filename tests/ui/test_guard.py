@@ -1,6 +1,5 @@
 """The guard: every route of the application, ours and Gradio's, asked as a hostile page, a stranger or a clumsy program would."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studio.store import Workspace
-from tests.ui.asking import HERE, Recorder, ask, ask_async, hello, routes
+from tests.ui.asking import HERE, Recorder, ask, ask_async, hello, routes, run
 from ui.guard import HEADERS, MAX_BODY, Guard
 from ui.hosts import Hosts
 from ui.login import Login
@@ -75,7 +74,7 @@ def _each(guard, requests):
     async def ask_all():
         return [(r, await ask_async(guard, r[1], r[0], r[2])) for r in requests]
 
-    return asyncio.run(ask_all())
+    return run(ask_all())
 
 
 @pytest.mark.parametrize("headers", EVIL.values(), ids=EVIL.keys())
@@ -238,7 +237,7 @@ def test_websockets_are_held_to_the_same(headers):
         "type": "websocket", "scheme": "ws", "path": "/studio/x", "raw_path": b"/studio/x", "query_string": b"",
         "headers": [(n.lower().encode(), v.encode("latin-1")) for n, v in headers],
     }  # fmt: skip
-    asyncio.run(Guard(app, Hosts(), Login(None, "t" * 22))(scope, receive, send))
+    run(Guard(app, Hosts(), Login(None, "t" * 22))(scope, receive, send))
     assert not asked and sent == [{"type": "websocket.close", "code": 1008}]
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.ui.asking import HERE, Recorder, ask, ask_async
+from tests.ui.asking import HERE, Recorder, ask, ask_async, run
 from ui import login as module
 from ui.guard import Guard
 from ui.hosts import Hosts
@@ -147,7 +147,7 @@ def test_who_waits_keeps_nobody_else_waiting(guard, monkeypatch):
         gate["open"].set()
         return entered, [await w for w in wrong]
 
-    entered, refused = asyncio.run(all_at_once())
+    entered, refused = run(all_at_once())
     assert entered.status == 303 and {a.status for a in refused} == {401}
 
 

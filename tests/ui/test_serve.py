@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from studio.cli import app
 from studio.errors import StudioError
 from studio.store import Workspace
-from tests.ui.browser import PATIENCE_S, ROOT, Studio, open_tab, wait_until
+from tests.ui.browser import PATIENCE_S, ROOT, Studio, open_tab
 from ui import serve
 from ui.serve import Options
 
@@ -212,8 +212,9 @@ def test_a_password_is_asked_for_and_lets_in(start, chromium):
         assert page.url.startswith(studio.url + "/?tab=runs")
         (cookie,) = context.cookies()
         assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and cookie["path"] == "/" and len(cookie["value"]) >= 43
-        page.evaluate("fetch('/studio/logout', {method: 'POST'})")
-        wait_until(lambda: page.evaluate("fetch('/studio/status').then(r => r.status)") == 401, "logged out")
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_label("Password").wait_for()
+        assert page.evaluate("fetch('/studio/status').then(r => r.status)") == 401
     finally:
         context.close()
     assert studio.log() == ""

@@ -39,7 +39,7 @@ class Status:
         self._desk, self._made, self._answer = desk, 0.0, {}
 
     def read(self) -> dict[str, Any]:
-        """{"version", "workspace", "machine", "memory", "runs", "queue", "resident", "imports"}"""
+        """{"version", "login", "workspace", "machine", "memory", "runs", "queue", "resident", "imports"}"""
         if time.monotonic() - self._made > FRESH_S:
             self._answer, self._made = self._make(), time.monotonic()
         return self._answer
@@ -52,6 +52,7 @@ class Status:
         here = os.access(desk.workspace.root, os.W_OK)
         return {
             "version": __version__,
+            "login": desk.has_login,
             "workspace": {"path": str(desk.workspace.root), "ok": here, "error": None if here else _gone(desk)},
             "machine": self._machine(),
             "memory": {"used": memory.total - memory.available, "total": memory.total},

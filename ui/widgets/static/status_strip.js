@@ -12,17 +12,19 @@ export function mount({ root, trigger }) {
   place.setOpener(tab => trigger('open_tab', { tab }));
   const strip = h('div', { class: 'strip', role: 'status', 'aria-live': 'off' });
   const machine = h('span', { class: 'machine mono' });
+  const leave = h('button', { class: 'btn quiet', type: 'button', text: 'Log out', hidden: true, onclick: logOut });
   root.replaceChildren(
     h('header', {},
       h('a', { class: 'brand', href: '/', 'aria-label': 'Domain Studio' }, h('img', { src: '/studio/static/logo.svg', alt: '', width: 24, height: 24 }), h('strong', { text: 'Domain Studio' })),
       h('span', { class: 'spring' }),
       machine,
       h('button', { class: 'btn quiet', type: 'button', title: 'Dark or light', 'aria-label': 'Switch between dark and light', text: '◐', onclick: switchLook }),
+      leave,
       h('button', { class: 'btn quiet', type: 'button', title: 'Keyboard shortcuts (?)', 'aria-label': 'Keyboard shortcuts', text: '?', onclick: shortcuts.show })),
     strip);
   shortcuts.install();
   import('./dataset_drop.js').then(m => m.install()).catch(error => console.debug(error));
-  const view = { strip, machine, shown: '' };
+  const view = { strip, machine, leave, shown: '' };
   api.poll(async () => {
     try {
       draw(view, await api.get('/studio/status'));
@@ -33,6 +35,11 @@ export function mount({ root, trigger }) {
       clear(strip, h('span', { class: 'chip problem', text: error.message }));
     }
   }, 1000, root);
+}
+
+async function logOut() {
+  await fetch('/studio/logout', { method: 'POST' });
+  location.href = '/';
 }
 
 function switchLook() {
@@ -47,6 +54,7 @@ function switchLook() {
 function draw(view, status) {
   const { machine: facts, memory } = status;
   const device = facts ? `${facts.name || facts.device}${facts.device === 'cpu' && facts.cores ? ` ${facts.cores}×` : ''}` : '';
+  view.leave.hidden = !status.login;
   view.machine.textContent = [device, `RAM ${(memory.used / 2 ** 30).toFixed(1)}/${Math.round(memory.total / 2 ** 30)} GB`].filter(Boolean).join(' · ');
   const shape = JSON.stringify([status.runs.map(r => [r.run, r.state]), status.queue, status.workspace.error, status.imports?.map(i => i.id), status.resident?.state]);
   if (shape !== view.shown) {
