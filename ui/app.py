@@ -15,7 +15,7 @@ from studio import __version__
 from studio.errors import StudioError, one_line
 from ui import api
 from ui.desk import Desk
-from ui.frame import QUIET, take_showing, widget
+from ui.frame import QUIET, take_on_show, widget
 from ui.theme import theme
 
 STATIC = Path(__file__).parent / "widgets" / "static"
@@ -86,7 +86,7 @@ async def _tell(request: Request, error: Exception) -> JSONResponse:
 
 def build_page(desk: Desk) -> gr.Blocks:
     """The page: status strip above, tabs in the order of the work."""
-    take_showing()
+    take_on_show()
     with gr.Blocks(title="Domain Studio", fill_width=True, analytics_enabled=False) as page:
         api.register(desk)  # first: an event of the same name would take its name
         strip = widget("status_strip", events=("open_tab",))
@@ -95,9 +95,9 @@ def build_page(desk: Desk) -> gr.Blocks:
                 with gr.Tab(label, id=key, elem_id=f"tab-{key}") as tab:
                     import_module(f"ui.tabs.{key}").build(desk)
                 tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
-                for showing in take_showing():
+                for tie in take_on_show():
                     for event in (tab.select, page.load):
-                        event(showing.refresh, showing.inputs, showing.outputs, queue=False, **QUIET)
+                        tie(event)
         strip.open_tab(_open_tab, None, tabs, queue=False, **QUIET)
         page.load(_open_linked, None, tabs, queue=False, **QUIET)
     return page.queue(default_concurrency_limit=16)

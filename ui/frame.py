@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -37,26 +36,16 @@ def safe(error: BaseException | str) -> str:
     return html.escape(error if isinstance(error, str) else one_line(error))
 
 
-@dataclass(frozen=True)
-class Showing:
-    """What is refreshed when a tab is shown."""
-
-    tab: str
-    refresh: Callable
-    inputs: Any
-    outputs: Any
+_on_show: list[Callable[[Callable], Any]] = []
 
 
-_showing: list[Showing] = []
+def on_show(tie: Callable[[Callable], Any]) -> None:
+    """Have `tie` called with each event that shows the tab being built: the page loads, the tab is opened."""
+    _on_show.append(tie)
 
 
-def on_show(tab: str, refresh: Callable, inputs: Any = None, outputs: Any = None) -> None:
-    """Have `refresh(*inputs)` fill `outputs` when the page loads and whenever the tab is opened."""
-    _showing.append(Showing(tab, refresh, inputs, outputs))
-
-
-def take_showing() -> list[Showing]:
+def take_on_show() -> list[Callable[[Callable], Any]]:
     """All that was registered since the last call."""
-    taken = list(_showing)
-    _showing.clear()
+    taken = list(_on_show)
+    _on_show.clear()
     return taken

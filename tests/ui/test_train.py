@@ -107,6 +107,32 @@ def test_at_most_eight_controls_are_visible_and_the_cost_is_told_before_the_clic
     assert all(re.search(rf"{p} (≈|under) ", presets) for p in ("Quick", "Balanced", "Thorough")), presets
 
 
+def test_what_is_typed_while_an_answer_is_under_way_stays(train):
+    """The studio may be slow: an answer to what the form said before never undoes what was done since."""
+    held, asking = [], re.compile("/gradio_api/(run|queue)/")
+    base, steps = form(train).get_by_label("Base", exact=True), field_of(train, "train.steps")
+    set_advanced(train, train__seed="5")
+    wait_until(lambda: "1 changed" in train.locator("#train-advanced").inner_text(), "what was changed, counted")
+    is_slow = True
+    train.route(asking, lambda route: held.append(route) if is_slow else route.continue_())
+    form(train).get_by_label("Thorough").check()
+    wait_until(lambda: held or train.wait_for_timeout(50), "the question what follows from the preset")
+    base.click()
+    train.get_by_role("option", name="Starter").click()
+    form(train).get_by_label("Preview prompts").fill("typed early")
+    set_advanced(train, train__steps="77", train__snapshot_every="11")
+    is_slow = False
+    for route in held:
+        route.continue_()
+    wait_until(lambda: "3 changed" in train.locator("#train-advanced").inner_text(), "what was changed, counted")
+    assert base.input_value() == "Starter" and form(train).get_by_label("Thorough").is_checked()
+    assert form(train).get_by_label("Preview prompts").input_value() == "typed early"
+    assert steps.input_value() == "77" and field_of(train, "train.snapshot_every").input_value() == "11"
+    train.get_by_role("button", name="Reset to the preset").click()
+    wait_until(lambda: steps.input_value() not in ("", "77"), "the preset's steps")
+    assert field_of(train, "train.seed").input_value() != "5"
+
+
 def test_the_story_of_a_run(studio, train, new_page):
     """Live, on two pages, over a reload and a killed studio; stopped, resumed, stopped."""
     form(train).get_by_label("Preview prompts").fill(f"a red disc\n{HOSTILE}")

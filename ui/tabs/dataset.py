@@ -54,4 +54,4 @@ def build(desk: Desk) -> None:
             widget("dataset_tools")
     picker.input(None, picker, None, js=_OPEN, **QUIET)
     grid.listed(follow, None, [picker, *(buttons[name] for name in FOR_AN_OPEN_ONE)], queue=False, **QUIET)
-    on_show("dataset", refresh, None, picker)
+    on_show(lambda event: event(refresh, None, picker, queue=False, **QUIET))

@@ -1,6 +1,8 @@
 """The Train screen: what to train on the left, one run on the right. Layout and events only."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -8,7 +10,7 @@ import gradio as gr
 from studio.errors import StudioError
 from ui.controls import Form
 from ui.desk import Desk
-from ui.frame import QUIET, on_show, widget
+from ui.frame import QUIET, on_show, safe, widget
 from ui.train_form import (
     PRESETS,
     Draft,
@@ -25,6 +27,16 @@ from ui.train_form import (
 from ui.training import start_training
 
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
+# A reply {asked, defaults, settings, label, note, ready} meets the form as it is by now. If somebody has changed it since it `asked`, the
+# reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, and always done.
+MEET = """(reply, ...now) => {
+  const { asked, defaults, settings, label, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
+  if (asked && asked.some((value, i) => text(value) !== text(now[i]))) {
+    window.studio?.askAgain?.();
+    return [];
+  }
+  return [defaults, ...settings, { __type__: 'update', label }, note, { __type__: 'update', interactive: ready }];
+}"""
 TELL_DATASET = "value => { window.studio?.place.set({ dataset: value || null }); return value; }"
 
 
@@ -71,7 +83,7 @@ class TrainPage:
             self.form.draw("set")
         self.plain["start_from"] = gr.Textbox(visible=False)
         self.defaults = gr.Textbox(visible=False)
-        self.note = widget("train_note", value={}, events=("forget",))
+        self.note = widget("train_note", value={}, events=("forget", "again"))
         self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button", interactive=False)  # until there is a dataset
         self.train = TrainForm(workspace, self.form)
 
@@ -83,33 +95,37 @@ class TrainPage:
     def inputs(self) -> list[Any]:
         return [*(self.plain[name] for name in PLAIN), self.defaults, *self.form.controls]
 
-    @property
-    def outputs(self) -> list[Any]:
-        """Everything `show` fills."""
-        return [*self.inputs, self.advanced, self.note, self.button]
-
     def read(self, values: tuple) -> Draft:
         """The draft that the inputs hold."""
         plain, rest = values[: len(PLAIN)], values[len(PLAIN) :]
         told = {name: str(value or "") for name, value in zip(PLAIN, plain, strict=True)}
         return Draft(**told, values=self.form.read(rest[1:]), defaults=undump(rest[0]))
 
-    def show(self, draft: Draft, note: dict[str, Any], before: Draft | None = None) -> list[Any]:
-        """Updates of `outputs`; what is as `before` is left alone, since a person may be typing there meanwhile."""
-        same = before or Draft(preset="", recipe="", base="", dataset=" ", name=" ")
-        plain = {name: getattr(draft, name) if getattr(draft, name) != getattr(same, name) else gr.skip() for name in PLAIN}
-        for name, choices in (("dataset", dataset_choices), ("base", base_choices)):
-            value = {} if getattr(draft, name) == getattr(same, name) else {"value": getattr(draft, name) or None}
-            plain[name] = gr.Dropdown(choices=choices(self.desk.workspace), **value)
-        plain["recipe"] = gr.Radio(value=draft.recipe, info=about(draft.recipe))
-        plain["preset"] = gr.Radio(choices=preset_choices(note.get("costs", {})), value=draft.preset)
-        settings = [draft.values[s.name] if draft.values.get(s.name) != same.values.get(s.name) else gr.skip() for s in self.form.settings]
-        advanced = gr.Accordion(label=self._advanced(note.get("num_changed", 0)))
-        button = gr.Button(interactive=bool(draft.dataset))
-        return [*(plain[name] for name in PLAIN), dump(draft.defaults), *settings, advanced, note, button]
+    def show(self, draft: Draft, note: dict[str, Any], asked: tuple | None = None) -> list[Any]:
+        """A reply for `MEET`, and updates of the plain controls, of which those are left alone that are as the page `asked`."""
+        before = self.read(asked) if asked else None
+        told = {name: {} if before and getattr(draft, name) == getattr(before, name) else {"value": getattr(draft, name)} for name in PLAIN}
+        for name in ("dataset", "base"):
+            told[name] = {key: value or None for key, value in told[name].items()}
+        plain = {
+            "dataset": gr.Dropdown(choices=dataset_choices(self.desk.workspace), **told["dataset"]),
+            "base": gr.Dropdown(choices=base_choices(self.desk.workspace), **told["base"]),
+            "recipe": gr.Radio(info=about(draft.recipe), **told["recipe"]),
+            "preset": gr.Radio(choices=preset_choices(note.get("costs", {})), **told["preset"]),
+            **{name: told[name].get("value", gr.skip()) for name in ("name", "start_from")},
+        }
+        reply = {
+            "asked": asked and [told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)] + list(asked[len(PLAIN) :]),
+            "defaults": dump(draft.defaults),
+            "settings": [draft.values.get(s.name) for s in self.form.settings],
+            "label": self._advanced(note.get("num_changed", 0)),
+            "note": note,
+            "ready": bool(draft.dataset),
+        }
+        return [dump(reply), *(plain[name] for name in PLAIN)]
 
     def _follow(self, draft: Draft, values: tuple) -> list[Any]:
-        return self.show(*self.train.refresh(draft), before=self.read(values))
+        return self.show(*self.train.refresh(draft), asked=values)
 
     def refresh(self, *values: Any) -> list[Any]:
         """After a change: what follows from it."""
@@ -121,9 +137,7 @@ class TrainPage:
         known = [name for _, name in dataset_choices(self.desk.workspace)]
         if draft.dataset not in known:
             draft.dataset = known[0] if known else ""
-        shown = self.show(*self.train.refresh(draft))
-        shown[PLAIN.index("base")] = gr.Dropdown(choices=base_choices(self.desk.workspace))  # its value may just be chosen from elsewhere
-        return shown
+        return self._follow(draft, values)
 
     def take_place(self, event: gr.EventData, *values: Any) -> list[Any]:
         """Another screen has chosen a dataset or a base."""
@@ -131,21 +145,15 @@ class TrainPage:
         asked = {"dataset": event.dataset, "base": getattr(event, "base", "")}
         known = {"dataset": dataset_choices(self.desk.workspace), "base": base_choices(self.desk.workspace)}
         chosen = {key: value for key, value in asked.items() if value in [name for _, name in known[key]]}
-        if not chosen:
-            return [gr.skip()] * len(self.outputs)
-        return self.show(*self.train.refresh(replace(draft, **chosen)))
+        return self._follow(replace(draft, **chosen), values)
 
     def reset_settings(self, *values: Any) -> list[Any]:
         """Back to what recipe and preset say."""
-        draft = self.read(values)
-        draft.values, draft.defaults = {}, {}
-        return self._follow(draft, values)
+        return self._follow(replace(self.read(values), values={}, defaults={}), values)
 
     def forget_start(self, *values: Any) -> list[Any]:
         """Do not continue from another run."""
-        draft = self.read(values)
-        draft.start_from = ""
-        return self._follow(draft, values)
+        return self._follow(replace(self.read(values), start_from=""), values)
 
     def clone(self, event: gr.EventData) -> list[Any]:
         """The settings of a run, all of them."""
@@ -159,7 +167,7 @@ class TrainPage:
         try:
             return self.show(*self.train.draft_of(run, extend))
         except (StudioError, OSError) as error:
-            return [*[gr.skip()] * (len(self.outputs) - 2), {"error": in_plain_words(error)}, gr.skip()]
+            raise gr.Error(safe(in_plain_words(error)), print_exception=False) from None
 
     def start(self, request: gr.Request, *values: Any) -> tuple[Any, Any]:
         """Train: the run that is shown from now on, or what is wrong, told beside the button."""
@@ -175,16 +183,27 @@ class TrainPage:
     def listen(self) -> None:
         """Tie events to what they do."""
         quiet = {"queue": False, **QUIET}
-        on_show("train", self.arrive, self.inputs, self.outputs)
+        chosen = [self.plain[name].input for name in ("dataset", "base", "recipe", "preset")]
+        left = [control.blur if isinstance(control, gr.Textbox) else control.input for control in self.form.controls]
+        follow = self._answer(self.refresh, self.inputs)
+        follow(partial(gr.on, [*chosen, *left], trigger_mode="always_last"))
+        follow(self.note.again)
         self.plain["dataset"].input(None, self.plain["dataset"], self.plain["dataset"], js=TELL_DATASET, **QUIET)
-        for name in ("dataset", "base", "recipe", "preset"):
-            self.plain[name].input(self.refresh, self.inputs, self.outputs, trigger_mode="always_last", **quiet)
-        for control in self.form.controls:
-            left = control.blur if isinstance(control, gr.Textbox) else control.input
-            left(self.refresh, self.inputs, self.outputs, trigger_mode="always_last", **quiet)
-        self.reset.click(self.reset_settings, self.inputs, self.outputs, **quiet)
-        self.note.forget(self.forget_start, self.inputs, self.outputs, **quiet)
-        self.live.clone(self.clone, None, self.outputs, **quiet)
-        self.live.extend(self.extend, None, self.outputs, **quiet)
-        self.live.place(self.take_place, self.inputs, self.outputs, **quiet)
-        self.button.click(self.start, self.inputs, [self.live, self.note], **quiet)
+        on_show(self._answer(self.arrive, self.inputs))
+        self._answer(self.reset_settings, self.inputs)(self.reset.click)
+        self._answer(self.forget_start, self.inputs)(self.note.forget)
+        self._answer(self.clone)(self.live.clone)
+        self._answer(self.extend)(self.live.extend)
+        self._answer(self.take_place, self.inputs)(self.live.place)
+        self.button.click(self.start, self.inputs, [self.live, self.note], queue=False, **QUIET)
+
+    def _answer(self, act: Callable, inputs: Any = None) -> Callable[[Callable], None]:
+        """What has `act` answer an event, and the form meet its reply."""
+        reply = gr.Textbox(visible=False)
+        outputs = [self.defaults, *self.form.controls, self.advanced, self.note, self.button]
+
+        def tie(event: Callable) -> None:
+            asked = event(fn=act, inputs=inputs, outputs=[reply, *(self.plain[name] for name in PLAIN)], queue=False, **QUIET)
+            asked.success(None, [reply, *self.inputs], outputs, js=MEET, **QUIET)
+
+        return tie
