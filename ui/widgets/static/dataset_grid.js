@@ -70,7 +70,7 @@ function follow(view, here) {
     view.search.value = view.text = '';
     view.cards.clear();
     clear(view.grid);
-    view.answer = null;
+    view.answer = view.answered = null;
     select([...selection], false);
     view.trigger('listed', { dataset });
   }
@@ -93,12 +93,14 @@ async function refresh(view, isQuiet = false) {
       return;
     }
     const query = new URLSearchParams({ offset: view.offset, limit: PAGE, filter: view.filter, sort: view.sort, text: view.text });
-    if (isQuiet && view.answer) query.set('known', view.answer.version);
+    const question = `${dataset}?${query}`;
+    if (isQuiet && view.answered === question) query.set('known', view.answer.version);
     const answer = await api.get(path(dataset, `?${query}`));
     if (turn !== view.asked) return;
     if (answer.same) { if (view.root.dataset.state === 'error') reveal(view, view.answer.total ? 'ready' : 'empty', view.open); return; }
     if (answer.offset && answer.offset >= answer.shown) { view.offset = Math.max(0, Math.ceil(answer.shown / PAGE) - 1) * PAGE; refresh(view); return; }
     remember([answer]);
+    view.answered = question;
     draw(view, answer);
     reveal(view, answer.total ? 'ready' : 'empty', view.open);
   } catch (error) {
