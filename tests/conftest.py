@@ -11,6 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one 
 
 from tests.fixtures.tiny import tiny_sd  # noqa: E402
 
+LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is left with one of them at the end."""
+    places = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.removeprefix("tests/").partition(".py")[0], len(LONG)))
+
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
 def sd_folder(request, tmp_path_factory):

@@ -13,7 +13,7 @@ from pydantic import ValidationError, validate_call
 from studio.dataset.intake import create_dataset
 from studio.dataset.rows import list_datasets as find_datasets
 from studio.errors import StudioError
-from studio.jobs import drawings, exports
+from studio.jobs.asked import OVER, Asked
 from studio.jobs.create import Request
 from studio.jobs.overview import RunRows
 from studio.jobs.runs import find_run
@@ -22,6 +22,7 @@ from ui.compare import picture_url
 from ui.desk import Desk
 from ui.frame import safe
 from ui.routes.drawings import draw
+from ui.routes.exports import start_export
 from ui.training import start_training
 
 POLL_S = 0.1
@@ -157,23 +158,16 @@ def _using(desk: Desk) -> list[Callable[..., Any]]:
             layout: kohya, diffusers or peft; empty for what most programs read
             snapshot: the step, empty for the run's chosen adapter
         """
-        if not desk.resident:
-            raise StudioError("this studio has no process for exports: start it again from a whole copy of the program")
-        made = exports.create_export(desk.workspace, {"run": run, "layout": layout, "snapshot": snapshot})
-        try:
-            desk.resident.export(made.id)
-        except StudioError as error:
-            made.write_status("failed", error=str(error))
-            raise
+        made = start_export(desk, {"run": run, "layout": layout, "snapshot": snapshot})
         _wait(made, "export")
         return made.result() | {"export": made.id, "url": f"/studio/exports/{made.id}/file", "file": _place(desk, made.file())}
 
     return [sample, export]
 
 
-def _wait(job: Any, what: str) -> None:
+def _wait(job: Asked, what: str) -> None:
     """Return when a drawing or an export is finished; StudioError with its reason where it came to another end."""
-    while (status := job.status())["state"] not in drawings.OVER:
+    while (status := job.status())["state"] not in OVER:
         time.sleep(POLL_S)
     if status["state"] != "finished":
         raise StudioError(status.get("error") or f"{what} {job.id} was {status['state']}")

@@ -3,22 +3,16 @@
 import contextlib
 import os
 import re
-import secrets
-import shutil
-import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-from filelock import FileLock
 from pydantic import ValidationError
 
 from studio import registry
 from studio.errors import StudioError
+from studio.jobs.asked import ID, OVER, Asked, create, names
 from studio.jobs.draw_request import MAX_LABEL, AdapterUse, DrawRequest, Picture, parse_request, picture_settings, weights
-from studio.jobs.runs import Run, find_run, identify, process_lives
+from studio.jobs.runs import Run, find_run
 from studio.models import Base, find_base
 from studio.spec import explain
 from studio.store import Workspace, inside, read_json, write_json
@@ -27,34 +21,17 @@ from studio.trash import to_trash
 __all__ = ["AdapterUse", "DrawRequest", "Drawing", "Picture", "parse_request", "picture_settings", "weights"]
 
 MAX_PICTURES = 64
-OVER = {"finished", "failed", "cancelled", "interrupted"}
-LOCK_WAIT_S = 30
-ID = re.compile(r"[0-9]{8}-[0-9a-f]{6}")
 STRENGTHS = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(Asked):
     """A drawing's folder and what is in it."""
 
-    folder: Path
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
+    lost = "the studio or its drawing process ended before these pictures were done: sample again"
 
     @property
     def pictures(self) -> Path:
         return self.folder / "pictures"
-
-    @property
-    def cancel_file(self) -> Path:
-        return self.folder / "cancel"
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether someone asked to stop; whoever draws looks here before it begins and after each step."""
-        return self.cancel_file.exists()
 
     def request(self) -> DrawRequest:
         """What was asked for; StudioError naming the file where it is damaged."""
@@ -84,28 +61,6 @@ class Drawing:
         """Say what came of it; the last file of a drawing."""
         write_json(self.folder / "result.json", {"pictures": [p.model_dump() for p in pictures], **more})
 
-    def write_status(self, state: str, process: psutil.Process | None = None, **values: Any) -> None:
-        """Say what `process`, by default this one, does: waiting, loading, drawing or one of OVER; with done, total, error, note."""
-        who = process or psutil.Process()
-        told = {"state": state, **identify(who), "heartbeat": time.time()}
-        write_json(self.folder / "status.json", told | values)
-
-    def status(self) -> dict[str, Any]:
-        """What was last said, with the state as it truly is: a drawing whose process is gone is "interrupted"."""
-        try:
-            status = read_json(self.folder / "status.json")
-        except (StudioError, OSError):
-            status = {}
-        if not isinstance(status, dict) or not isinstance(status.get("state"), str):
-            status = {"state": "interrupted"}
-        if status["state"] == "waiting" and self.cancelled:
-            status["state"] = "cancelled"
-        if status["state"] not in OVER and not process_lives(status):
-            status["state"] = "interrupted"
-        if status["state"] == "interrupted":
-            status["error"] = "the studio or its drawing process ended before these pictures were done: sample again"
-        return status
-
 
 def drawings_folder(workspace: Workspace) -> Path:
     return workspace.root / "drawings"
@@ -121,35 +76,14 @@ def create_drawing(workspace: Workspace, request: DrawRequest | dict[str, Any]) 
     request = request if isinstance(request, DrawRequest) else parse_request(request)
     request, _ = resolve(workspace, request)
     plan = plan_shots(workspace, request)
-    root = drawings_folder(workspace)
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
-    try:
-        write_json(temporary / "request.json", request.model_dump())
-        write_json(temporary / "plan.json", {"pictures": [p.model_dump() for p in plan]})
-        Drawing(temporary).write_status("waiting", done=0, total=len(plan), created=time.time())
-        temporary.chmod(0o755)
-        with FileLock(root / ".lock", timeout=LOCK_WAIT_S):
-            number = 1 + max((int(name[:8]) for name in _names(root)), default=0)
-            folder = root / f"{number:08d}-{secrets.token_hex(3)}"
-            os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return Drawing(folder)
-
-
-def _names(root: Path) -> list[str]:
-    """The drawings below `root`, oldest first."""
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(n for n in os.listdir(root) if ID.fullmatch(n))
-    return []
+    files = {"request.json": request.model_dump(), "plan.json": {"pictures": [p.model_dump() for p in plan]}}
+    return create(Drawing, drawings_folder(workspace), files, done=0, total=len(plan))
 
 
 def list_drawings(workspace: Workspace, limit: int | None = None) -> list[Drawing]:
     """The newest drawings, newest first."""
     root = drawings_folder(workspace)
-    return [Drawing(root / name) for name in _names(root)[::-1][:limit]]
+    return [Drawing(root / name) for name in names(root)[::-1][:limit]]
 
 
 def read_drawing(workspace: Workspace, drawing_id: str) -> Drawing:
@@ -158,12 +92,6 @@ def read_drawing(workspace: Workspace, drawing_id: str) -> Drawing:
     if not ID.fullmatch(drawing_id) or not (drawing.folder / "request.json").is_file():
         raise StudioError(f"drawing {drawing_id[:40]!r}: it is not here (any more); look in the history")
     return drawing
-
-
-def cancel_drawing(drawing: Drawing) -> None:
-    """Ask whoever draws, or is about to, to leave it."""
-    if drawing.status()["state"] not in OVER:
-        drawing.cancel_file.touch()
 
 
 def delete_drawing(workspace: Workspace, drawing_id: str) -> str:

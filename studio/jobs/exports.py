@@ -2,35 +2,25 @@
 
 import contextlib
 import math
-import os
-import re
-import secrets
-import shutil
-import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from studio import registry
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.export.formats import READERS
+from studio.jobs.asked import Asked, create, names
 from studio.jobs.drawings import snapshot_steps
 from studio.jobs.events import read_events
-from studio.jobs.runs import Run, find_run, identify, list_runs, process_lives
+from studio.jobs.runs import Run, find_run, list_runs
 from studio.models import find_base, told
 from studio.spec import Settings, explain, setting
-from studio.store import Workspace, inside, read_json, slug, write_json
+from studio.store import Workspace, inside, read_json, slug
 
 Tick = Literal["trigger", "run_name", "dataset_name", "prompts"]
 TICKS: dict[str, str] = {"trigger": "Trigger word", "run_name": "Run name", "dataset_name": "Dataset name", "prompts": "Preview prompts"}
-OVER = {"finished", "failed", "cancelled", "interrupted"}
-LOCK_WAIT_S = 30
 FILE = "file"  # the folder in which an export's file lies
 
 
@@ -43,23 +33,10 @@ class ExportRequest(Settings):
     share: list[Tick] = Field([], max_length=len(TICKS))
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(Asked):
     """An export's folder and what is in it."""
 
-    folder: Path
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
-    @property
-    def cancel_file(self) -> Path:
-        return self.folder / "cancel"
-
-    @property
-    def cancelled(self) -> bool:
-        return self.cancel_file.exists()
+    lost = "the studio or its picture process ended before this export was done: try again"
 
     def request(self) -> ExportRequest:
         """What was asked for; StudioError naming the file where it is damaged."""
@@ -78,24 +55,6 @@ class Export:
         if not path.is_file():
             raise StudioError(f"the file of export {self.id} is gone: export again")
         return path
-
-    def write_status(self, state: str, process: psutil.Process | None = None, **values: Any) -> None:
-        """Say what `process`, by default this one, does: waiting, loading, writing, verifying or one of OVER."""
-        write_json(self.folder / "status.json", {"state": state, **identify(process or psutil.Process()), **values})
-
-    def status(self) -> dict[str, Any]:
-        """What was last said, with the state as it truly is: an export whose process is gone is "interrupted"."""
-        try:
-            status = read_json(self.folder / "status.json")
-        except (StudioError, OSError):
-            status = {}
-        if not isinstance(status, dict) or not isinstance(status.get("state"), str):
-            status = {"state": "interrupted"}
-        if status["state"] == "waiting" and self.cancelled:
-            status["state"] = "cancelled"
-        if status["state"] not in OVER and not process_lives(status):
-            status |= {"state": "interrupted", "error": "the studio or its picture process ended before this export was done: try again"}
-        return status
 
 
 def exports_folder(workspace: Workspace) -> Path:
@@ -119,33 +78,13 @@ def create_export(workspace: Workspace, request: ExportRequest | dict[str, Any])
     if layout not in layouts:
         raise StudioError(f"format {layout}: for this base there are {', '.join(layouts)}")
     request = request.model_copy(update={"run": run.id, "layout": layout, "share": sorted(set(request.share))})
-    root = exports_folder(workspace)
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
-    try:
-        write_json(temporary / "request.json", request.model_dump())
-        Export(temporary).write_status("waiting", created=time.time())
-        temporary.chmod(0o755)
-        with FileLock(root / ".lock", timeout=LOCK_WAIT_S):
-            number = 1 + max((int(name[:8]) for name in _names(root)), default=0)
-            folder = root / f"{number:08d}-{secrets.token_hex(3)}"
-            os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return Export(folder)
-
-
-def _names(root: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(n for n in os.listdir(root) if re.fullmatch(r"[0-9]{8}-[0-9a-f]{6}", n))
-    return []
+    return create(Export, exports_folder(workspace), {"request.json": request.model_dump()})
 
 
 def list_exports(workspace: Workspace, limit: int | None = None) -> list[Export]:
     """The newest exports, newest first."""
     root = exports_folder(workspace)
-    return [Export(root / name) for name in _names(root)[::-1][:limit]]
+    return [Export(root / name) for name in names(root)[::-1][:limit]]
 
 
 def read_export(workspace: Workspace, export_id: str) -> Export:
@@ -154,12 +93,6 @@ def read_export(workspace: Workspace, export_id: str) -> Export:
     if not (export.folder / "request.json").is_file():
         raise StudioError(f"export {export_id[:40]!r}: it is not here (any more)")
     return export
-
-
-def cancel_export(export: Export) -> None:
-    """Ask whoever exports, or is about to, to leave it."""
-    if export.status()["state"] not in OVER:
-        export.cancel_file.touch()
 
 
 def adapter_step(run: Run, snapshot: int | None) -> int:

@@ -12,6 +12,7 @@ import psutil
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.jobs import drawings, exports, room
+from studio.jobs.asked import OVER
 from studio.jobs.estimate import estimate
 from studio.jobs.runs import BUSY, Run, list_runs
 from studio.jobs.supervisor import spawn
@@ -69,7 +70,7 @@ class Resident:
         for read in READ.values():
             with contextlib.suppress(StudioError, OSError):
                 job = read(self._workspace, job_id)
-                if job.status()["state"] not in drawings.OVER:
+                if job.status()["state"] not in OVER:
                     job.cancel_file.touch()
 
     def state(self) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class Resident:
         with contextlib.suppress(StudioError, OSError):
             job = READ[kind](self._workspace, job_id)
             was = job.status()
-            if was["state"] not in drawings.OVER - {"interrupted"}:
+            if was["state"] not in OVER - {"interrupted"}:
                 job.write_status("failed", error=line, **{k: was[k] for k in ("done", "total", "created") if k in was})
 
     def _end(self, process: subprocess.Popen | None) -> None:

@@ -155,7 +155,7 @@ def test_a_drawing_whose_process_is_gone_is_interrupted(workspace):
 
 def test_cancelled_before_anyone_began(workspace):
     drawing = create_drawing(workspace, {})
-    drawings.cancel_drawing(drawing)
+    drawing.cancel()
     assert drawing.cancelled and drawing.status()["state"] == "cancelled"
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from studio.errors import StudioError
-from studio.jobs import drawing_tasks, drawings, exports
+from studio.jobs import drawing_tasks, exports
+from studio.jobs.asked import OVER
 from studio.jobs.drawings import create_drawing
 from studio.jobs.exports import create_export
 from studio.jobs.resident_client import CRASHED, MAX_WAITING, Resident
@@ -27,7 +28,7 @@ FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler"
 
 def _wait(job, *states, seconds=PATIENCE_S):
     """The status once it has one of these states, by default one that is over."""
-    wanted, deadline = set(states) or drawings.OVER, time.monotonic() + seconds
+    wanted, deadline = set(states) or OVER, time.monotonic() + seconds
     while time.monotonic() < deadline:
         status = job.status()
         if status["state"] in wanted:

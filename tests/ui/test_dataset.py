@@ -222,7 +222,7 @@ def test_a_demo_is_one_click_away(studio, page):
     late = []
     page.route("**/studio/datasets/*?offset=60*", lambda route: route.continue_() if late else late.append(route))
     page.get_by_role("button", name="Next", exact=True).click()
-    wait_until(lambda: page.locator(".card").count() == 15, "the second page, although the first answer is late and another look overtakes it")
+    wait_until(lambda: page.locator(".card").count() == 15, "the second page, although another look overtakes its first answer")
     late[0].continue_()
     page.wait_for_timeout(200)
     assert page.locator(".card").count() == 15

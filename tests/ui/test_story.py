@@ -102,7 +102,7 @@ def _changes_a_fresh_pipeline(base, file):
 
 def test_five_clicks_from_a_demo_to_a_verified_adapter(tmp_path_factory, new_page):
     """Nothing typed, nothing chosen: the embedded model, the demo and the preset as they are."""
-    studio = Studio(tmp_path_factory.mktemp("five"), OMP_NUM_THREADS="2").start()
+    studio = Studio(tmp_path_factory.mktemp("five")).start()
     try:
         page = new_page(studio.url)
         page.get_by_role("button", name="Brain MRI").click()

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 
 from studio.errors import StudioError
 from studio.jobs import drawings
+from studio.jobs.asked import OVER
 from studio.jobs.restore import MAX_ADAPTER_BYTES, MAX_PNG_BYTES, kind_of, restore_from_adapter, restore_from_png
 from studio.store import inside, require_free, slug
 from ui import compare
@@ -23,8 +24,6 @@ EXACT_IN_A_PAGE = 2**53 - 1  # the largest whole number that a browser holds exa
 
 def draw(desk: Desk, request: drawings.DrawRequest | dict[str, Any]) -> drawings.Drawing:
     """Make a drawing and hand it to the resident process; shared by the route and the form."""
-    if not desk.resident:
-        raise StudioError("this studio has no drawing process: start it again from a whole copy of the program")
     drawing = drawings.create_drawing(desk.workspace, request)
     try:
         desk.resident.draw(drawing.id)
@@ -83,11 +82,10 @@ def _add_changing(routes: APIRouter, desk: Desk) -> None:
     @routes.delete("/drawings/{drawing_id}")
     def remove(drawing_id: str) -> dict[str, Any]:
         drawing = drawings.read_drawing(desk.workspace, drawing_id)
-        if drawing.status()["state"] in drawings.OVER:
+        if drawing.status()["state"] in OVER:
             return {"id": drawing_id, "trash": drawings.delete_drawing(desk.workspace, drawing_id)}
-        drawings.cancel_drawing(drawing)
-        if desk.resident:
-            desk.resident.cancel(drawing_id)
+        drawing.cancel()
+        desk.resident.cancel(drawing_id)
         return {"id": drawing_id, "trash": None}
 
     @routes.post("/drawings/restore")

@@ -8,14 +8,13 @@ from fastapi.responses import FileResponse
 
 from studio.errors import StudioError, one_line
 from studio.jobs import exports
+from studio.jobs.asked import OVER
 from studio.trash import to_trash
 from ui.desk import Desk
 
 
 def start_export(desk: Desk, request: exports.ExportRequest | dict[str, Any]) -> exports.Export:
     """Make an export and hand it to the resident process."""
-    if not desk.resident:
-        raise StudioError("this studio has no process that exports: start it again from a whole copy of the program")
     export = exports.create_export(desk.workspace, request)
     try:
         desk.resident.export(export.id)
@@ -52,13 +51,13 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/{export_id}/cancel")
     def cancel(export_id: str) -> dict[str, Any]:
         export = exports.read_export(desk.workspace, export_id)
-        exports.cancel_export(export)
+        export.cancel()
         return describe(export)
 
     @routes.delete("/{export_id}")
     def remove(export_id: str) -> dict[str, Any]:
         export = exports.read_export(desk.workspace, export_id)
-        if export.status()["state"] not in exports.OVER:
+        if export.status()["state"] not in OVER:
             raise StudioError("this export is still being made: cancel it first")
         return {"id": export.id, "token": to_trash(desk.workspace, export.folder, "export", export.request().run)}
 

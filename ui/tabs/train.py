@@ -114,8 +114,9 @@ class TrainPage:
             "preset": gr.Radio(choices=preset_choices(note.get("costs", {})), **told["preset"]),
             **{name: told[name].get("value", gr.skip()) for name in ("name", "start_from")},
         }
+        now = asked and [*(told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)), *asked[len(PLAIN) :]]
         reply = {
-            "asked": asked and [told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)] + list(asked[len(PLAIN) :]),
+            "asked": now,
             "defaults": dump(draft.defaults),
             "settings": [draft.values.get(s.name) for s in self.form.settings],
             "label": self._advanced(note.get("num_changed", 0)),
@@ -182,7 +183,6 @@ class TrainPage:
 
     def listen(self) -> None:
         """Tie events to what they do."""
-        quiet = {"queue": False, **QUIET}
         chosen = [self.plain[name].input for name in ("dataset", "base", "recipe", "preset")]
         left = [control.blur if isinstance(control, gr.Textbox) else control.input for control in self.form.controls]
         follow = self._answer(self.refresh, self.inputs)
