@@ -46,19 +46,19 @@ class Form:
         return told | {"adapters": adapters, "strip": strip}
 
     def fill(self, request: DrawRequest) -> list[Any]:
-        """Updates of `outputs` that set every control to a request."""
+        """Updates of `outputs` that set every control to a request; all of them plain values, as JSON has."""
         source = request.base or (self._base_of(request.adapters[0]) if request.adapters else "starter")
         size = f"{request.width}x{request.height}" if request.width and request.height else ""
         named = [value for _, value in compare.base_choices(self.workspace)]
         follows = request.adapters and self._base_of(request.adapters[0]) == request.base
         told = request.model_dump() | {
-            "sampler": gr.Dropdown(choices=compare.sampler_choices(self.workspace, source), value=request.sampler),
+            "sampler": gr.update(choices=_pairs(compare.sampler_choices(self.workspace, source)), value=request.sampler),
             "size": self._sizes(source, request.adapters[0].run if request.adapters else "", size),
             "together": TOGETHER if request.strip == "together" else ALONE,
-            "base": gr.Dropdown(choices=compare.base_choices(self.workspace), value="" if follows else request.base),
+            "base": gr.update(choices=compare.base_choices(self.workspace), value="" if follows else request.base),
         }
         if not follows and request.base and request.base not in named:
-            told["base"] = gr.Dropdown(choices=[*compare.base_choices(self.workspace), (request.base, request.base)], value=request.base)
+            told["base"] = gr.update(choices=[*compare.base_choices(self.workspace), (request.base, request.base)], value=request.base)
         return [*(told[name] for name in PLAIN), *self.fill_rows(request.adapters)]
 
     def fill_rows(self, uses: list[AdapterUse]) -> list[Any]:
@@ -69,9 +69,9 @@ class Form:
         for i in range(ROWS):
             use = uses[i] if i < len(uses) else AdapterUse()
             snapshot = "" if use.snapshot is None else str(use.snapshot)
-            told.append(gr.Dropdown(choices=choices, value=values[i] if i < len(uses) else ""))
-            told.append(gr.Dropdown(choices=compare.snapshot_choices(self.workspace, use.run), value=snapshot))
-            told.append(gr.Slider(value=use.strength, minimum=min(-1, use.strength), maximum=max(2, use.strength)))
+            told.append(gr.update(choices=choices, value=values[i] if i < len(uses) else ""))
+            told.append(gr.update(choices=compare.snapshot_choices(self.workspace, use.run), value=snapshot))
+            told.append(gr.update(value=use.strength, minimum=min(-1, use.strength), maximum=max(2, use.strength)))
         shown = [gr.update(visible=i < max(1, len(uses))) for i in range(ROWS)]
         return [*told, *shown, gr.update(visible=len(uses) < ROWS and len(choices) > 1), gr.update(visible=len(uses) > 1)]
 
@@ -95,7 +95,7 @@ class Form:
         choices = compare.size_choices(compare.native_size(self.workspace, source, run))
         if value not in [v for _, v in choices]:
             choices.append((value.replace("x", " × "), value))
-        return gr.Dropdown(choices=choices, value=value)
+        return gr.update(choices=choices, value=value)
 
     def for_run(self, name: str, size: str, prompt: str) -> list[Any]:
         """Updates of sampler, size and prompt after another run was chosen in the first row; what was typed stays."""
@@ -105,8 +105,12 @@ class Form:
             first = compare.defaults_of(run)["prompt"] if run else ""
         except StudioError:
             run, source, first = None, "", ""
-        samplers = gr.Dropdown(choices=compare.sampler_choices(self.workspace, source))
-        return [samplers, self._sizes(source, run.id if run else "", size or ""), prompt or first]
+        samplers = gr.update(choices=_pairs(compare.sampler_choices(self.workspace, source)))
+        return [samplers, self._sizes(source, run.id if run else "", size or ""), gr.skip() if prompt else first]
+
+
+def _pairs(names: list[str]) -> list[tuple[str, str]]:
+    return [(name, name) for name in names]
 
 
 def rows_of(values: tuple) -> list[tuple]:

@@ -371,3 +371,18 @@ def test_wrong_requests_are_told_in_one_line(studio, method, path, body):
     code, told = call(studio, method, path, data)
     assert 400 <= code < 500 and ("error" in told or "detail" in told), told
     assert "\n" not in json.dumps(told) and not list((studio.workspace.root / "dropped").glob(".tmp-*"))
+
+
+def test_what_is_typed_before_the_screen_is_filled_stays(studio, run, new_page):
+    page, held = new_page(f"{studio.url}/?tab=runs&run={run.id}"), []
+    is_slow = True
+    page.route("**/gradio_api/queue/join*", lambda route: held.append(route) if is_slow else route.continue_())
+    open_tab(page, "Compare")
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    wait_until(lambda: held or page.wait_for_timeout(50), "the question of a screen that opens")
+    prompt.fill("typed early")
+    is_slow = False
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(".compare-view[data-state=ready]")
+    assert page.locator("#compare-run-1 input").input_value() == run.id and prompt.input_value() == "typed early"

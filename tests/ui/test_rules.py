@@ -91,6 +91,16 @@ def test_the_page_is_built_without_torch_and_without_files_beside_our_modules(tm
     assert not list((ROOT / "ui").rglob("*.pyi"))
 
 
+def test_the_waiting_queue_takes_nothing_from_a_run(tmp_path):
+    """Gradio's own pause of a millisecond would keep a core busy at 6 %, for as long as the studio is open."""
+    from studio.store import Workspace
+    from ui.app import build_page
+    from ui.desk import Desk
+
+    queue = build_page(Desk(Workspace.at(tmp_path)))._queue
+    assert min(queue.sleep_when_free, queue.progress_update_sleep_when_free) >= 0.02
+
+
 def test_the_backend_does_not_know_the_screens():
     for path in sorted((ROOT / "studio").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -1,5 +1,6 @@
 """The Compare screen: what to draw, with which adapters; the pictures themselves are in the widget `compare_view`."""
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError, one_line
+from studio.jobs.asked import OVER
 from studio.jobs.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, list_drawings, parse_request, plan_shots, read_drawing
 from ui import compare
 from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, Form, rows_of, use_of
@@ -15,6 +17,12 @@ from ui.desk import Desk
 from ui.frame import QUIET, widget
 from ui.routes.drawings import draw
 
+# Updates of all controls meet them as they are by now: where somebody has changed one since the page `asked`, it stays.
+MEET = """(reply, ...now) => {
+  const { asked, updates, told } = JSON.parse(reply), text = value => String(value ?? '').trim();
+  const isBusy = i => asked && i < now.length && text(asked[i]) !== text(now[i]);
+  return [told, ...updates.map((update, i) => (isBusy(i) ? undefined : update))];
+}"""
 STRIPS = ("strength", "snapshots")
 VIEW_JS = "(...values) => { values[values.length - 1] = document.querySelector('.compare-view')?.dataset.view || ''; return values; }"
 
@@ -116,7 +124,9 @@ def _listen(form: Form, view: Any, sample: Any, told: Any) -> None:
     for event in (sample.click, form.plain["prompt"].submit, form.plain["negative"].submit):
         event(_sampling(form), [*form.controls, told], view, js=VIEW_JS, **QUIET)
     for event, act in ((view.arrive, _arrive), (view.restore, _restore), (view.restore_file, _restore_file)):
-        event(_moving(form, act), form.controls, [*form.outputs, view], **QUIET)
+        reply = gr.Textbox(visible=False)
+        moved = event(_moving(form, act, is_wish=act is not _arrive), form.controls, reply, **QUIET)
+        moved.success(None, [reply, *form.controls], [view, *form.outputs], js=MEET, **QUIET)
     view.draw_strip(_drawing_strip(form), form.controls, view, **QUIET)
     rows = form.outputs[len(PLAIN) :]
     for i, (run, snapshot, _) in enumerate(form.rows):
@@ -171,20 +181,23 @@ def _draw_strip(form: Form, request: DrawRequest, strip: str) -> Drawing:
     return draw(form.desk, one.model_copy(update={"count": count}))
 
 
-def _moving(form: Form, act: Callable) -> Callable:
-    """What sets the controls and tells the widget: `act(form, values, event)` gives (updates or None, the widget's value)."""
+def _moving(form: Form, act: Callable, is_wish: bool) -> Callable:
+    """What sets the controls, as a reply for `MEET`, and tells the widget: `act(form, values, event)` gives (updates, the widget's value).
 
-    def handle(event: gr.EventData, *values: Any) -> list[Any]:
+    A wish, such as a click in the history, sets every control; what just happens leaves alone what somebody is at.
+    """
+
+    def handle(event: gr.EventData, *values: Any) -> str:
         try:
             updates, told = act(form, values, event)
         except (StudioError, OSError) as error:
-            updates, told = None, news(error=one_line(error))
-        return [*(updates or [gr.skip()] * len(form.outputs)), told]
+            updates, told = [], news(error=one_line(error))
+        return json.dumps({"asked": None if is_wish else values, "updates": updates, "told": told})
 
     return handle
 
 
-def _arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any] | None, dict[str, Any]]:
+def _arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str, Any]]:
     """A page has opened, or its address names another run: the drawing or the run named there, else the newest."""
     name, drawing_id = str(getattr(event, "run", "") or ""), str(getattr(event, "drawing", "") or "")
     if drawing_id:
@@ -196,14 +209,14 @@ def _arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any] | None, di
     run = next((r for r in runs if r.id == name), None)
     if name and not run:
         note = f"{name} has no adapter to compare yet." if name in [r.id for r in compare.list_runs(form.workspace)] else ""
-    drawings = list_drawings(form.workspace, 100)
+    drawings = [d for d in list_drawings(form.workspace, 100) if d.status()["state"] not in OVER - {"finished"}]
     if run:
         drawings = [d for d in drawings if run.id in _runs_of(d)]
     if drawings and (run or not name):
         return _show(form, drawings[0])
     run = run or next(iter(runs), None)
     if not run:
-        return None, news(empty=True, note=note)
+        return [], news(empty=True, note=note)
     request = form.defaults(run.id, dict(zip(PLAIN, values, strict=False)))
     return form.fill(request), news(preview=compare.preview_pictures(form.workspace, run.id), note=note, ready=True)
 
