@@ -1,17 +1,26 @@
 """Fixtures for all rooms: tiny real models with random weights, and what is loaded from them."""
 
 import os
+import signal
 
 import pytest
 
 from studio import quiet
 
 quiet.silence()
+for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
+    if signal.getsignal(number) is signal.SIG_IGN:  # below nohup, or in a script's background: children would inherit that, and not end
+        signal.signal(number, lambda *_: None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one thread, also beside other work
 
 from tests.fixtures.tiny import tiny_sd  # noqa: E402
 
 LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: stories in a browser wait as much as they compute."""
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items):

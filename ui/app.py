@@ -97,8 +97,7 @@ def build_page(desk: Desk) -> gr.Blocks:
                     import_module(f"ui.tabs.{key}").build(desk)
                 tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
                 for tie in take_on_show():
-                    for event in (tab.select, page.load):
-                        tie(event)
+                    tie(tab.select)
         strip.open_tab(_open_tab, None, tabs, queue=False, **QUIET)
         page.load(_open_linked, None, tabs, queue=False, **QUIET)
     page.queue(default_concurrency_limit=16)

@@ -40,7 +40,7 @@ _on_show: list[Callable[[Callable], Any]] = []
 
 
 def on_show(tie: Callable[[Callable], Any]) -> None:
-    """Have `tie` called with each event that shows the tab being built: the page loads, the tab is opened."""
+    """Have `tie` called with the event that shows the tab being built: a person opens it, or a page does as it loads."""
     _on_show.append(tie)
 
 

@@ -139,7 +139,7 @@ def base_choices(workspace: Workspace) -> list[tuple[str, str]]:
     return [("Starter" if m["model"] == "starter" else m["model"], m["model"]) for m in usable]
 
 
-def recipe_choices(cost: str = "") -> list[tuple[str, str]]:
+def recipe_choices() -> list[tuple[str, str]]:
     """Title of each recipe; the chosen one's cost is told beside its presets."""
     return [(load_recipe(name)["title"], name) for name in list_recipes()]
 

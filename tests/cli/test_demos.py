@@ -22,7 +22,12 @@ def _studio(*words):
 
 
 @pytest.mark.parametrize(
-    ("demo", "prompt"), [("brain-mri", "axial T1 brain MRI slice"), ("satellite", "satellite image, desert"), ("icons", "red apple")]
+    ("demo", "prompt"),
+    [
+        pytest.param("brain-mri", "axial T1 brain MRI slice", marks=pytest.mark.slow),  # the five clicks go the same way
+        ("satellite", "satellite image, desert"),
+        pytest.param("icons", "red apple", marks=pytest.mark.slow),
+    ],
 )
 def test_the_story(demo, prompt, tmp_path):
     place = ["--workspace", tmp_path / "workspace", "--json"]

@@ -1,6 +1,5 @@
 """A real browser and a real studio process, for stories told as a person would live them."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from studio.store import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 PLACES = (
+    "/usr/bin/chromium-headless-shell",
     "/usr/bin/chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -37,19 +37,6 @@ def find_browser() -> str | None:
     return next((path for path in found if path and Path(path).exists()), None)
 
 
-@contextlib.contextmanager
-def heeding_signals() -> Iterator[None]:
-    """Processes started meanwhile do not inherit that signals are ignored, as they are below nohup or in a script's background."""
-    ignored = [s for s in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)) if signal.getsignal(s) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
-
-
 class Studio:
     """The studio as its own process on a workspace of its own."""
 
@@ -65,10 +52,9 @@ class Studio:
         self._log = open(self.workspace.root / "studio-under-test.log", "a+")  # noqa: SIM115
         words = ["ui", "--no-browser", "--port", port, "--workspace", str(self.workspace.root), *self._options]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "DOMAIN_STUDIO_SPARE": "0", "DOMAIN_STUDIO_DEBUG": "1", **self._env}
-        with heeding_signals():
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "studio.cli", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=self._log, text=True
-            )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "studio.cli", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
         for line in self.process.stdout:
             found = re.search(r"https?://[^\s/]+", line)
             if found and " is at " in line:

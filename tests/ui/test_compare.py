@@ -117,6 +117,26 @@ def test_touch_moves_the_wipe(compare):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_two_fingers_zoom_all_panes_alike(compare):
+    page = compare(width=390, has_touch=True)
+    page.get_by_role("radio", name="Side by side").click()
+    box, session = page.locator(".compare-view .pane").first.bounding_box(), page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def touch(kind, *apart):
+        points = [{"x": x + d, "y": y, "id": i} for d in apart for i, d in ((0, -d), (1, d))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    before = page.locator(".pane .layer").evaluate_all("all => all.map(l => l.offsetWidth)")
+    touch("touchStart", 10)
+    for apart in (16, 24, 32, 40):
+        touch("touchMove", apart)
+    touch("touchEnd")
+    after = page.locator(".pane .layer").evaluate_all("all => all.map(l => l.offsetWidth)")
+    assert before[0] == before[1] and after[0] == after[1] > 2.5 * before[0], (before, after)
+    assert page.evaluate("visualViewport.scale") == 1, "the page itself stays"
+
+
 def test_zoom_and_pan_are_linked_side_by_side(compare):
     page = compare()
     page.get_by_role("radio", name="Side by side").click()

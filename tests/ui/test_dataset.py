@@ -122,6 +122,51 @@ def test_selected_pictures_are_removed_and_come_back(made, studio):
     opened(page, 10)
 
 
+def test_a_rectangle_drawn_with_the_mouse_selects(made):
+    page, _ = made
+    first, last = (card(page, i).bounding_box() for i in (0, 1))
+    told = page.get_by_role("toolbar", name="Selected pictures")
+
+    def draw(start, end):
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=5)
+        page.mouse.up()
+
+    middle = (first["x"] + first["width"] / 2, first["y"] + 60)
+    draw(middle, (last["x"] + 30, last["y"] + 90))
+    told.get_by_text("2 selected").wait_for()
+    assert page.locator("dialog").count() == 0 and page.locator(".lasso").count() == 0, "the press on a picture was no click"
+    third = card(page, 2).bounding_box()
+    page.keyboard.down("Shift")
+    draw((third["x"] + third["width"] / 2, third["y"] + 60), (third["x"] + third["width"] / 2 + 20, third["y"] + 80))
+    page.keyboard.up("Shift")
+    told.get_by_text("3 selected").wait_for()
+    draw((last["x"] - 6, last["y"] + 20), (last["x"] + 30, last["y"] + 40))
+    told.get_by_text("1 selected").wait_for()
+    card(page, 0).locator(".thumb").click()
+    page.get_by_role("dialog").wait_for()
+
+
+def test_a_dropped_folder_is_read_to_the_bottom(studio, page, tmp_path):
+    """A real drop, as the browser itself hands it out: the folder's name becomes the dataset's."""
+    (tmp_path / "dropped scans" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "dropped scans" / ".hidden").mkdir()
+    given = sorted(images(tmp_path / "given", 6, captions=False).glob("*.png"))
+    for i, place_of in enumerate(("", "", "deep", "deep/er", "deep/er", ".hidden")):
+        given[i].rename(tmp_path / "dropped scans" / place_of / given[i].name)
+    (tmp_path / "dropped scans" / "deep" / "er" / (given[3].stem + ".txt")).write_text("from the depth")
+    session, where = page.context.new_cdp_session(page), {"x": 600, "y": 400}
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    for kind in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(tmp_path / "dropped scans")], "dragOperationsMask": 1}
+        session.send("Input.dispatchDragEvent", {"type": kind, **where, "data": data})
+    wait_until(lambda: place(page).get("dataset"), "the dataset is opened")
+    opened(page, 5)
+    dataset = open_dataset(studio.workspace, place(page)["dataset"])
+    assert dataset.name == "dropped scans" and sorted(dataset.caption(r) for r in dataset.rows) == ["", "", "", "", "from the depth"]
+
+
 def test_changes_of_many_captions_are_previewed_applied_and_undone(made):
     page, dataset = made
     tools = page.locator(".dataset-tools")

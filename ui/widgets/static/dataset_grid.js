@@ -7,6 +7,7 @@ import { clear, h, toast } from './dom.js';
 import { card } from './dataset_card.js';
 import { choose } from './dataset_drop.js';
 import { home } from './dataset_home.js';
+import { lasso } from './dataset_lasso.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, remember, select, selection } from './dataset_state.js';
 
 const PAGE = 60;
@@ -56,6 +57,7 @@ function listen(view) {
     if (dataset === view.dataset || isList) refresh(view);
   });
   onSelection(root, () => drawSelection(view));
+  lasso(view.open, () => view.cards);
   window.addEventListener('pagehide', () => { for (const each of view.cards.values()) each.flush(); });
 }
 

@@ -126,7 +126,9 @@ class View {
   }
 
   show(answer) {
+    const wasAlive = this.isAlive;
     this.isAlive = ALIVE.includes(answer.state);
+    if (wasAlive && !this.isAlive) window.studio?.askAgain?.(); // a run that has ended tells what the next one takes
     if (answer.full) this.start(answer);
     this.cursor = answer.cursor;
     this.empty.hidden = true;

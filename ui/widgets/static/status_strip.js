@@ -8,7 +8,7 @@ import * as shortcuts from './shortcuts.js';
 const STATES = { starting: 'starting', preparing: 'preparing', running: 'step', finishing: 'finishing', parked: 'holding for pictures', queued: 'queued' };
 
 export function mount({ root, trigger }) {
-  window.studio = { place, api, toast };
+  window.studio = Object.assign(window.studio || {}, { place, api, toast });
   place.setOpener(tab => trigger('open_tab', { tab }));
   const strip = h('div', { class: 'strip', role: 'status', 'aria-live': 'off' });
   const machine = h('span', { class: 'machine mono' });

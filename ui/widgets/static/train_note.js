@@ -3,7 +3,7 @@
 import { h, clear } from './dom.js';
 
 export function mount({ root, props, trigger, watch }) {
-  window.studio.askAgain = () => trigger('again', {});
+  (window.studio ||= {}).askAgain = () => trigger('again', {});
   const show = () => draw(root, props.value || {}, trigger);
   watch('value', show);
   show();
