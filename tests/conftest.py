@@ -18,11 +18,6 @@ from tests.fixtures.tiny import tiny_sd  # noqa: E402
 LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
 
 
-def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: stories in a browser wait as much as they compute."""
-    return min(4, 1 + (os.cpu_count() or 1))
-
-
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one of them at the end."""
     places = {name: i for i, name in enumerate(LONG)}

@@ -124,5 +124,5 @@ def wait_until(check: Any, what: str, seconds: float = PATIENCE_S) -> Any:
         answer = check()
         if answer:
             return answer
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise AssertionError(f"waited {seconds:g} s in vain: {what}")

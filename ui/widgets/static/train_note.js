@@ -3,7 +3,8 @@
 import { h, clear } from './dom.js';
 
 export function mount({ root, props, trigger, watch }) {
-  (window.studio ||= {}).askAgain = () => trigger('again', {});
+  let soon = 0;
+  (window.studio ||= {}).askAgain = () => { clearTimeout(soon); soon = setTimeout(() => trigger('again', {}), 200); };
   const show = () => draw(root, props.value || {}, trigger);
   watch('value', show);
   show();
