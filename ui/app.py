@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import jinja2
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from gradio import routes
 
 from studio import __version__
 from studio.errors import StudioError, one_line
@@ -22,6 +24,13 @@ STATIC = Path(__file__).parent / "widgets" / "static"
 TABS = {"dataset": "Dataset", "train": "Train", "compare": "Compare", "runs": "Runs", "export": "Export", "models": "Models"}
 AREAS = ("frame", "datasets", "imports", "runs", "run_table", "drawings", "exports", "models")
 QUEUE_PAUSE_S = 0.04
+# Before any script of Gradio's. Its loading sign counts seconds frame by frame, also when it is long gone: no page would ever rest.
+FIRST = r"""<script>
+(() => {
+  const frame = window.requestAnimationFrame.bind(window), isCounting = act => /performance\.now\(\)-[^;]*1e3/.test(act);
+  window.requestAnimationFrame = act => (isCounting(act) ? 0 : frame(act));
+})();
+</script>"""
 HEAD = """<meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="/studio/static/logo.svg">
@@ -42,6 +51,7 @@ def build_app(desk: Desk) -> FastAPI:
     app.mount("/studio/static", _Static(directory=STATIC))
     for area in AREAS:
         app.include_router(import_module(f"ui.routes.{area}").router(desk), prefix="/studio")
+    routes.templates.env.loader = _First(routes.templates.env.loader)
     return gr.mount_gradio_app(
         app,
         build_page(desk),
@@ -56,6 +66,21 @@ def build_app(desk: Desk) -> FastAPI:
         show_error=True,
         max_file_size="1kb",  # nothing is uploaded through Gradio
     )
+
+
+class _First(jinja2.BaseLoader):
+    """Gradio's page with our first script in it; what is given to Gradio as `head` is added only when it has started."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner.inner if isinstance(inner, _First) else inner
+
+    @property
+    def inner(self) -> Any:
+        return self._inner
+
+    def get_source(self, environment: Any, template: str) -> Any:
+        source, *more = self._inner.get_source(environment, template)
+        return source.replace("<head>", "<head>{% raw %}" + FIRST + "{% endraw %}", 1), *more
 
 
 class _Static(StaticFiles):

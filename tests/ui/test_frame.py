@@ -84,6 +84,24 @@ def test_nothing_is_loaded_from_the_network(studio, new_page):
     assert hosts == {"127.0.0.1"}, hosts
 
 
+def test_a_page_at_rest_asks_for_no_frames(page):
+    """A page may watch a run for hours, on the machine that trains."""
+    page.evaluate(
+        """() => {
+            const frame = window.requestAnimationFrame;
+            window.frames_asked = 0;
+            window.requestAnimationFrame = act => { window.frames_asked += 1; return frame(act); };
+        }"""
+    )
+
+    def asked_in_a_second():
+        page.evaluate("window.requestAnimationFrame(() => { window.frames_asked = 1; })")
+        page.wait_for_timeout(1000)
+        return page.evaluate("window.frames_asked")
+
+    wait_until(lambda: 1 <= asked_in_a_second() <= 5, "rest; sixty a second, where something never stops")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_page(studio, new_page, width):
     page = new_page(studio.url, width=width)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from studio.dataset import edit, removal, wording
@@ -118,8 +118,8 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         return page(kept, Part(offset, limit, filter, sort, text))
 
     @routes.get("/views/{name}")
-    def view(name: str) -> FileResponse:
-        return FileResponse(desk.views.path(name), media_type="image/webp", headers={"Cache-Control": FOREVER})
+    def view(name: str) -> Response:
+        return Response(desk.views.path(name).read_bytes(), media_type="image/webp", headers={"Cache-Control": FOREVER})
 
 
 def _demo(name: str) -> dict[str, Any]:
