@@ -72,14 +72,10 @@ class _First(jinja2.BaseLoader):
     """Gradio's page with our first script in it; what is given to Gradio as `head` is added only when it has started."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner.inner if isinstance(inner, _First) else inner
-
-    @property
-    def inner(self) -> Any:
-        return self._inner
+        self.inner = inner.inner if isinstance(inner, _First) else inner  # the templates are one for all pages of a process
 
     def get_source(self, environment: Any, template: str) -> Any:
-        source, *more = self._inner.get_source(environment, template)
+        source, *more = self.inner.get_source(environment, template)
         return source.replace("<head>", "<head>{% raw %}" + FIRST + "{% endraw %}", 1), *more
 
 
