@@ -149,8 +149,8 @@ class TrainPage:
         return self._follow(replace(draft, **chosen), values)
 
     def reset_settings(self, *values: Any) -> list[Any]:
-        """Back to what recipe and preset say."""
-        return self._follow(replace(self.read(values), values={}, defaults={}), values)
+        """Back to what recipe and preset say: a wish, done also when the button is pressed straight out of a field."""
+        return self.show(*self.train.refresh(replace(self.read(values), values={}, defaults={})))
 
     def forget_start(self, *values: Any) -> list[Any]:
         """Do not continue from another run."""
