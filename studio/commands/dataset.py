@@ -56,13 +56,25 @@ def dataset_list(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = Fal
 @app.command("report")
 @command
 def dataset_report(
-    name: Annotated[str, typer.Argument(metavar="NAME")], workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    look: Annotated[bool, typer.Option("--look", help="Also compare what the pictures show, by the embedded image tower.")] = False,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a dataset holds and what to look at before training."""
     from studio.dataset.report import report
     from studio.dataset.rows import open_dataset
 
-    found = report(open_dataset(Workspace.at(workspace), name))
+    place = Workspace.at(workspace)
+    dataset = open_dataset(place, name)
+    found = report(dataset)
+    if look:
+        from studio.dataset.likeness import dataset_features, look_report
+        from studio.tower import Tower
+
+        tower = Tower()
+        features = dataset_features(place, dataset, lambda paths: tower.file_features(paths).numpy(), tower.fingerprint)
+        found |= look_report(dataset, features, found)
     lines = [f"{k}: {v}" for k, v in found.items() if k not in {"notes", "skipped"}] + [f"- {n}" for n in found["notes"]]
     answer(found, as_json, "\n".join(lines))
 

@@ -1,20 +1,25 @@
 """The judge: a small classifier of the concepts that grades the generator's pictures and takes no part in its training.
 
-It is trained with its own seed, with other distortions, also on a style that the generator never saw (flat), and
-through the autoencoder, so that it is not put off by the autoencoder's softness. OpenMoji is left out of its training:
-its accuracy there is the measure of how far to trust it.
+It is another network than the towers, with a seed of its own, and learns from four icon sets (JUDGE_STYLES) that neither
+the generator nor the towers ever see: it knows none of the generator's styles. Its accuracy on the real icons of those
+styles, and of OpenMoji, which nothing here learns from, is the measure of how far to trust it.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
+from studio.starter.distort import canvas_rgba, erase, flatten, recolour, resample, restyle
 from studio.starter.loop import Plan, fit, generator_at, write_tensors
+
+if TYPE_CHECKING:
+    from studio.starter.stages import Bench
 
 WIDTHS = (24, 48, 96, 128)
 SEED = 4711
@@ -39,46 +44,35 @@ class Judge(nn.Module):
         self.trunk = nn.Sequential(*blocks)
         self.head = nn.Linear(before * 2, num_concepts)
 
-    def forward(self, px: torch.Tensor) -> torch.Tensor:
+    def features(self, px: torch.Tensor) -> torch.Tensor:
+        """Return what the head reads: the trunk's mean and maximum over the picture, [B, 2 W]."""
         features = self.trunk(px)
-        return self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1))
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+
+    def forward(self, px: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(px))
 
 
-def soften(px: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """Blur half of the pictures and add a little noise and contrast change: generated pictures are soft."""
-    batch, size_px = len(px), px.shape[-1]
-    small = F.interpolate(px, scale_factor=0.5, mode="bilinear", antialias=True)
-    soft = F.interpolate(small, size=size_px, mode="bilinear")
-    px = torch.where(torch.rand(batch, 1, 1, 1, generator=g) < 0.5, soft, px)
-    px = px * (0.8 + 0.4 * torch.rand(batch, 1, 1, 1, generator=g))
-    return px + 0.1 * torch.rand(batch, 1, 1, 1, generator=g) * torch.randn(px.shape, generator=g)
-
-
-def train_judge(
-    pool: torch.Tensor,
-    labels: torch.Tensor,
-    plan: Plan,
-    size_px: int,
-    folder: Path,
-    device: str,
-    progress: Callable[[str], None],
-) -> Judge:
-    """Train on icons uint8 RGBA [N, C, C, 4] with concept numbers [N]."""
-    from studio.starter.towers import augment
-
+def train_judge(rgba: np.ndarray, labels: torch.Tensor, plan: Plan, folder: Path, bench: "Bench") -> Judge:
+    """Train on icons uint8 RGBA [N, 128, 128, 4] with the numbers of their concepts [N]; half are shown in made-up styles."""
     torch.manual_seed(plan.seed)
-    judge = Judge(int(labels.max()) + 1).to(device)
+    judge = Judge(int(labels.max()) + 1).to(bench.device)
+    pool = canvas_rgba(rgba)
 
     def loss_at(step: int) -> torch.Tensor:
         g = generator_at(plan.seed, step)
         rows = torch.randint(len(pool), (plan.batch,), generator=g)
         ground = torch.where(torch.rand(plan.batch, 1, generator=g) < 0.5, 255, torch.randint(256, (plan.batch, 3), generator=g))
-        px = soften(augment(pool[rows], ground, size_px, g), g)
-        return F.cross_entropy(judge(px.to(device)), labels[rows].to(device), label_smoothing=0.1)
+        px, num = flatten(pool[rows], ground), plan.batch // 2
+        px[:num] = restyle(pool[rows[:num]], px[:num], g)
+        px[num:] = recolour(px[num:], g)
+        px = erase(resample(px, bench.recipe.size_px, g, tilt=0.2) * 2 - 1, g)
+        px = px + 0.1 * torch.rand(plan.batch, 1, 1, 1, generator=g) * torch.randn(px.shape, generator=g)
+        return F.cross_entropy(judge(px.to(bench.device)), labels[rows].to(bench.device), label_smoothing=0.1)
 
-    average = fit(judge, loss_at, plan, folder / "state.safetensors", progress)
+    average = fit(judge, loss_at, plan, folder / "state.safetensors", bench.progress)
     judge.load_state_dict(average, strict=False)
-    return judge.eval()
+    return judge.cpu().eval()
 
 
 def save_judge(judge: Judge, concepts: list[str], size_px: int, folder: Path) -> None:

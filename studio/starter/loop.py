@@ -57,6 +57,17 @@ def write_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
     part.replace(file)
 
 
+def load_weights(model: nn.Module, file: Path) -> list[str]:
+    """Begin with the weights in `file`; returns the names of those that the model has and the file lacks.
+
+    Raises ValueError where a weight of the file has no place in the model, or another shape.
+    """
+    found = model.load_state_dict({k: v.float() for k, v in load_file(file).items()}, strict=False)
+    if found.unexpected_keys:
+        raise ValueError(f"{file} is of another network: it holds {found.unexpected_keys[0]}")
+    return found.missing_keys
+
+
 class Ema:
     """Exponential moving average of a model's parameters; the decay is warmed up so that early averages forget."""
 

@@ -26,6 +26,7 @@ class Package:
     name: str
     version: str
     sha256: str
+    options: tuple[str, ...] = ()  # of its client: which of a version's files is meant
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Style:
     title: str
     author: str
     licence: str
-    is_held_out: bool = False
+    is_held_out: bool = False  # never in the training of the generator, the autoencoder, the text and the vision tower
+    is_for_judge: bool = False  # the judge learns from these alone
 
 
 def _icons(name: str, version: str, sha256: str) -> Package:
@@ -47,6 +49,13 @@ def _icons(name: str, version: str, sha256: str) -> Package:
 LABELS = Package("npm", "emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a")
 
 BRAIN = Package("pip", "nilearn", "0.14.1", "725206484e9fb3f6691f9c2d20204a068759d5072f12055324702ee0cb2bbe8a")
+PHOTOGRAPHS = Package(
+    "pip",
+    "scikit-image",
+    "0.16.2",
+    "2aa962aa82d815606d7dad7f045f5d7ca55c65b4320d47e15a98fc92612c2d6c",
+    ("--python-version", "37", "--platform", "manylinux1_x86_64"),  # the last version whose wheels hold the photographs
+)
 EARTH = Package("npm", "three-globe", "2.45.2", "f6deff6848980a4bda13b0993e5ebc929b27e791e063a5517c87115ff7e669cb")
 
 STYLES = (
@@ -114,6 +123,7 @@ STYLES = (
         "Microsoft Corporation",
         "MIT",
         is_held_out=True,
+        is_for_judge=True,
     ),
     Style(
         "silhouette",
@@ -122,10 +132,30 @@ STYLES = (
         "GameIcons",
         "CC-BY-3.0",
         is_held_out=True,
+        is_for_judge=True,
+    ),
+    Style(
+        "contrast",
+        _icons("fluent-emoji-high-contrast", "1.2.6", "0b92d48c90d2200bd499e3cdd09a127ca6a8c8ddefd34c35eb5a1e4994012ae0"),
+        "Fluent Emoji High Contrast",
+        "Microsoft Corporation",
+        "MIT",
+        is_held_out=True,
+        is_for_judge=True,
+    ),
+    Style(
+        "monotone",
+        _icons("emojione-monotone", "1.2.1", "40b90004bafb406b59266155ef9b7e1dd67bf2947fc8db8d07388776f4d0d04e"),
+        "Emoji One (Monotone)",
+        "Emoji One",
+        "CC-BY-4.0",
+        is_held_out=True,
+        is_for_judge=True,
     ),
 )
 TRAIN_STYLES = tuple(s for s in STYLES if not s.is_held_out)
 HELD_OUT_STYLES = tuple(s for s in STYLES if s.is_held_out)
+JUDGE_STYLES = tuple(s for s in STYLES if s.is_for_judge)
 
 
 def fetch(package: Package, folder: Path) -> Path:
@@ -157,7 +187,7 @@ def _download(package: Package, target: Path) -> None:
         command += ["--pack-destination", str(incoming)]
     else:
         command = [sys.executable, "-m", "pip", "download", f"{package.name}=={package.version}", "--no-deps"]
-        command += ["--only-binary", ":all:", "--quiet", "--dest", str(incoming)]
+        command += ["--only-binary", ":all:", "--quiet", *package.options, "--dest", str(incoming)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = list(incoming.iterdir())
     if done.returncode or len(archives) != 1:

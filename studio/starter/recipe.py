@@ -11,20 +11,26 @@ class Recipe:
 
     size_px: int = 64
     seed: int = 0
-    num_textures: int = 6000
+    num_textures: int = 8000
+    num_crops: int = 3000
     vocab_size: int = 4096
     token_length: int = 32
     text_width: int = 192
     vision_width: int = 96
     tower_layers: int = 2
     unet_widths: tuple[int, ...] = (32, 64, 128, 192)
+    unet_attention_side: int = 16  # the widest latent that attention looks at
     vae_widths: tuple[int, ...] = (16, 32, 64)
     vae_samples: int = 144_000
     vae_batch: int = 32
     tower_samples: int = 90_000
     tower_batch: int = 128
+    vision_samples: int = 300_000
     unet_batch: int = 32
-    judge_samples: int = 40_000
+    pixel_px: int = 32
+    pixel_widths: tuple[int, ...] = (32, 64, 96, 128)
+    pixel_samples: int = 300_000
+    judge_samples: int = 60_000
     max_pictures: int | None = None  # tests: fewer pictures
 
     def digest(self, *fields: str) -> str:

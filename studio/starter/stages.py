@@ -1,6 +1,7 @@
 """The build's stages: files in, files and figures out. Torch is imported inside, so that the plan loads at once."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ import numpy as np
 
 from studio.starter import pictures as P
 from studio.starter.captions import BACKGROUNDS
-from studio.starter.packages import TRAIN_STYLES
+from studio.starter.packages import JUDGE_STYLES, STYLES, TRAIN_STYLES
 from studio.starter.recipe import Recipe
+
+OTHER_NAMES = 0.12  # how often an icon that is no concept is drawn, against one that is
+OTHER_PICTURES = 0.05  # how often a texture is drawn, and a photograph, against an icon
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Bench:
     samples: int
     device: str
     progress: Callable[[str], None]
+    start: Path | None = None  # a finished model whose weights the networks begin with, where they fit
 
 
 def make_pictures(bench: Bench) -> dict:
@@ -33,6 +38,8 @@ def make_pictures(bench: Bench) -> dict:
         rgba, icons = rgba[: bench.recipe.max_pictures], icons[: bench.recipe.max_pictures]
     save_file({"rgba": rgba}, bench.work / "pictures.safetensors")
     (bench.work / "pictures.json").write_text(json.dumps([asdict(i) for i in icons]), encoding="utf-8")
+    tags = find_tags(bench.work / "packages", sorted({i.name for i in icons}))
+    (bench.work / "tags.json").write_text(json.dumps(tags), encoding="utf-8")
     return {"pictures": len(icons), "concepts": len({i.name for i in icons if i.concept})}
 
 
@@ -45,9 +52,7 @@ def read_pictures(work: Path) -> tuple[np.ndarray, list[P.Icon]]:
 
 
 def vae_bank(bench: Bench) -> np.ndarray:
-    """Build the autoencoder's pictures: icons of the training styles on white and on a random colour, and textures."""
-    from studio.starter.textures import make_textures
-
+    """Build the autoencoder's pictures: icons of the training styles on white and on a random colour, textures, photographs."""
     recipe = bench.recipe
     rgba, icons = read_pictures(bench.work)
     rng = np.random.default_rng(recipe.seed)
@@ -57,7 +62,19 @@ def vae_bank(bench: Bench) -> np.ndarray:
         if icon.style in styles:
             for ground in ((255, 255, 255), tuple(rng.integers(0, 256, 3))):
                 bank.append(P.shrink(P.flatten(picture, ground), recipe.size_px))
-    return np.concatenate([np.stack(bank), make_textures(recipe.num_textures, recipe.size_px, recipe.seed)])
+    return np.concatenate([np.stack(bank), *draw_others(bench, recipe.num_textures, recipe.num_crops, recipe.seed)])
+
+
+def draw_others(bench: Bench, num_textures: int, num_crops: int, seed: int) -> list[np.ndarray]:
+    """Return textures and crops of photographs, uint8 RGB [M, S, S, 3] each; a recipe without photographs gets textures twice."""
+    from studio.starter.photographs import make_crops
+    from studio.starter.textures import make_textures
+
+    size_px = bench.recipe.size_px
+    textures = make_textures(num_textures, size_px, seed)
+    if not bench.recipe.num_crops:
+        return [textures, make_textures(num_textures, size_px, seed + 100)]
+    return [textures, make_crops(bench.work / "packages", num_crops, size_px, seed)]
 
 
 def make_vae(bench: Bench) -> dict:
@@ -68,10 +85,11 @@ def make_vae(bench: Bench) -> dict:
     from studio.starter.loop import Plan
 
     recipe = bench.recipe
-    plan = Plan(recipe.vae_samples // recipe.vae_batch, recipe.vae_batch, 1.5e-3, hold=0.2, seed=recipe.seed)
+    lr = 8e-4 if bench.start else 1.5e-3  # what has been trained is not shaken up again
+    plan = Plan(recipe.vae_samples // recipe.vae_batch, recipe.vae_batch, lr, hold=0.2, seed=recipe.seed)
     folder = bench.work / "vae"
     folder.mkdir(exist_ok=True)
-    vae = V.train_vae(torch.from_numpy(vae_bank(bench)), plan, folder, bench.device, bench.progress)
+    vae = V.train_vae(torch.from_numpy(vae_bank(bench)), plan, folder, bench)
     rgba, icons = read_pictures(bench.work)
     styles = {s.word for s in TRAIN_STYLES}
     by_use = {"seen": [], "unseen": []}
@@ -88,9 +106,11 @@ def make_tokenizer(bench: Bench) -> dict:
     """Train the tokenizer."""
     from studio.starter.tokenizer import train_tokenizer
 
-    recipe = bench.recipe
-    folder = bench.work / "packages"
-    return {"vocabulary": train_tokenizer(folder, recipe.vocab_size, recipe.token_length, bench.work / "tokenizer")}
+    recipe, folder, out = bench.recipe, bench.work / "packages", bench.work / "tokenizer"
+    if bench.start:  # the weights to begin with belong to its tokens
+        shutil.copytree(bench.start / "tokenizer", out, dirs_exist_ok=True)
+        return {"vocabulary": len(json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])}
+    return {"vocabulary": train_tokenizer(folder, recipe.vocab_size, recipe.token_length, out)}
 
 
 def training_rows(icons: list[P.Icon], concepts_only: bool) -> list[int]:
@@ -99,51 +119,94 @@ def training_rows(icons: list[P.Icon], concepts_only: bool) -> list[int]:
     return [n for n, i in enumerate(icons) if i.style in styles and (i.concept or not concepts_only)]
 
 
-def make_towers(bench: Bench) -> dict:
-    """Train the contrastive pair; its retrieval is measured on styles that it never saw."""
-    import torch
-    from transformers import CLIPTokenizer
+def find_tags(packages: Path, names: list[str]) -> dict[str, list[str]]:
+    """Return {name: tags} (emojibase), without the name itself."""
+    labels = {label.lower(): tags for label, tags in P.read_labels(packages).items()}
+    concepts = P.read_concepts()
+    out = {}
+    for name in names:
+        spellings = [name, *(icon.replace("-", " ") for icon in concepts.get(name, []))]
+        found = next((labels[s] for s in spellings if s in labels), [])
+        out[name] = [tag for tag in found if tag != name]
+    return out
 
+
+def read_tags(work: Path) -> dict[str, list[str]]:
+    """Return {name: tags} of what the icons show."""
+    return json.loads((work / "tags.json").read_text(encoding="utf-8"))
+
+
+def make_towers(bench: Bench) -> dict:
+    """Train the contrastive pair on pictures, names and tags."""
     from studio.starter import towers as T
-    from studio.starter.vae import to_pixels
 
     folder = bench.work / "towers"
     folder.mkdir(exist_ok=True)
     rgba, icons = read_pictures(bench.work)
     rows = training_rows(icons, concepts_only=False)
-    chosen = [icons[r] for r in rows]
-    pair = T.train_towers(rgba[rows], chosen, bench.recipe, folder, bench.device, bench.progress)
+    pair = T.train_towers(rgba[rows], [icons[r] for r in rows], read_tags(bench.work), folder, bench)
     T.text_trunk(pair.text).save_pretrained(bench.work / "text_encoder")
     pair.text.save_pretrained(folder / "text")
     pair.vision.save_pretrained(folder / "vision")
+    return {"text_parameters": sum(p.numel() for p in pair.text.parameters())}
+
+
+def make_vision(bench: Bench) -> dict:
+    """Go on with the vision tower while the text tower stands still; its retrieval is measured on styles that it never saw."""
+    import torch
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    from studio.starter import towers as T
+    from studio.starter import vision as V
+    from studio.starter.vae import to_pixels
+
+    recipe, folder = bench.recipe, bench.work / "towers"
+    rgba, icons = read_pictures(bench.work)
+    rows = training_rows(icons, concepts_only=False)
+    chosen = [icons[r] for r in rows]
+    words = V.Words.of(chosen, read_tags(bench.work))
+    others = draw_others(bench, recipe.num_textures // 2, recipe.num_crops, 5)
+    text = CLIPTextModelWithProjection.from_pretrained(folder / "text")
+    vision = CLIPVisionModelWithProjection.from_pretrained(folder / "vision")
+    pair = V.train_vision(T.Pair(text, vision), rgba[rows], chosen, words, others, bench).cpu()
+    (bench.work / "vision").mkdir(exist_ok=True)
+    pair.vision.save_pretrained(bench.work / "vision")
+    pair.text.save_pretrained(bench.work / "vision" / "text")
     tokenizer = CLIPTokenizer.from_pretrained(bench.work / "tokenizer")
-    names = sorted({i.name for i in chosen if i.concept})
-    figures = {"text_parameters": sum(p.numel() for p in pair.text.parameters())}
-    figures["vision_parameters"] = sum(p.numel() for p in pair.vision.parameters())
-    for style in ("noto", "openmoji", "flat"):
-        seen = [n for n, i in enumerate(icons) if i.style == style and i.name in names and i.concept]
+    concepts = sorted({i.name for i in chosen if i.concept})
+    figures = {"parameters": sum(p.numel() for p in vision.parameters()), "names": len(words.names) - len(V.OTHER)}
+    for style in ("noto", "flat", "openmoji"):
+        seen = [n for n, i in enumerate(icons) if i.style == style and i.concept and i.name in concepts]
         if seen:
-            px = np.stack([P.shrink(P.flatten(rgba[n]), bench.recipe.size_px) for n in seen])
+            px = to_pixels(torch.from_numpy(np.stack([P.shrink(P.flatten(rgba[n]), recipe.size_px) for n in seen])))
             wanted = [icons[n].name for n in seen]
-            ranks = T.rank_concepts(pair, tokenizer, to_pixels(torch.from_numpy(px)), wanted, names)
-            figures |= {f"{style}_{k}": v for k, v in ranks.items()}
+            figures |= {f"{style}_{k}": v for k, v in V.rank_names(pair, tokenizer, px, wanted, concepts).items()}
+            figures |= {f"{style}_of_all_{k}": v for k, v in V.rank_names(pair, tokenizer, px, wanted, words.names).items()}
     return figures
 
 
-def variants(rgba: np.ndarray, size_px: int, rng: np.random.Generator) -> list[tuple[np.ndarray, str, float]]:
-    """Return (picture, background, how often it is drawn) for one icon: two of three draws are the icon as it is."""
-    out = [(P.shrink(P.flatten(rgba), size_px), "white", 0.65)]
+def variants(icon: P.Icon, rgba: np.ndarray, size_px: int, rng: np.random.Generator) -> list[tuple[np.ndarray, str, float]]:
+    """Return (picture, background, how often it is drawn) for one icon; what a concept is mostly shown as is the icon as it is.
+
+    Other names come twice, as they are and on a colour: they teach shapes and outlines in general, and are drawn less often.
+    """
     colours = [c for c in BACKGROUNDS if c != "white"]
-    for background in ["white", "white", *rng.choice(colours, 4, replace=False)]:
+    whole = P.shrink(P.flatten(rgba), size_px)
+    if icon.concept:
+        out, grounds = [(whole, "white", 0.65)], ["white", "white", *rng.choice(colours, 4, replace=False)]
+    else:
+        out, grounds = [(whole, "white", 0.8 * OTHER_NAMES)], [rng.choice(colours)]
+    for background in grounds:
         shift_px = rng.integers(-3, 4, 2)
         mirror = bool(rng.random() < 0.5)
         px = P.place(rgba, size_px, BACKGROUNDS[background], rng.uniform(0.8, 1.0), shift_px, mirror)
-        out.append((px, str(background), 0.05 if background == "white" else 0.0625))
+        chance = (0.05 if background == "white" else 0.0625) if icon.concept else 0.2 * OTHER_NAMES
+        out.append((px, str(background), chance))
     return out
 
 
 def make_latents(bench: Bench) -> dict:
-    """Encode the concepts' pictures and captions once."""
+    """Encode the pictures and captions of the training styles once."""
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -156,12 +219,18 @@ def make_latents(bench: Bench) -> dict:
     rgba, icons = read_pictures(bench.work)
     rng = np.random.default_rng(bench.recipe.seed)
     pictures, chances, rows, texts = [], [], [], {"": 0}
-    for n in training_rows(icons, concepts_only=True):
-        for px, background, chance in variants(rgba[n], bench.recipe.size_px, rng):
+    for n in training_rows(icons, concepts_only=False):
+        for px, background, chance in variants(icons[n], rgba[n], bench.recipe.size_px, rng):
             pictures.append(px)
             chances.append(chance)
             words = captions(icons[n].name, icons[n].style, background)
             rows.append([texts.setdefault(text, len(texts)) for text in words])
+    others = draw_others(bench, bench.recipe.num_textures // 3, bench.recipe.num_crops // 3, 3)
+    for name, part in zip(("texture", "photograph"), others, strict=True):  # how edges and tissue look, for what it is adapted to
+        row = texts.setdefault(captions(name, "")[1], len(texts))
+        chances += [OTHER_PICTURES * sum(chances) / len(part)] * len(part)
+        pictures += list(part)
+        rows += [[row] * len(rows[0])] * len(part)
     vae = AutoencoderKL.from_pretrained(bench.work / "vae").to(bench.device).eval()
     latents = encode(vae, torch.from_numpy(np.stack(pictures)))
     tokenizer = CLIPTokenizer.from_pretrained(bench.work / "tokenizer")
@@ -181,7 +250,7 @@ def make_unet(bench: Bench) -> dict:
     folder = bench.work / "unet"
     folder.mkdir(exist_ok=True)
     cache = U.Cache.read(bench.work / "latents.safetensors", bench.device)
-    unet = U.train_unet(cache, bench.recipe, bench.samples, folder, bench.progress)
+    unet = U.train_unet(cache, bench.samples, folder, bench)
     plan = U.unet_plan(bench.recipe, bench.samples)
     return {
         "samples": plan.steps * plan.batch,
@@ -190,28 +259,39 @@ def make_unet(bench: Bench) -> dict:
     }
 
 
+def make_pixel(bench: Bench) -> dict:
+    """Train the pixel base on the concepts in the training styles."""
+    from studio.starter import pixel as X
+
+    folder = bench.work / "pixel"
+    folder.mkdir(exist_ok=True)
+    rgba, icons = read_pictures(bench.work)
+    bank = X.pixel_bank(rgba[training_rows(icons, concepts_only=True)], bench.recipe)
+    unet = X.train_pixel(bank, folder, bench)
+    samples = bench.recipe.pixel_samples // bench.recipe.unet_batch * bench.recipe.unet_batch
+    return {"samples": samples, "parameters": sum(p.numel() for p in unet.parameters()), "v_mse": X.measure_v_mse(unet, bank)}
+
+
 def make_judge(bench: Bench) -> dict:
-    """Train the judge, which takes no part in the generator's training; openmoji is its test."""
+    """Train the judge on its own styles, which nothing else here learns from; it is measured on styles that it never saw."""
     import torch
 
     from studio.starter import judge as J
     from studio.starter.loop import Plan
-    from studio.starter.towers import canvas_rgba
     from studio.starter.vae import to_pixels
 
-    recipe = bench.recipe
-    folder = bench.work / "judge"
+    recipe, folder = bench.recipe, bench.work / "judge"
     folder.mkdir(exist_ok=True)
     rgba, icons = read_pictures(bench.work)
-    styles = {s.word for s in TRAIN_STYLES} | {"flat"}
+    styles = {s.word for s in JUDGE_STYLES}
     concepts = sorted({i.name for i in icons if i.concept})
     rows = [n for n, i in enumerate(icons) if i.concept and i.style in styles]
     labels = torch.tensor([concepts.index(icons[n].name) for n in rows])
-    plan = Plan(recipe.judge_samples // 64, 64, 2e-3, hold=0.3, weight_decay=0.05, ema_decay=0.995, seed=J.SEED)
-    judge = J.train_judge(canvas_rgba(rgba[rows]), labels, plan, recipe.size_px, folder, bench.device, bench.progress).cpu()
+    plan = Plan(recipe.judge_samples // 64, 64, 2e-3, hold=0.4, weight_decay=0.05, ema_decay=0.995, seed=J.SEED)
+    judge = J.train_judge(rgba[rows], labels, plan, folder, bench)
     J.save_judge(judge, concepts, recipe.size_px, folder)
-    figures = {"parameters": sum(p.numel() for p in judge.parameters())}
-    for style in ("noto", "openmoji"):
+    figures = {"parameters": sum(p.numel() for p in judge.parameters()), "styles": sorted(styles)}
+    for style in [s.word for s in STYLES if s.word not in styles]:
         chosen = [n for n, i in enumerate(icons) if i.concept and i.style == style]
         if chosen:
             px = np.stack([P.shrink(P.flatten(rgba[n]), recipe.size_px) for n in chosen])

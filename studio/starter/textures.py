@@ -1,6 +1,7 @@
 """Procedural pictures: textures that icons lack, so that the autoencoder keeps scans and photographs sharp too."""
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 
 def fractal_noise(rng: np.random.Generator, size_px: int, power: float) -> np.ndarray:
@@ -64,7 +65,30 @@ def blob(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
     return ground * (1 - cover) + tinted_noise(rng, size_px, grey) * cover
 
 
-KINDS = (tinted_noise, dead_leaves, grating, blob, dead_leaves, blob)
+def outlines(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
+    """Shapes with dark outlines, filled or not, and thin strokes (drawings, silhouettes, diagrams)."""
+    side, scale = size_px * 4, 4  # drawn larger, then averaged: smooth edges
+    paper = (255, 255, 255) if rng.random() < 0.6 else tuple(int(c) for c in _colours(rng, 1, grey)[0] * 255)
+    canvas = Image.new("RGB", (side, side), paper)
+    pen = ImageDraw.Draw(canvas)
+    ink = (0, 0, 0) if rng.random() < 0.8 else tuple(int(c) for c in _colours(rng, 1, grey)[0] * 255)
+    width = int(rng.uniform(0.8, 3.5) * scale)
+    for colour in _colours(rng, int(rng.integers(3, 12)), grey):
+        fill = tuple(int(c) for c in colour * 255) if rng.random() < 0.6 else None
+        centre, radius = rng.random(2) * side, side * rng.uniform(0.05, 0.4)
+        turns = np.sort(rng.random(int(rng.integers(3, 9)))) * 2 * np.pi
+        points = [tuple(centre + radius * rng.uniform(0.5, 1) * np.array([np.cos(a), np.sin(a)])) for a in turns]
+        kind = rng.integers(3)
+        if kind == 0:
+            pen.ellipse([*(centre - radius), *(centre + radius * rng.uniform(0.3, 1))], fill, ink, width)
+        elif kind == 1:
+            pen.polygon(points, fill, ink, width)
+        else:
+            pen.line(points, ink, width, joint="curve")
+    return np.asarray(canvas.resize((size_px, size_px), Image.Resampling.BOX)).astype(np.float32) / 255
+
+
+KINDS = (tinted_noise, dead_leaves, grating, blob, outlines, dead_leaves, blob, outlines)
 
 
 def make_textures(num: int, size_px: int, seed: int) -> np.ndarray:

@@ -4,12 +4,13 @@ The text tower then conditions the generator, frozen, so that its embeddings can
 """
 
 import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -22,12 +23,15 @@ from transformers import (
 
 from studio.starter import pictures as P
 from studio.starter.captions import BACKGROUNDS, captions
-from studio.starter.loop import Plan, fit, generator_at
+from studio.starter.distort import canvas_rgba, flatten, resample
+from studio.starter.loop import Plan, fit, generator_at, load_weights
 from studio.starter.recipe import Recipe
 
+if TYPE_CHECKING:
+    from studio.starter.stages import Bench
+
 PROJECTION_DIM = 128
-WORDINGS = (0, 0, 0, 2, 2, 1)  # the plain caption is rare here: it fits the same concept in every style
-CANVAS_PX = 80  # pictures are cut to recipe.size_px from this canvas, at random places
+WORDINGS = (0, 0, 0, 2, 2, 1, 3)  # the plain caption and the tags (3) are rare: they fit the same concept in every style
 
 
 def make_text(recipe: Recipe, tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
@@ -83,42 +87,17 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str], padding: str = "max_len
     return tokenizer(texts, padding=padding, truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
 
 
-def canvas_rgba(rgba: np.ndarray) -> torch.Tensor:
-    """Resize pictures [N, 128, 128, 4] to CANVAS_PX, colours premultiplied so that edges stay clean: uint8."""
-    from PIL import Image
-
-    out = [Image.fromarray(p).resize((CANVAS_PX, CANVAS_PX), Image.Resampling.BOX) for p in rgba]
-    return torch.from_numpy(np.stack([np.asarray(p) for p in out]))
-
-
-def augment(rgba: torch.Tensor, grounds: torch.Tensor, size_px: int, g: torch.Generator) -> torch.Tensor:
-    """Composite uint8 [B, C, C, 4] over colours [B, 3] and resample it moved and mirrored: [B, 3, S, S] in [-1, 1]."""
-    batch = len(rgba)
-    alpha = rgba[..., 3:].float() / 255
-    px = (rgba[..., :3].float() * alpha + grounds[:, None, None].float() * (1 - alpha)).permute(0, 3, 1, 2)
-    scale = 0.9 + 0.3 * torch.rand(batch, generator=g)
-    shift = 0.2 * torch.rand(batch, 2, generator=g) - 0.1
-    mirror = 1 - 2 * (torch.rand(batch, generator=g) < 0.5).float()
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * mirror, scale, shift
-    grid = F.affine_grid(theta, (batch, 3, size_px, size_px), align_corners=False)
-    return F.grid_sample(px, grid, padding_mode="border", align_corners=False) / 127.5 - 1
-
-
-def train_towers(
-    rgba: np.ndarray,
-    icons: list[P.Icon],
-    recipe: Recipe,
-    folder: Path,
-    device: str,
-    progress: Callable[[str], None],
-) -> Pair:
-    """Train both towers on the given icons (training styles only); half of each batch are the concepts."""
+def train_towers(rgba: np.ndarray, icons: list[P.Icon], tags: dict[str, list[str]], folder: Path, bench: "Bench") -> Pair:
+    """Train both towers on the given icons (training styles only) and the tags of their names; half of each batch are the concepts."""
+    recipe, device = bench.recipe, bench.device
     torch.manual_seed(recipe.seed)
-    tokenizer = CLIPTokenizer.from_pretrained(folder.parent / "tokenizer")
-    pair = Pair(make_text(recipe, tokenizer), make_vision(recipe)).to(device)
-    steps = recipe.tower_samples // recipe.tower_batch
-    plan = Plan(steps, recipe.tower_batch, 1e-3, hold=0.3, weight_decay=0.1, ema_decay=0.998, seed=recipe.seed)
+    tokenizer = CLIPTokenizer.from_pretrained(bench.work / "tokenizer")
+    pair = Pair(make_text(recipe, tokenizer), make_vision(recipe))
+    if bench.start:
+        begin(pair, bench.start)
+    pair.to(device)
+    steps, lr = recipe.tower_samples // recipe.tower_batch, 2e-4 if bench.start else 1e-3
+    plan = Plan(steps, recipe.tower_batch, lr, hold=0.3, weight_decay=0.1, ema_decay=0.998, seed=recipe.seed)
     pool = canvas_rgba(rgba)
     weights = torch.tensor([1.0 / sum(i.concept for i in icons) if i.concept else 0.0 for i in icons])
     weights = weights + torch.full_like(weights, 1.0 / len(icons))
@@ -128,19 +107,37 @@ def train_towers(
         g = generator_at(plan.seed, step)
         rows = torch.multinomial(weights, min(plan.batch, len(icons)), generator=g)
         ground = torch.randint(len(names), (len(rows),), generator=g) * (torch.rand(len(rows), generator=g) < 0.5)
-        wording = torch.tensor(WORDINGS)[torch.randint(len(WORDINGS), (len(rows),), generator=g)]
-        texts = [
-            captions(icons[r].name, icons[r].style, names[b])[w]
-            for r, b, w in zip(rows.tolist(), ground.tolist(), wording.tolist(), strict=True)
-        ]
-        px = augment(pool[rows], colours[ground], recipe.size_px, g)
+        wording = torch.tensor(WORDINGS)[torch.randint(len(WORDINGS), (len(rows),), generator=g)].tolist()
+        texts = []
+        for row, back, which in zip(rows.tolist(), ground.tolist(), wording, strict=True):
+            icon = icons[row]
+            words = captions(icon.name, icon.style, names[back])
+            texts.append(words[which] if which < len(words) else tag_text(icon.name, tags.get(icon.name, []), g))
+        px = resample(flatten(pool[rows], colours[ground]), recipe.size_px, g) * 2 - 1
         logits = pair(tokenize(tokenizer, texts, "longest").to(device), px.to(device))
         wanted = torch.arange(len(rows), device=device)
         return 0.5 * (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted))
 
-    average = fit(pair, loss_at, plan, folder / "state.safetensors", progress)
+    average = fit(pair, loss_at, plan, folder / "state.safetensors", bench.progress)
     pair.load_state_dict(average, strict=False)
     return pair.eval()
+
+
+def tag_text(name: str, tags: list[str], g: torch.Generator) -> str:
+    """Return up to three tags of a name in random order, "fruit, red, ripe"; the name where it has none."""
+    order = torch.randperm(len(tags), generator=g)[:3].tolist()
+    return ", ".join(tags[n] for n in order) or name
+
+
+def begin(pair: Pair, model: Path) -> None:
+    """Begin with the towers of a finished model folder."""
+    projection = load_file(model / "vision_encoder" / "text_projection.safetensors")["text_projection.weight"]
+    pair.text.text_projection.weight.data.copy_(projection.float())
+    trunk = load_file(model / "text_encoder" / "model.safetensors")
+    prefix = "text_model." if not next(iter(trunk)).startswith("text_model.") else ""
+    left = pair.text.load_state_dict({prefix + k: v.float() for k, v in trunk.items()}, strict=False)
+    assert not left.unexpected_keys and left.missing_keys in ([], ["text_projection.weight"]), left
+    load_weights(pair.vision, model / "vision_encoder" / "model.safetensors")
 
 
 def text_trunk(text: CLIPTextModelWithProjection) -> CLIPTextModel:
@@ -150,15 +147,3 @@ def text_trunk(text: CLIPTextModelWithProjection) -> CLIPTextModel:
     prefix = "text_model." if next(iter(trunk.state_dict())).startswith("text_model.") else ""
     trunk.load_state_dict({prefix + k: v for k, v in own.items()})
     return trunk.eval()
-
-
-@torch.no_grad()
-def rank_concepts(pair: Pair, tokenizer: CLIPTokenizer, px: torch.Tensor, wanted: list[str], names: list[str]) -> dict:
-    """Rank all names for each picture [N, 3, S, S]: how often its own is first, and among the first five."""
-    device = pair.log_scale.device
-    tokens = tokenize(tokenizer, [captions(n, "")[1] for n in names]).to(device)
-    text = F.normalize(pair.text(input_ids=tokens).text_embeds, dim=-1)
-    image = torch.cat([F.normalize(pair.vision(pixel_values=b.to(device)).image_embeds, dim=-1) for b in px.split(128)])
-    order = (image @ text.T).argsort(-1, descending=True).cpu()
-    place = (order == torch.tensor([names.index(w) for w in wanted])[:, None]).float().argmax(-1)
-    return {"top1": round(float((place < 1).float().mean()), 3), "top5": round(float((place < 5).float().mean()), 3)}

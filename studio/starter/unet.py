@@ -4,30 +4,33 @@ v-prediction (Salimans and Ho 2022), cosine schedule, min-SNR weighting with gam
 timesteps, averaged weights.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 
 from studio.starter.captions import EMPTY_SHARE
-from studio.starter.loop import Plan, fit, generator_at
+from studio.starter.loop import Plan, fit, generator_at, load_weights
 from studio.starter.recipe import Recipe
+
+if TYPE_CHECKING:
+    from studio.starter.stages import Bench
 
 MIN_SNR_GAMMA = 5.0
 
 
 def make_unet(recipe: Recipe) -> UNet2DConditionModel:
-    """Return an untrained UNet; attention at 16x16 would cost a third of the speed."""
-    widths = recipe.unet_widths
-    cross, plain = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
+    """Return an untrained UNet with attention wherever the latent is at most recipe.unet_attention_side wide."""
+    widths, side = recipe.unet_widths, recipe.size_px // 4
+    attends = [side >> level <= recipe.unet_attention_side for level in range(len(widths))]
     return UNet2DConditionModel(
-        sample_size=recipe.size_px // 4,
+        sample_size=side,
         block_out_channels=widths,
-        down_block_types=("DownBlock2D",) + (cross,) * (len(widths) - 1),
-        up_block_types=(plain,) * (len(widths) - 1) + ("UpBlock2D",),
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
         layers_per_block=1,
         norm_num_groups=16,
         attention_head_dim=tuple(max(2, w // 32) for w in widths),
@@ -95,25 +98,39 @@ def min_snr_weights(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
     return snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1) / 0.4
 
 
-def train_unet(cache: Cache, recipe: Recipe, samples: int, folder: Path, progress: Callable[[str], None]) -> UNet2DConditionModel:
-    """Train on `samples` samples in all, resuming where the folder's state stands."""
+@torch.no_grad()
+def begin(unet: UNet2DConditionModel, model: Path) -> None:
+    """Begin with the UNet of a finished model; blocks that it lacks add nothing at first."""
+    missing = load_weights(unet, model / "unet" / "diffusion_pytorch_model.safetensors")
+    for name, p in unet.named_parameters():
+        if name in missing and ".proj_out." in name:
+            p.zero_()
+
+
+def train_unet(cache: Cache, samples: int, folder: Path, bench: "Bench") -> UNet2DConditionModel:
+    """Train on `samples` samples, resuming where the folder's state stands."""
+    recipe = bench.recipe
     torch.manual_seed(recipe.seed)
-    unet = make_unet(recipe).to(cache.latents.device)
-    plan = unet_plan(recipe, samples)
+    unet = make_unet(recipe)
+    if bench.start:
+        begin(unet, bench.start)
+    unet.to(cache.latents.device)
+    plan = unet_plan(recipe, samples, bench.start is not None)
     scheduler = make_scheduler()
 
     def loss_at(step: int) -> torch.Tensor:
         drawn = draw_batch(cache, plan.batch, step, plan.seed)
         return (v_losses(unet, scheduler, drawn) * min_snr_weights(scheduler, drawn[3])).mean()
 
-    average = fit(unet, loss_at, plan, folder / "state.safetensors", progress)
+    average = fit(unet, loss_at, plan, folder / "state.safetensors", bench.progress)
     unet.load_state_dict(average, strict=False)
     return unet.eval()
 
 
-def unet_plan(recipe: Recipe, samples: int) -> Plan:
-    """Return the UNet's plan for a budget of samples."""
-    return Plan(samples // recipe.unet_batch, recipe.unet_batch, 1e-3, hold=0.6, warmup_steps=200, seed=recipe.seed)
+def unet_plan(recipe: Recipe, samples: int, goes_on: bool = False) -> Plan:
+    """Return the UNet's plan for a budget of samples; where it begins with trained weights, it draws other noise than they saw."""
+    seed, hold = (recipe.seed + 1, 0.4) if goes_on else (recipe.seed, 0.6)
+    return Plan(samples // recipe.unet_batch, recipe.unet_batch, 1e-3, hold=hold, warmup_steps=200, seed=seed)
 
 
 @torch.no_grad()

@@ -1,13 +1,16 @@
 """The autoencoder: AutoencoderKL, factor 4, four channels, trained on icons of the training styles and textures."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL
 
-from studio.starter.loop import Plan, fit, generator_at
+from studio.starter.loop import Plan, fit, generator_at, load_weights
+
+if TYPE_CHECKING:
+    from studio.starter.stages import Bench
 
 CROP_PX = 32
 
@@ -37,9 +40,9 @@ def to_pixels(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def draw_crops(bank: torch.Tensor, batch: int, step: int, seed: int) -> torch.Tensor:
-    """Draw one step's crops from uint8 [N, S, S, 3]: mostly 32 px, every fourth step whole ones, turned."""
+    """Draw one step's crops from uint8 [N, S, S, 3]: 32 px and whole ones in turn, mirrored and turned."""
     g = generator_at(seed, step)
-    whole = step % 4 == 3
+    whole = step % 2 == 1
     rows = torch.randint(len(bank), (batch // 4 if whole else batch,), generator=g)
     size_px = bank.shape[1]
     if whole:
@@ -54,16 +57,20 @@ def draw_crops(bank: torch.Tensor, batch: int, step: int, seed: int) -> torch.Te
 
 
 def reconstruction_loss(out: torch.Tensor, px: torch.Tensor) -> torch.Tensor:
-    """L1 + 2 MSE + 0.5 L1 of the picture gradients."""
+    """L1 + 4 MSE + 0.5 L1 of the picture gradients."""
     d = out - px
     edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
-    return d.abs().mean() + 2 * d.square().mean() + 0.5 * edges
+    return d.abs().mean() + 4 * d.square().mean() + 0.5 * edges
 
 
-def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, device: str, progress: Callable[[str], None]) -> AutoencoderKL:
+def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, bench: "Bench") -> AutoencoderKL:
     """Train on uint8 pictures [N, S, S, 3]; the returned model carries the averaged weights."""
     torch.manual_seed(plan.seed)
-    vae = make_vae(bank.shape[1]).to(device)
+    device = bench.device
+    vae = make_vae(bank.shape[1], bench.recipe.vae_widths)
+    if bench.start:
+        load_weights(vae, bench.start / "vae" / "diffusion_pytorch_model.safetensors")
+    vae.to(device)
 
     def loss_at(step: int) -> torch.Tensor:
         px = draw_crops(bank, plan.batch, step, plan.seed).to(device)
@@ -73,7 +80,7 @@ def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, device: str, progres
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
         return reconstruction_loss(out, px) + 3e-4 * kl
 
-    average = fit(vae, loss_at, plan, folder / "state.safetensors", progress)
+    average = fit(vae, loss_at, plan, folder / "state.safetensors", bench.progress)
     vae.load_state_dict(average, strict=False)
     return vae.eval()
 

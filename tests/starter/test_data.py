@@ -25,11 +25,18 @@ def make_archive(folder, members: dict[str, bytes]):
 
 
 def test_held_out_styles_are_not_trained_on():
-    held_out = {"@iconify-json/openmoji", "@iconify-json/fluent-emoji-flat", "@iconify-json/game-icons"}
+    held_out = {f"@iconify-json/{n}" for n in ("openmoji", "fluent-emoji-flat", "game-icons", "fluent-emoji-high-contrast")}
+    held_out.add("@iconify-json/emojione-monotone")
     assert {s.package.name for s in packages.HELD_OUT_STYLES} == held_out
     assert not held_out & {s.package.name for s in packages.TRAIN_STYLES}
     assert not {s.word for s in packages.HELD_OUT_STYLES} & {s.word for s in packages.TRAIN_STYLES}
     assert len(packages.TRAIN_STYLES) == 7
+
+
+def test_the_judge_shares_no_style_with_what_it_judges_and_openmoji_is_nobodys():
+    judged = {s.word for s in packages.JUDGE_STYLES}
+    assert len(judged) == 4 and "openmoji" not in judged
+    assert not judged & {s.word for s in packages.TRAIN_STYLES}
 
 
 def test_training_rows_leave_held_out_styles_alone():
@@ -104,8 +111,59 @@ def test_textures_are_the_same_every_time_and_partly_grey():
     assert 3 <= sum(grey) <= 18
 
 
+def test_photographs_are_cut_at_every_scale_the_same_every_time(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from studio.starter import photographs
+
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    archive = make_archive(tmp_path, {f"skimage/data/{name}": file.getvalue() for name in photographs.NAMES})
+    monkeypatch.setattr(photographs, "fetch", lambda package, folder: archive)
+    a, b = (photographs.make_crops(tmp_path, 18, 32, seed=1) for _ in range(2))
+    assert a.shape == (18, 32, 32, 3) and np.array_equal(a, b)
+    spread = a.std((1, 2, 3))
+    assert spread.max() > 1.5 * spread.min()  # noise seen from afar averages out
+
+
+def test_a_restyled_icon_keeps_its_shape_and_its_range():
+    import torch
+
+    from studio.starter import distort
+
+    rgba = np.zeros((8, 128, 128, 4), np.uint8)
+    rgba[:, 32:96, 32:96] = (200, 60, 30, 255)
+    pool = distort.canvas_rgba(rgba)
+    px = distort.flatten(pool, torch.full((8, 3), 255))
+    assert px.shape == (8, 3, 80, 80) and px[0, :, 0, 0].tolist() == [1, 1, 1] and px[0, 0, 40, 40] == pytest.approx(200 / 255)
+    drawn = distort.restyle(pool, px, torch.Generator().manual_seed(2))
+    again = distort.restyle(pool, px, torch.Generator().manual_seed(2))
+    assert torch.equal(drawn, again) and drawn.min() >= 0 and drawn.max() <= 1 and not torch.allclose(drawn, px, atol=0.1)
+    inside, outside = drawn[..., 36:44, 36:44].mean((1, 2, 3)), drawn[..., 2:8, 2:8].mean((1, 2, 3))
+    edge = drawn[..., 40, 16:24].mean(1).sub(outside[:, None]).abs().amax(1)
+    assert ((inside - outside).abs().maximum(edge) > 0.1).all()  # filled otherwise, or outlined, it is still there
+    moved = distort.resample(px, 64, torch.Generator().manual_seed(0), tilt=0.2)
+    assert moved.shape == (8, 3, 64, 64)
+    covered = distort.erase(torch.ones(60, 3, 64, 64), torch.Generator().manual_seed(0))
+    assert 8 < int((covered.amin((1, 2, 3)) == 0).sum()) < 35
+
+
 def test_the_plan_of_the_build_loads_without_torch():
-    names = ("assemble", "build", "card", "demos", "packages", "pictures", "recipe", "report", "stages", "tokenizer")
+    names = (
+        "assemble",
+        "build",
+        "card",
+        "demos",
+        "packages",
+        "pictures",
+        "photographs",
+        "recipe",
+        "report",
+        "stages",
+        "tokenizer",
+        "vocabulary",
+    )
     code = f"import sys, importlib\nfor n in {names!r}: importlib.import_module('studio.starter.' + n)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "False"

@@ -15,20 +15,26 @@ from studio.starter.loop import Plan, fit, generator_at, lr_at, read_ema
 from studio.starter.packages import TRAIN_STYLES
 from studio.starter.pictures import Icon
 from studio.starter.recipe import Recipe
+from studio.starter.stages import Bench
 
 TINY = Recipe(
     size_px=32,
-    num_textures=6,
+    num_textures=12,
+    num_crops=0,
     vae_widths=(8, 8, 8),
     vae_samples=64,
     text_width=32,
     vision_width=32,
     tower_layers=1,
     tower_samples=64,
-    tower_batch=16,
+    tower_batch=32,
+    vision_samples=64,
     unet_widths=(32, 32),
     unet_batch=8,
     judge_samples=128,
+    pixel_px=16,
+    pixel_widths=(16, 32),
+    pixel_samples=32,
 )
 
 
@@ -77,11 +83,12 @@ def make_work(folder):
     for file in shipped.iterdir():
         (folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
     rng = np.random.default_rng(0)
-    styles = [s.word for s in TRAIN_STYLES[:2]] + ["openmoji"]
+    styles = [s.word for s in TRAIN_STYLES[:2]] + ["openmoji", "flat"]
     icons = [Icon(style, name, name, True) for style in styles for name in ("star", "key", "bell")]
     rgba = rng.integers(0, 256, (len(icons), 128, 128, 4), dtype=np.uint8)
     save_file({"rgba": rgba}, folder / "pictures.safetensors")
     (folder / "pictures.json").write_text(json.dumps([dataclasses.asdict(i) for i in icons]))
+    (folder / "tags.json").write_text(json.dumps({"star": ["night"], "key": ["lock", "metal"], "bell": []}))
     keys = B.keys(TINY, 64)
     done = {name: {"key": keys[name], "figures": {}} for name in ("pictures", "tokenizer")}
     B.write_json(folder / "manifest.json", done)
@@ -95,7 +102,7 @@ def run_build(folder, stop_at=None):
         if stop_at and text.startswith(stop_at):
             raise Killed
 
-    figures = B.build(folder, folder / "out", 64, "cpu", progress, TINY, until="judge")
+    figures = B.build(Bench(folder, TINY, 64, "cpu", progress), folder / "out", until="pixel")
     return figures, log
 
 
@@ -103,23 +110,46 @@ def test_a_killed_build_continues_to_the_same_weights_and_skips_what_is_done(tmp
     make_work(tmp_path / "whole")
     make_work(tmp_path / "killed")
     figures, _ = run_build(tmp_path / "whole")
-    assert figures["unet"]["samples"] == 64 and figures["latents"]["latents"] == 6 * 7
+    assert figures["unet"]["samples"] == 64 and figures["latents"]["latents"] == 6 * 7 + 2 * 4
     with pytest.raises(Killed):
         run_build(tmp_path / "killed", stop_at="unet: step")
     _, log = run_build(tmp_path / "killed")
     assert not any(line.startswith(("vae: started", "towers: started", "latents: started")) for line in log)
-    for part in ("vae/diffusion_pytorch_model", "latents", "unet/state", "judge/judge"):
+    for part in ("vae/diffusion_pytorch_model", "latents", "unet/state", "judge/judge", "vision/model", "pixel/state"):
         whole, killed = ((tmp_path / n / f"{part}.safetensors").read_bytes() for n in ("whole", "killed"))
         assert whole == killed, part
     _, log = run_build(tmp_path / "killed")
     assert log == []
+    words = json.loads((tmp_path / "whole" / "vocabulary" / "vision_encoder" / "vocabulary.json").read_text("utf-8"))
+    assert words["names"] == {"star": ["night"], "key": ["lock", "metal"], "bell": []}
+    assert 0 < words["threshold"] <= 1 and words["scale"] > 1 and len(words["calibration"]) == 2
+    assert {"openmoji_top5", "brain-mri_unknown", "satellite_unknown"} <= set(figures["vocabulary"])
+
+
+def test_new_blocks_add_nothing_where_training_goes_on_from_a_finished_model(tmp_path):
+    from studio.starter import unet as U
+
+    small, larger = (U.make_unet(dataclasses.replace(TINY, size_px=64, unet_attention_side=side)).eval() for side in (8, 16))
+    small.save_pretrained(tmp_path / "unet")
+    U.begin(larger, tmp_path)
+    assert sum(p.numel() for p in larger.parameters()) > sum(p.numel() for p in small.parameters())
+    z, t, text = torch.randn(2, 4, 16, 16), torch.tensor([10, 700]), torch.randn(2, 5, TINY.text_width)
+    with torch.no_grad():
+        before, after = (net(z, t, encoder_hidden_states=text).sample for net in (small, larger))
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+def test_a_build_from_a_finished_model_is_another_build(tmp_path):
+    shipped = B.Path(__file__).parents[2] / "assets" / "starter"
+    fresh, further = B.keys(TINY, 64), B.keys(TINY, 64, shipped)
+    assert not set(fresh.values()) & set(further.values())
 
 
 def test_another_sample_budget_repeats_the_unet_only():
     before, after = B.keys(TINY, 64), B.keys(TINY, 128)
     assert {name for name in before if before[name] != after[name]} == {"unet"}
     changed = B.keys(dataclasses.replace(TINY, vae_samples=65), 64)
-    assert {name for name in before if before[name] != changed[name]} == {"vae", "latents", "unet", "judge"}
+    assert {name for name in before if before[name] != changed[name]} == {"vae", "latents", "unet"}
 
 
 def test_folding_the_normalisation_leaves_the_decoder_as_it_was():

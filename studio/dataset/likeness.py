@@ -1,0 +1,90 @@
+"""Pictures compared by what they show: neighbours, look-alikes, outliers and the distance of two sets, from features of unit length.
+
+Arithmetic on features [N, D] alone; they come from `studio.tower` and are kept for each picture in the workspace's cache.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studio.dataset.alike import families
+from studio.dataset.rows import Dataset, Row
+from studio.errors import StudioError
+from studio.store import Workspace, write_bytes
+
+MIN_LIKE = 0.985  # cosine from which two pictures show the same: copies resized, recompressed or shifted, not mere relatives
+OUTLIER_Z = 3.5  # robust deviations (Iglewicz and Hoaglin 1993)
+NUM_NEAREST = 3
+
+
+def neighbours(features: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `num` nearest others of each picture, nearest first: indices [N, num] and cosines [N, num]."""
+    cosine = features @ features.T
+    np.fill_diagonal(cosine, -np.inf)
+    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(num, len(features) - 1)]
+    return nearest, np.take_along_axis(cosine, nearest, axis=1)
+
+
+def lookalikes(features: np.ndarray, min_like: float = MIN_LIKE) -> list[list[int]]:
+    """Groups of two or more pictures that show the same."""
+    near = np.argwhere(np.triu(features @ features.T, 1) >= min_like)
+    return [group for group in families(len(features), map(tuple, near)) if len(group) > 1]
+
+
+def outliers(features: np.ndarray) -> list[int]:
+    """Pictures unlike all the rest, the strangest first: far from their nearest others, measured against how far those usually are."""
+    if len(features) < 8:
+        return []  # nothing is usual among so few
+    _, cosines = neighbours(features, NUM_NEAREST)
+    far = 1 - cosines.mean(1)
+    middle = np.median(far)
+    spread = 1.4826 * np.median(abs(far - middle)) + 1e-6
+    return [int(i) for i in np.argsort(-far) if (far[i] - middle) / spread > OUTLIER_Z]
+
+
+def domain_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Squared maximum mean discrepancy of two sets with the cubic kernel, unbiased (KID, Binkowski et al. 2018): 0 for equal domains."""
+    if min(len(first), len(second)) < 2:
+        raise StudioError("the distance of two sets of pictures needs two pictures in each")
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T + 1) ** 3  # features of unit length need no division by their number
+
+    def inside(x: np.ndarray) -> float:
+        k = kernel(x, x)
+        return float((k.sum() - np.trace(k)) / (len(x) * (len(x) - 1)))
+
+    return inside(first) + inside(second) - 2 * float(kernel(first, second).mean())
+
+
+def look_report(dataset: Dataset, features: np.ndarray, found: dict[str, Any]) -> dict[str, Any]:
+    """What a report `found` gains: {"lookalikes": [[file]], "outliers": [file], "held_out_distance", "notes"}; features as of all rows."""
+    files = [row.file for row in dataset.rows]
+    alike = [[files[i] for i in group] for group in lookalikes(features)]
+    strange = [files[i] for i in outliers(features)]
+    held = np.array([row.split == "held_out" for row in dataset.rows], bool)
+    apart = round(domain_distance(features[held], features[~held]), 4) if min(held.sum(), (~held).sum()) > 1 else None
+    notes = list(found["notes"])
+    if alike:
+        shown = "; ".join(" = ".join(group[:3]) for group in alike[:3])
+        notes.append(f"{sum(map(len, alike))} pictures show nearly the same as another, in {len(alike)} groups: {shown}")
+    if strange:
+        notes.append(f"{len(strange)} unlike all the rest, look whether they belong here: {', '.join(strange[:5])}")
+    return {"lookalikes": alike, "outliers": strange, "held_out_distance": apart, "notes": notes}
+
+
+def dataset_features(workspace: Workspace, dataset: Dataset, compute: Callable[[list[Path]], np.ndarray], kind: str) -> np.ndarray:
+    """The features of every picture, float32 [N, D]; only those that are not kept yet are computed. `kind` names the tower's weights."""
+    folder = workspace.cache / "features" / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = list({row.pixels: row for row in dataset.rows if not _file(folder, row).exists()}.values())
+    if missing:
+        for row, feature in zip(missing, compute([dataset.path(row) for row in missing]), strict=True):
+            write_bytes(_file(folder, row), np.asarray(feature, "<f4").tobytes())
+    return np.stack([np.frombuffer(_file(folder, row).read_bytes(), "<f4") for row in dataset.rows])
+
+
+def _file(folder: Path, row: Row) -> Path:
+    return folder / f"{row.pixels[:32]}.f32"
