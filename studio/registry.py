@@ -1,4 +1,4 @@
-"""Names of families and methods, each to its module, imported on first use."""
+"""Names of families, methods and captioners, each to its module, imported on first use."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,6 +7,7 @@ from studio.errors import StudioError
 
 FAMILIES = {"sd": "studio.families.sd"}
 METHODS = {"lora": "studio.methods.lora"}
+CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
 
 
 def family(key: str) -> ModuleType:
@@ -17,6 +18,11 @@ def family(key: str) -> ModuleType:
 def method(key: str) -> ModuleType:
     """The module that implements `methods.base.Method` under this key."""
     return _get(METHODS, key, "adaptation method")
+
+
+def captioner(key: str) -> ModuleType:
+    """The module that implements `dataset.captioners.base.Captioner` under this key."""
+    return _get(CAPTIONERS, key, "captioner")
 
 
 def _get(table: dict[str, str], key: str, what: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """What is to be noticed about each picture of a dataset, in one word and in a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from studio.dataset.intake import digest
@@ -8,8 +8,13 @@ from studio.dataset.report import SMALL_PX
 from studio.dataset.rows import Dataset
 
 
-def badges(dataset: Dataset, captions: Sequence[str], facts: dict[str, Any]) -> dict[str, tuple[list[str], str]]:
-    """By file: some of "held out", "problem", "note", "edited" and "no caption", and what they mean in a sentence."""
+def badges(
+    dataset: Dataset, captions: Sequence[str], facts: dict[str, Any], suggested: Collection[str] = ()
+) -> dict[str, tuple[list[str], str]]:
+    """By file: some of "held out", "problem", "note", "edited" and "no caption", and what they mean in a sentence.
+
+    Captions of the files in `suggested` are a captioner's: they are not edited.
+    """
     twins = _twins(facts["duplicates"])
     found = {}
     for row, caption in zip(dataset.rows, captions, strict=True):
@@ -20,7 +25,7 @@ def badges(dataset: Dataset, captions: Sequence[str], facts: dict[str, Any]) -> 
             "held out": row.split == "held_out",
             "problem": bool(problems),
             "note": bool(row.note) and not problems,
-            "edited": bool(row.words) and digest(caption) != row.words,
+            "edited": bool(row.words) and digest(caption) != row.words and row.file not in suggested,
             "no caption": not caption,
         }
         notes = [note for note in row.note.split("; ") if note and not note.startswith("the same picture as")]

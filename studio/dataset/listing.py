@@ -118,6 +118,7 @@ def _item(kept: Kept, row: Row) -> dict[str, Any]:
         "split": row.split,
         "badges": badges,
         "note": why,
+        "said": kept.said(row),
         "thumb": address(row, VIEW_SIZES[0]),
         "view": address(row, VIEW_SIZES[1]),
     }

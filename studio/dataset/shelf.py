@@ -10,6 +10,7 @@ from typing import Any
 from studio.dataset.badges import badges
 from studio.dataset.report import report
 from studio.dataset.rows import INDEX, Dataset, Row, find_root
+from studio.dataset.suggestions import SUGGESTIONS, Said, read_suggestions, shown
 from studio.errors import StudioError
 from studio.store import Workspace, sha256
 
@@ -29,6 +30,7 @@ class Kept:
     _badges: dict[str, tuple[list[str], str]] | None = None
     _pictures: dict[str, str] | None = None
     _twins: set[str] | None = None
+    _said: dict[str, Said] | None = None
 
     @property
     def captions(self) -> list[str]:
@@ -37,6 +39,12 @@ class Kept:
     def caption(self, row: Row) -> str:
         """The caption of `row` as last read."""
         return self.texts.get(Path(row.file).with_suffix(".txt").name, "")
+
+    def said(self, row: Row) -> dict[str, Any] | None:
+        """What a captioner said of `row`, where its caption is still that captioner's."""
+        if self._said is None:
+            self._said = read_suggestions(self.dataset.root)
+        return shown(self._said.get(row.file), self.caption(row))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -49,7 +57,7 @@ class Kept:
     def badges(self) -> dict[str, tuple[list[str], str]]:
         """By file: the badges of its row, and what they mean in a sentence."""
         if self._badges is None:
-            self._badges = badges(self.dataset, self.captions, self.facts)
+            self._badges = badges(self.dataset, self.captions, self.facts, {r.file for r in self.dataset.rows if self.said(r)})
         return self._badges
 
     @property
@@ -129,7 +137,7 @@ class Shelf:
         """The dataset in `root` with its captions as they are now."""
         kept = self._index(root)
         with os.scandir(root) as entries:
-            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt")}
+            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt") or entry.name == SUGGESTIONS}
         if kept.version and marks == kept.marks:
             return kept
         texts, rows = {}, {Path(row.file).with_suffix(".txt").name: row for row in kept.dataset.rows}

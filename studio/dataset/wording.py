@@ -60,10 +60,16 @@ def apply(workspace: Workspace, name: str, wording: Wording) -> dict[str, Any]:
         if not changes:
             return {"count": 0, "cut": 0, "undo": None, "text": "No caption was changed"}
         text = f"Changed {count(len(changes), 'caption')} ({_WORDS[wording.operation]})"
-        kept = {c.row.file: [c.before, c.after] for c in changes}
-        undo = add_record(dataset.root, {"kind": "captions", "text": text, "num": len(changes), "captions": kept})
-        _write(dataset, [(change.row, change.after) for change in changes])
+        undo = replace_captions(dataset, changes, text)
     return {"count": len(changes), "cut": sum(c.is_cut for c in changes), "undo": undo, "text": text}
+
+
+def replace_captions(dataset: Dataset, changes: Sequence[Change], text: str) -> str:
+    """Make `changes`, the former captions kept first; what undoes it. Call it while editing."""
+    kept = {c.row.file: [c.before, c.after] for c in changes}
+    undo = add_record(dataset.root, {"kind": "captions", "text": text, "num": len(changes), "captions": kept})
+    _write(dataset, [(change.row, change.after) for change in changes])
+    return undo
 
 
 def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
 
 
 def undo_wording(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
-    """Put back the captions that `apply` changed, but for those edited since."""
+    """Put back the captions that `replace_captions` changed, but for those edited since."""
     with editing(workspace, name) as dataset:
         record, rows, back, num_edited = read_record(dataset.root, undo), {row.file: row for row in dataset.rows}, [], 0
         for file, (before, after) in record.get("captions", {}).items():
