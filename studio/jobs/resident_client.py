@@ -1,4 +1,4 @@
-"""The page's side of the process that draws and exports: starts it, hands it requests, outlives its crashes. No torch here."""
+"""The page's side of the process that draws, exports and captions: starts it, hands it requests, outlives its crashes. No torch here."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import psutil
 
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.jobs import drawings, exports, room
+from studio.jobs import captionings, drawings, exports, room
 from studio.jobs.asked import OVER
 from studio.jobs.estimate import estimate
 from studio.jobs.runs import BUSY, Run, list_runs
@@ -25,11 +25,11 @@ RENEW_AFTER_S = 20.0  # so that a run's first steps do not wait for the imports 
 END_WAIT_S = 1.0
 MAX_LOG_BYTES = 1 << 20
 CRASHED = "the picture process ended unexpectedly: try again"
-READ = {"draw": drawings.read_drawing, "export": exports.read_export}
+READ = {"draw": drawings.read_drawing, "export": exports.read_export, "caption": captionings.read_captioning}
 
 
 class Resident:
-    """One workspace's process for pictures and exports; may be called from any thread."""
+    """One workspace's process for pictures, exports and captions; may be called from any thread."""
 
     def __init__(self, workspace: Workspace, keep_spare: bool = False) -> None:
         self._workspace, self._keep_spare = workspace, keep_spare
@@ -49,13 +49,17 @@ class Resident:
         """Have an export carried out; StudioError when too many wait already."""
         self._enqueue("export", export_id)
 
+    def caption(self, captioning_id: str) -> None:
+        """Have a captioning carried out; StudioError when too many wait already."""
+        self._enqueue("caption", captioning_id)
+
     def _enqueue(self, kind: str, job_id: str) -> None:
         with self._lock:
             if self._is_closed:
                 raise StudioError("the studio is ending: start it again")
             waiting = self._num_waiting()
             if waiting >= MAX_WAITING:
-                raise StudioError(f"{waiting} requests for pictures and exports are waiting already: let some finish, or cancel them")
+                raise StudioError(f"{waiting} requests are waiting already: let some finish, or cancel them")
             self._waiting.append((kind, job_id))
             if self._process is None:
                 self._start()
@@ -66,7 +70,7 @@ class Resident:
         return sum(job_id != self._told.get("job") for _, job_id in self._waiting)
 
     def cancel(self, job_id: str) -> None:
-        """Have a drawing or an export left, at work or waiting."""
+        """Have a request left, at work or waiting."""
         for read in READ.values():
             with contextlib.suppress(StudioError, OSError):
                 job = read(self._workspace, job_id)

@@ -32,7 +32,7 @@ class Device:
 class Wanted:
     """What a request needs room for."""
 
-    source: str  # of the base model
+    source: str  # of the base model; "" = it needs none
     width: int | None  # None = the model's own
     height: int | None
     count: int  # pictures at once

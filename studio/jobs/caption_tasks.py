@@ -1,0 +1,23 @@
+"""A captioning carried out: pictures looked at batch by batch, then all captions written as one change."""
+
+from collections.abc import Callable
+
+from studio.dataset.captioning import caption_dataset, select
+from studio.dataset.removal import count
+from studio.jobs.captionings import Captioning
+from studio.jobs.room import Wanted
+from studio.jobs.warm import Warm
+from studio.store import Workspace
+
+Tick = Callable[[str, float], None]  # (state, pictures done so far); raises to end the work between two batches
+
+
+def describe(workspace: Workspace, captioning: Captioning) -> tuple[Wanted, int]:
+    """What the captioning needs room for, which is no base model, and how many pictures it looks at."""
+    dataset, wanted, _ = select(workspace, captioning.request())
+    return Wanted("", None, None, len(wanted), f"captioning {count(len(wanted))} of {dataset.name}"), max(1, len(wanted))
+
+
+def carry_out(workspace: Workspace, captioning: Captioning, warm: Warm, tick: Tick) -> None:
+    """Caption; `result.json` comes last."""
+    captioning.write_result(caption_dataset(workspace, captioning.request(), lambda done, total: tick("captioning", done)))
