@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import dataset, results, starter, training, ui
+from studio.commands import caption, dataset, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 from studio.store import Workspace
 
@@ -17,6 +17,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False, ric
 app.callback(invoke_without_command=True)(ui.main)
 app.add_typer(ui.app)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(caption.app)
 app.add_typer(training.app)
 app.add_typer(results.app)
 app.add_typer(starter.app, name="starter")

@@ -1,0 +1,96 @@
+"""`caption`: the embedded captioner writes what it knows, says what it does not, and names the next step."""
+
+import shutil
+
+import pytest
+
+from studio.dataset.intake import DEMOS, create_dataset
+from studio.dataset.rows import open_dataset
+from studio.store import Workspace
+
+NAMES = ("anchor", "banana", "bell", "bus")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a dataset of four pictures without captions, imported once."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in NAMES:
+        shutil.copy(DEMOS / "icons" / f"{name}.png", folder)
+    return create_dataset(Workspace.at(tmp_path_factory.mktemp("made")), "icons", [folder]).root
+
+
+@pytest.fixture
+def icons(own, made):
+    """The commands on a workspace with this dataset."""
+    shutil.copytree(made, own.workspace / "datasets" / "icons")
+    return own
+
+
+def captions(cli):
+    dataset = open_dataset(Workspace.at(cli.workspace), "icons")
+    return [dataset.caption(row) for row in dataset.rows]
+
+
+def test_captions_are_written_once_and_again_only_when_asked(icons):
+    told = icons.here("caption", "icons", "--with", "embedded", "--threshold", "0", "--json").well().json
+    written = captions(icons)
+    assert told["count"] == sum(map(bool, written)) > 0 and told["count"] + told["unknown"] == 4 and told["undo"]
+    again = icons.here("caption", "icons", "--threshold", "0", "--json").well()
+    assert again.json["count"] == 0 and again.json["kept"] == told["count"] and captions(icons) == written
+    assert "already: left as" in again.out
+    over = icons.here("caption", "icons", "--threshold", "0", "--overwrite", "--json").well().json
+    assert over["kept"] == 0 and captions(icons) == written
+
+
+def test_what_is_not_known_leads_to_a_template(icons):
+    answer = icons.here("caption", "icons", "--threshold", "1", "--json").well()
+    assert (answer.json["count"], answer.json["unknown"]) == (0, 4) and captions(icons) == [""] * 4
+    line = answer.out.splitlines()[0]
+    assert line.startswith("4 pictures are outside what the embedded captioner knows: write captions by a template, e.g. python launch.py ")
+    words = line.partition("launch.py ")[2]
+    assert words == 'caption icons --template "{name}"'
+    filled = icons.here("caption", "icons", "--template", "{name}", "--json").well().json
+    assert filled["count"] == 4 and captions(icons) == list(NAMES)
+    assert icons.here("caption", "icons", "--template", "{name}", "--json").well().json["count"] == 0
+
+
+def test_a_picture_that_cannot_be_read_is_a_line_and_the_rest_goes_on(icons):
+    dataset = open_dataset(Workspace.at(icons.workspace), "icons")
+    dataset.path(dataset.rows[0]).write_bytes(b"no picture")
+    answer = icons.here("caption", "icons", "--threshold", "0", "--json").well()
+    assert [s["file"] for s in answer.json["skipped"]] == [dataset.rows[0].file]
+    assert sum("skipped" in line and "0001-anchor.png" in line for line in answer.out.splitlines()[:-1]) == 1
+    assert answer.json["count"] + answer.json["unknown"] == 3
+
+
+WRONG = {
+    "no dataset": (["nope"], "there are icons"),
+    "no captioner": (["icons", "--with", "magic"], "there are: embedded"),
+    "empty captioner": (["icons", "--with", ""], "there are: embedded"),
+    "threshold above 1": (["icons", "--threshold", "1.01"], "threshold"),
+    "threshold below 0": (["icons", "--threshold=-1"], "threshold"),
+    "threshold nan": (["icons", "--threshold", "nan"], "threshold"),
+    "threshold no number": (["icons", "--threshold", "high"], "--help"),
+    "empty template": (["icons", "--template", " "], "type the text"),
+    "strange template": (["icons", "--template", "{x}"], "is not known"),
+    "long template": (["icons", "--template", "x" * 2001], "2000"),
+    "template without its trigger": (["icons", "--template", "{trigger}"], "trigger word"),
+    "template over captions": (["icons", "--template", "x", "--overwrite"], "--overwrite"),
+    "a name too long": (["a" * 5000], "a"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_requests_are_a_line(icons, what):
+    words, hint = WRONG[what]
+    assert hint in icons.here("caption", *words).complaint()
+    assert captions(icons) == [""] * 4
+
+
+def test_an_empty_dataset_is_a_line(icons):
+    from studio.dataset.removal import remove_pictures
+
+    place = Workspace.at(icons.workspace)
+    remove_pictures(place, "icons", [row.file for row in open_dataset(place, "icons").rows])
+    assert "add some first" in icons.here("caption", "icons").complaint()
