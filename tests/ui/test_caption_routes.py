@@ -1,0 +1,105 @@
+"""The routes of captionings, without a browser: what is asked wrongly is one line, what is at work can be followed and stopped."""
+
+import json
+import shutil
+
+import pytest
+from fastapi import FastAPI
+
+from studio.dataset.intake import DEMOS, create_dataset
+from studio.jobs import captionings
+from studio.jobs.captionings import read_captioning
+from studio.store import Workspace
+from tests.ui.asking import HERE, ask
+from ui.app import _tell
+from ui.desk import Desk
+from ui.routes import captionings as routes
+
+pytest.importorskip("httpx")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("anchor", "banana"):
+        shutil.copy(DEMOS / "icons" / f"{name}.png", folder)
+    desk = Desk(Workspace.at(tmp_path_factory.mktemp("space") / "workspace"))
+    create_dataset(desk.workspace, "Two icons", [folder])
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def call(desk, monkeypatch):
+    """call(method, path, value) -> (status, JSON); what reaches the process for pictures is in `.handed`."""
+    app = FastAPI()
+    app.add_exception_handler(ValueError, _tell)
+    app.include_router(routes.router(desk), prefix="/studio")
+    handed = []
+    monkeypatch.setattr(desk.resident, "caption", handed.append)
+
+    def call(method, path, value=None):
+        headers = [*HERE, ("Content-Type", "application/json")]
+        answer = ask(app, f"/studio{path}", method, headers, json.dumps(value).encode() if value is not None else b"")
+        return answer.status, answer.json()
+
+    call.handed = handed
+    return call
+
+
+def test_captioners_are_listed(call):
+    assert call("GET", "/captioners") == (200, [{"captioner": "embedded", "title": "embedded"}])
+
+
+def test_a_captioning_is_made_followed_stopped_and_told(call, desk):
+    assert call("GET", "/captionings?dataset=two-icons") == (200, None)
+    status, told = call("POST", "/captionings", {"dataset": "Two icons"})
+    assert status == 200 and told["dataset"] == "two-icons" and told["status"]["state"] == "waiting" and told["status"]["total"] == 2
+    assert call.handed == [told["id"]] and told["result"] is None
+    assert call("GET", "/captionings?dataset=two-icons") == call("GET", f"/captionings/{told['id']}") == (200, told)
+    status, again = call("POST", "/captionings", {"dataset": "two-icons"})
+    assert status == 400 and "being written already" in again["error"]
+    assert call("POST", f"/captionings/{told['id']}/cancel")[1]["status"]["state"] == "cancelled"
+    job = read_captioning(desk.workspace, told["id"])
+    job.write_result({"captioner": "embedded", "count": 0, "unknown": 2, "text": "No caption was written", "notes": [], "skipped": []})
+    job.write_status("finished", done=2, total=2)
+    result = call("GET", f"/captionings/{told['id']}")[1]["result"]
+    assert result["unknown_text"] == "2 pictures are outside what the embedded captioner knows"
+
+
+@pytest.mark.parametrize(
+    "value, code, hint",
+    [
+        ({"dataset": "nope"}, 400, "there are Two icons"),
+        ({"dataset": "two-icons", "captioner": "magic"}, 400, "there are: embedded"),
+        ({"dataset": "two-icons", "files": []}, 400, "not in the dataset any more"),
+        ({"dataset": "two-icons", "threshold": 2}, 422, "threshold"),
+        ({"dataset": "two-icons", "threshold": True}, 422, "threshold"),
+        ({"dataset": "two-icons", "overwrite": "perhaps"}, 422, "overwrite"),
+        ({"dataset": "two-icons", "who": 1}, 422, "who"),
+        ({}, 422, "dataset"),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_line(call, desk, value, code, hint):
+    before = captionings.names(captionings.captionings_folder(desk.workspace))
+    app_status, told = call("POST", "/captionings", value)
+    assert app_status == code and hint in json.dumps(told), (app_status, told)
+    assert captionings.names(captionings.captionings_folder(desk.workspace)) == before and not call.handed
+
+
+@pytest.mark.parametrize("name", ["x", "..", "00000001-abcdef", "%2e%2e"])
+def test_no_captioning_is_a_line(call, name):
+    status, told = call("GET", f"/captionings/{name}")
+    assert status in (400, 404) and "\n" not in json.dumps(told)
+
+
+def test_a_full_queue_leaves_nothing_waiting(call, desk, monkeypatch):
+    from studio.errors import StudioError
+
+    def full(job_id):
+        raise StudioError("20 requests are waiting already: let some finish, or cancel them")
+
+    monkeypatch.setattr(desk.resident, "caption", full)
+    status, told = call("POST", "/captionings", {"dataset": "two-icons"})
+    assert status == 400 and "waiting already" in told["error"]
+    assert captionings.find_captioning(desk.workspace, "two-icons").status()["state"] == "failed"
