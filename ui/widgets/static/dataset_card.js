@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { clear, h } from './dom.js';
+import { saidOf } from './dataset_said.js';
 import { announce, path } from './dataset_state.js';
 
 const LOOK = { 'held out': 'chip held-out', problem: 'chip problem', note: 'chip', edited: 'chip adapted', 'no caption': 'chip' };
@@ -16,8 +17,9 @@ export function card(dataset, item, on) {
   const badges = h('div', { class: 'badges' });
   const text = h('textarea', { class: 'studio-input', rows: 2, 'aria-label': `Caption of ${item.source}`, placeholder: 'No caption yet', spellcheck: true });
   const told = h('div', { class: 'told', role: 'status' });
+  const said = saidOf(caption => { text.value = caption; save(); });
   const root = h('article', { class: 'card', dataset: { file } }, thumb, h('label', { class: 'pick' }, box),
-    h('div', { class: 'name mono muted', text: item.source, title: item.source }), text, h('div', { class: 'foot' }, badges, told));
+    h('div', { class: 'name mono muted', text: item.source, title: item.source }), text, said.root, h('div', { class: 'foot' }, badges, told));
   let saved = item.caption, force = false, saving = null;
   const draft = sessionStorage.getItem(draftKey(dataset, file));
   text.value = draft ?? saved;
@@ -95,6 +97,7 @@ export function card(dataset, item, on) {
     image.alt = next.caption || next.source;
     thumb.title = [`${next.width}×${next.height} px`, next.note].filter(Boolean).join(' · ');
     clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: name, title: name === 'problem' || name === 'note' ? next.note : null })));
+    said.draw(next.said, next.caption);
     if (text.value === saved && !saving && document.activeElement !== text) text.value = saved = next.caption;
   }
 

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
+import { captionerForm } from './dataset_captioner.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
 export function mount({ root }) {
@@ -13,7 +14,7 @@ export function mount({ root }) {
   view.history = h('ul', { class: 'history' });
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   root.replaceChildren(
-    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
+    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
     h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
@@ -150,8 +151,14 @@ function triggerForm(view) {
 }
 
 function templateForm(view) {
-  const text = input('Template for empty captions', { value: '{name}' });
+  const text = view.template = input('Template for empty captions', { value: '{name}' });
   return form(view, 'Preview template', [field('Fill empty captions', text, 'A template: {trigger} is the trigger word, {name} the file name in words.')], () => ({ operation: 'template', text: text.value }));
+}
+
+function openTemplate({ template }) {
+  template.scrollIntoView({ block: 'center' });
+  template.focus();
+  template.select();
 }
 
 function replaceForm(view) {

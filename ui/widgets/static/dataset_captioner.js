@@ -1,0 +1,133 @@
+// Captions by a captioner: asked for, followed, stopped; what it does not know leads to the template.
+
+import * as api from './api.js';
+import { clear, fmt, h, toast } from './dom.js';
+import { announce, offerUndo, onPlace, onSelection, openDataset, selection } from './dataset_state.js';
+
+const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
+const FOLLOW_MS = 500;
+
+// The form; `toTemplate` opens the form that fills empty captions by a template.
+export function captionerForm(root, toTemplate) {
+  const view = { root, toTemplate, dataset: '', current: '', poll: null };
+  view.choice = h('select', { class: 'studio-input', 'aria-label': 'Captioner' }, h('option', { value: 'embedded', text: 'embedded' }));
+  view.go = h('button', { class: 'btn', type: 'submit', text: 'Caption all' });
+  view.overwrite = h('input', { type: 'checkbox' });
+  view.out = h('div', { class: 'captioned', 'aria-live': 'polite' });
+  const element = h('form', { class: 'form', 'aria-label': 'Captioner', onsubmit: event => { event.preventDefault(); start(view); } },
+    h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice, view.go)),
+    h('label', { class: 'check' }, view.overwrite, ' Also replace captions that exist'), view.out);
+  onSelection(root, () => drawScope(view));
+  onPlace(root, () => meet(view));
+  offer(view);
+  meet(view);
+  return element;
+}
+
+async function offer(view) {
+  try {
+    clear(view.choice, (await api.get('/studio/captioners')).map(each => h('option', { value: each.captioner, text: each.title })));
+  } catch { /* the embedded one is offered already */ }
+}
+
+function drawScope(view) {
+  view.go.textContent = selection.size ? `Caption ${selection.size} selected` : 'Caption all';
+}
+
+// Another dataset is open: what is being written there is followed, also after a reload.
+async function meet(view) {
+  const dataset = openDataset();
+  if (dataset === view.dataset) return;
+  leave(view);
+  clear(view.out);
+  view.overwrite.checked = false;
+  view.dataset = dataset;
+  if (!dataset) return;
+  try {
+    const told = await api.get(`/studio/captionings?dataset=${encodeURIComponent(dataset)}`);
+    if (told && !OVER.has(told.status.state) && dataset === view.dataset && !view.current) follow(view, told);
+  } catch { /* the grid says what is wrong */ }
+}
+
+function leave(view) {
+  view.poll?.stop();
+  Object.assign(view, { current: '', poll: null, progress: null });
+  view.go.disabled = false;
+}
+
+async function start(view) {
+  const { dataset } = view, files = selection.size ? [...selection] : null;
+  view.go.disabled = true;
+  clear(view.out);
+  try {
+    const told = await api.post('/studio/captionings', { dataset, captioner: view.choice.value, overwrite: view.overwrite.checked, files });
+    if (dataset === view.dataset) follow(view, told);
+  } catch (error) {
+    view.go.disabled = false;
+    fail(view, error.message);
+  }
+}
+
+function follow(view, told) {
+  const id = told.id;
+  view.current = id;
+  view.go.disabled = true;
+  view.progress = progress(id);
+  clear(view.out, view.progress.element);
+  view.progress.draw(told.status);
+  view.poll = api.poll(async () => {
+    try {
+      const now = await api.get(`/studio/captionings/${id}`);
+      if (id !== view.current) return;
+      if (OVER.has(now.status.state)) end(view, now);
+      else view.progress.draw(now.status);
+    } catch (error) {
+      if (!error.status || id !== view.current) return; // the studio may come back
+      leave(view);
+      fail(view, error.message);
+    }
+  }, FOLLOW_MS, view.root);
+}
+
+// How far a captioning is; its elements stay, so that the button can be hit.
+function progress(id) {
+  const text = h('p', { role: 'status' }), fill = h('span', { class: 'fill' });
+  const stop = h('button', { class: 'btn quiet', type: 'button', text: 'Stop', 'aria-label': 'Stop captioning', onclick: cancel });
+  const element = h('div', {}, text, h('div', { class: 'row' }, h('span', { class: 'bar', 'aria-hidden': 'true' }, fill), stop));
+  let first = null;
+  return { element, draw };
+
+  async function cancel() {
+    stop.disabled = true;
+    try { await api.post(`/studio/captionings/${id}/cancel`); } catch (error) { stop.disabled = false; toast(error.message, { kind: 'error' }); }
+  }
+
+  function draw({ state, done, total, note }) {
+    fill.style.width = `${Math.max(4, 100 * (done || 0) / Math.max(1, total || 1))}%`;
+    if (state !== 'captioning') {
+      text.textContent = `${state === 'loading' ? 'Loading the captioner' : 'Waiting'}${note ? `, ${note}` : ''} …`;
+      return;
+    }
+    const now = performance.now();
+    first ??= { now, done };
+    const speed = 1000 * (done - first.done) / (now - first.now);
+    const pace = speed > 0 ? ` · ${fmt.number(speed, 2)}/s · ${fmt.seconds((total - done) / speed)} left` : '';
+    text.textContent = `${done} of ${total} looked at${pace}`;
+  }
+}
+
+function end(view, { dataset, status, result }) {
+  leave(view);
+  announce(dataset);
+  if (status.state === 'cancelled') { clear(view.out, h('p', { class: 'muted', text: 'Stopped: no caption was changed.' })); return; }
+  if (status.state !== 'finished') { fail(view, status.error || 'The captions were not written: try again.'); return; }
+  if (result.undo) offerUndo(dataset, result.text, result.undo);
+  clear(view.out, h('p', { role: 'status', text: `${result.text}.` }), result.notes.map(text => h('p', { class: 'muted', text: `${text}.` })),
+    result.unknown ? h('p', { class: 'unknown' }, `${result.unknown_text}. `, h('button', { class: 'btn', type: 'button', text: 'Fill them by a template', onclick: view.toTemplate })) : null,
+    result.skipped.length ? h('details', {}, h('summary', { class: 'problem', text: `${result.skipped.length} could not be read` }),
+      h('ul', { class: 'unread' }, result.skipped.map(each => h('li', { text: each.reason })))) : null);
+}
+
+function fail(view, message) {
+  clear(view.out, h('p', { class: 'chip problem', role: 'alert', text: message }));
+}
