@@ -32,12 +32,15 @@ def starter_build(
 def starter_report(
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="Another model than the embedded one.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the pictures go; else into the workspace.")] = None,
+    without_adaptation: Annotated[bool, typer.Option("--without-adaptation", help="Leave out adapting to the demos.")] = False,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw every concept with the embedded base model and judge it."""
+    """Grade the embedded base model: what it draws, in which styles, how it follows guidance, how it adapts to the demos."""
     from studio.models import STARTER
-    from studio.starter.report import report
+    from studio.starter.figures import table
+    from studio.starter.report import Scope, report
 
-    result = report(model or STARTER, out or Workspace.at(workspace).cache / "starter-report", progress=say)
-    answer(result, as_json, f"{result['concepts']} concepts: top-1 {result['top1']:.2f}, top-5 {result['top5']:.2f}")
+    model, out = model or STARTER, out or Workspace.at(workspace).cache / "starter-report"
+    result = report(model, out, say, Scope(adaptation=None) if without_adaptation else Scope())
+    answer(result, as_json, f"{table(model, result)}\npictures and report.json: {out}")

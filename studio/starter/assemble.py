@@ -26,6 +26,7 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     from studio.starter import unet as U
     from studio.starter.card import write_card
     from studio.starter.loop import read_ema
+    from studio.starter.report import REPORT_FILES
 
     unet = U.make_unet(recipe)
     weights, step = read_ema(work / "unet" / "state.safetensors")
@@ -64,7 +65,7 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
         (fresh / "judge").mkdir()
         for name in ("judge.safetensors", "config.json"):
             shutil.copyfile(work / "judge" / name, fresh / "judge" / name)
-    for name in ("report.json", "report.png"):  # the card shows a report only while it fits the weights
+    for name in REPORT_FILES:  # the card shows a report only while it fits the weights
         if (out / name).exists():
             shutil.copyfile(out / name, fresh / name)
     (fresh / "figures.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")

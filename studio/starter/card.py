@@ -4,8 +4,20 @@ import hashlib
 import json
 from pathlib import Path
 
-from studio.starter.packages import HELD_OUT_STYLES, LABELS, TRAIN_STYLES, Style
+from studio.starter.figures import figures_of
+from studio.starter.packages import HELD_OUT_STYLES, JUDGE_STYLES, LABELS, TRAIN_STYLES, Style
 from studio.starter.pictures import read_concepts
+
+GRADED = ("unet", "vae", "text_encoder", "judge")
+SHEETS = {
+    "concepts": "One picture per concept; the number is the judge's place",
+    "styles": "The same concepts and seeds in the seven styles",
+    "guidance": "The same concepts and seeds at three strengths of guidance",
+    "negative": "Red things without a negative prompt, with the negative prompt red, and with blue",
+    "icons": "Base above adapted: icons",
+    "brain-mri": "Base above adapted: brain MRI",
+    "satellite": "Base above adapted: satellite",
+}
 
 CARD = """---
 model_name: Domain Studio starter
@@ -25,23 +37,37 @@ styles and nothing else. It is a teaching and testing model: do not expect more 
 | `vae/` | AutoencoderKL, factor 4, 4 channels; normalisation folded in, `scaling_factor` 1 | {vae_parameters} |
 | `unet/` | UNet2DConditionModel {widths}, v-prediction, cosine schedule | {unet_parameters} |
 | `vision_encoder/` | CLIPVisionModelWithProjection and the text projection; unused in drawing | {vision_parameters} |
-| `judge/` | classifier of the concepts, other seed, took no part in the generator's training | {judge_parameters} |
+| `judge/` | classifier of the concepts, from other styles, took no part in the generator's training | {judge_parameters} |
 
 ## Figures
 
 {figures}
 
-All figures are written by the build and the report themselves (`figures.json`, `report.json`):
+All figures are written by the commands that measure them (`figures.json`, `report.json`):
 
-    python -m studio.starter.build --work WORK --out assets/starter --samples {samples}
-    python -m studio.starter.report --model assets/starter --out assets/starter
+    python -m studio.starter.build --work WORK --out assets/starter --samples {samples}      # build
+    python -m studio.starter.report --model assets/starter --out assets/starter              # report
 
-{note}**v-MSE** is the squared error of the predicted v on the training latents, averaged over stratified timesteps with a
-fixed seed (lower is better; comparable between builds of this recipe only). **Top-1/top-5** say how often the judge
-names the wanted one of {num_concepts} concepts first, or among its first five, on one picture per concept
-("<concept>, noto style", DDIM, 25 steps, guidance 3, fixed seeds); chance is {chance:.1%} and {chance5:.1%}. The judge
-itself is only as good as its line above says, and it has seen the icons that the model was trained on: the figures
-say that the model draws what it was taught, not that it invents. **PSNR** is that of the autoencoder alone.
+{note}- **v-MSE**: squared error of the predicted v on the training latents, averaged over stratified timesteps with a fixed
+  seed (lower is better; comparable between builds of this recipe only). **PSNR** is that of the autoencoder alone.
+- **The judge** names one of {num_concepts} concepts; by chance it would be right first in {chance:.1%}, among its first five in
+  {chance5:.1%}. It learned from {judge_words} alone, drawings that the generator never saw, and is only as good as its lines on
+  real icons say. One picture per concept is drawn ("<concept>, noto style", DDIM, 25 steps, guidance 3, fixed seeds). The
+  figures say that the model draws what it was taught, not that it invents.
+- **Style told from the picture**: the same concept and noise in every style. Each picture's colours, edges and outlines
+  (plain statistics, no network) are compared with each style's mean over the *other* concepts, after what the concept's
+  pictures have in common is taken off: the nearest must be the style that was asked for. It says that a style word does
+  the same to every concept, not that the style is drawn as its makers would.
+- **Redness**: how far red exceeds green and blue, averaged over the picture. The second word is the control: a negative
+  prompt that is not about red should not lower it.
+- **Adaptation**: recipe LoRA, preset quick, seed 0, trained as the studio does, from loading to the chosen adapter. The
+  loss is that of every held-out picture at fixed noise; the percentage is the geometric mean over pictures. The adapter
+  of the lowest held-out loss is kept, so the figure is that of a chosen one among a few.
+- **In the domain**: of pictures drawn with the domain's prompts, base and adapted from the same seeds, the share that lies
+  nearer to the mean of the domain's training pictures (seen through the autoencoder) than to the mean of the base's own
+  drawings of its concepts, on white and on coloured backgrounds. The last line of each demo says how far to believe
+  that: real held-out pictures should be in the domain, drawings of other concepts should not. One kind of features
+  serves all demos ({features}), the one that tells those two apart best.
 
 {grid}
 
@@ -57,7 +83,7 @@ say that the model draws what it was taught, not that it invents. **PSNR** is th
 
 Captions: "red apple, noto style", "a red apple", "noto style red apple", each also "…, on a blue background".
 Style words: {style_words}. Never in the training of the generator, the autoencoder or the text tower: {held_out_words}
-(held out for adaptation; the judge was also trained on flat).
+(held out for adaptation and for the judge).
 
 ## Licences and attribution
 
@@ -85,54 +111,48 @@ coloured backgrounds. Licence texts: Apache-2.0 (apache.org/licenses/LICENSE-2.0
 
 
 def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's UNet weights."""
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    """Return the SHA-256 of all weights that a report depends on: whatever draws, and the judge."""
+    digest = hashlib.sha256()
+    for file in sorted(file for part in GRADED for file in (folder / part).glob("*.safetensors")):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
-def attribution_row(style: Style) -> str:
-    """Return one line of the attribution table."""
+def attribution_row(style: Style, use: str = "") -> str:
+    """Return one line of the attribution table; `use` says what the drawings served, where that is not drawing."""
     package = f"{style.package.name} {style.package.version}"
-    return f"| {style.word} | {style.title} | {style.author} | {style.licence} | {package} |"
+    return f"| {style.word}{use} | {style.title} | {style.author} | {style.licence} | {package} |"
 
 
 def figure_rows(figures: dict, report: dict | None) -> str:
     """Return the measured figures as a table; what was not measured is not in it."""
-    rows = [("UNet training samples", figures.get("unet", {}).get("samples"))]
-    rows.append(("v-MSE", figures.get("unet", {}).get("v_mse")))
-    if report:
-        for share in ("top1", "top5"):
-            rows.append((f"Judge on the model's pictures, {share.replace('top', 'top-')}", f"{report[share]:.1%}"))
-    for key, text in (("noto", "icons in noto (seen)"), ("openmoji", "icons in openmoji (a style that it never saw)")):
-        for share in ("top1", "top5"):
-            value = figures.get("judge", {}).get(f"{key}_{share}")
-            rows.append((f"Judge on real {text}, {share.replace('top', 'top-')}", value and f"{value:.1%}"))
-            value = figures.get("towers", {}).get(f"{key}_{share}")
-            rows.append((f"Vision tower on real {text}, {share.replace('top', 'top-')}", value and f"{value:.1%}"))
-    for key, text in (
-        ("psnr_seen_styles_db", "icons of the training styles"),
-        ("psnr_unseen_styles_db", "icons of unseen styles"),
-        ("psnr_brain-mri_db", "brain MRI (never seen)"),
-        ("psnr_satellite_db", "Blue Marble (never seen)"),
-    ):
-        value = figures.get("vae", {}).get(key)
-        rows.append((f"Autoencoder PSNR, {text}", value and f"{value:.1f} dB"))
-    return "\n".join(["| Figure | Value |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows if v is not None)])
+    rows = [f"| {line.what} | {line.value} | {line.by} |" for line in figures_of(figures, report)]
+    return "\n".join(["| Figure | Value | Measured by |", "|---|---|---|", *rows])
+
+
+def read_report(folder: Path) -> dict | None:
+    """Return the folder's report; None where it has none, or one of other weights."""
+    file = folder / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return report if report and report.get("weights_sha256") == weights_hash(folder) else None
+
+
+def sheet_lines(report: dict | None) -> str:
+    """Return the report's sheets as pictures with captions."""
+    sheets = (report or {}).get("sheets", {})
+    return "\n\n".join(f"![{SHEETS.get(name, name)}]({file})" for name, file in sheets.items()) or "(no report yet)"
 
 
 def write_card(folder: Path, figures: dict) -> None:
     """Write README.md of a model folder from the build's figures and the folder's report, if it has one."""
-    file = folder / "report.json"
-    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    if report and report["unet_sha256"] != weights_hash(folder):
-        report = None  # made with other weights
+    report = read_report(folder)
     num_concepts = len(read_concepts())
     recipe = figures["recipe"]
     parameters = {f"{part}_parameters": f"{count:,}" for part, count in figures["parameters"].items()}
     text = CARD.format(
         num_concepts=num_concepts,
         note=f"{figures['note']}\n\n" if "note" in figures else "",
-        grid="![One picture per concept; the number is the judge's place](report.png)" if report else "(no report yet)",
+        grid=sheet_lines(report),
         widths=tuple(recipe["unet_widths"]),
         figures=figure_rows(figures, report),
         samples=figures["unet"]["samples"],
@@ -143,8 +163,10 @@ def write_card(folder: Path, figures: dict) -> None:
         unet_batch=recipe["unet_batch"],
         unet_samples=f"{figures['unet']['samples']:,}",
         style_words=", ".join(s.word for s in TRAIN_STYLES),
+        judge_words=", ".join(s.word for s in JUDGE_STYLES),
+        features=(report or {}).get("adaptation", {}).get("features", "not measured"),
         held_out_words=", ".join(s.word for s in HELD_OUT_STYLES),
-        attribution="\n".join(attribution_row(s) for s in TRAIN_STYLES),
+        attribution="\n".join([*(attribution_row(s) for s in TRAIN_STYLES), *(attribution_row(s, " (judge)") for s in JUDGE_STYLES)]),
         labels=f"{LABELS.name} {LABELS.version}",
         **parameters,
     )
