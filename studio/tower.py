@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = "vocabulary.json"
 BATCH = 64
+VIEWS = tuple((width, is_mirrored) for width in (0.9, 1.0, 1.12) for is_mirrored in (False, True))  # as in its training
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ class Tower:
         return CLIPTokenizer.from_pretrained(self.folder / "tokenizer"), model, projection.float()
 
     def image_features(self, pictures: Sequence["Image"]) -> "torch.Tensor":
-        """Features of RGB pictures of any size, each of length one: [N, D]."""
+        """Features of RGB pictures of any size, each the mean over VIEWS and of length one: [N, D]."""
         import torch
 
+        parts = []
         with torch.no_grad():
-            parts = [self._vision(pixel_values=self._pixels(pictures[n : n + BATCH])).image_embeds for n in range(0, len(pictures), BATCH)]
+            for n in range(0, len(pictures), BATCH):
+                px = self._pixels(pictures[n : n + BATCH])
+                parts.append(sum(self._vision(pixel_values=seen(px, *view)).image_embeds for view in VIEWS))
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1) if parts else torch.empty(0, self._vision.config.projection_dim)
 
     def file_features(self, paths: Sequence[Path]) -> "torch.Tensor":
@@ -103,6 +107,15 @@ class Tower:
                 ids = tokenizer(list(texts[n : n + BATCH]), padding="max_length", truncation=True, return_tensors="pt").input_ids
                 parts.append(model(input_ids=ids).pooler_output @ projection.T)
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+
+def seen(px: "torch.Tensor", width: float, is_mirrored: bool) -> "torch.Tensor":
+    """Pictures [N, 3, S, S] as seen through a window of `width` times their own: below 1 nearer, above 1 from further away."""
+    import torch
+    from torch.nn import functional as F
+
+    theta = torch.tensor([[-width if is_mirrored else width, 0.0, 0.0], [0.0, width, 0.0]]).expand(len(px), 2, 3)
+    return F.grid_sample(px, F.affine_grid(theta, list(px.shape), align_corners=False), padding_mode="border", align_corners=False)
 
 
 def squared(picture: "Image") -> "Image":

@@ -15,15 +15,18 @@ app = typer.Typer(help="Build and judge the embedded base model.", no_args_is_he
 @command
 def starter_build(
     samples: Annotated[int, typer.Option(min=1, help="Training samples of the generator.")] = 320_000,
+    start: Annotated[Path | None, typer.Option(metavar="DIR", help="A finished model whose networks are trained further.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the model goes; else into the workspace.")] = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Build the embedded base model from openly licensed packages; goes on where it was interrupted."""
-    from studio.starter.build import build
+    from studio.starter.build import best_device, build
+    from studio.starter.recipe import Recipe
+    from studio.starter.stages import Bench
 
     work = Workspace.at(workspace).cache / "starter"
-    result = build(work, out or work / "model", samples, progress=say)
+    result = build(Bench(work, Recipe(), samples, best_device(), say, start), out or work / "model")
     answer(result, as_json, f"built in {out or work / 'model'}")
 
 

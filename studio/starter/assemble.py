@@ -13,12 +13,14 @@ from pathlib import Path
 
 from studio.errors import StudioError
 from studio.starter.recipe import Recipe
+from studio.starter.stages import Bench
 
 MAX_BYTES = 40_000_000
 
 
-def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
+def assemble(bench: Bench, out: Path, figures: dict) -> dict:
     """Write the finished model to `out`; returns its size and the UNet's step and v-MSE."""
+    work, recipe = bench.work, bench.recipe
     import torch
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
@@ -26,14 +28,16 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     from studio.starter import unet as U
     from studio.starter.card import write_card
     from studio.starter.loop import read_ema
+    from studio.starter.pixel import save_pixel
     from studio.starter.report import REPORT_FILES
+    from studio.tower import VOCABULARY
 
     unet = U.make_unet(recipe)
     weights, step = read_ema(work / "unet" / "state.safetensors")
     unet.load_state_dict(weights)
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
     text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder")
-    vision = CLIPVisionModelWithProjection.from_pretrained(work / "towers" / "vision")
+    vision = CLIPVisionModelWithProjection.from_pretrained(work / "vision")
     cache = U.Cache.read(work / "latents.safetensors", "cpu")
     parts = {"unet": unet, "vae": vae, "text": text_encoder, "vision": vision}
     figures = figures | {
@@ -44,7 +48,8 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     }
     if (work / "note.txt").exists():  # what a person adds about how this build went
         figures["note"] = (work / "note.txt").read_text(encoding="utf-8").strip()
-    figures["parameters"]["judge"] = figures.get("judge", {}).get("parameters", 0)
+    for part in ("judge", "pixel"):
+        figures["parameters"][part] = figures.get(part, {}).get("parameters", 0)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -59,7 +64,9 @@ def assemble(work: Path, out: Path, recipe: Recipe, figures: dict) -> dict:
     shutil.rmtree(fresh, ignore_errors=True)
     pipeline.to(dtype=torch.float16).save_pretrained(fresh, safe_serialization=True)
     vision.to(torch.float16).save_pretrained(fresh / "vision_encoder")
-    _save_projection(work, fresh)
+    for name in ("text_projection.safetensors", VOCABULARY):  # the towers share a space, and words
+        shutil.copyfile(work / "vocabulary" / "vision_encoder" / name, fresh / "vision_encoder" / name)
+    save_pixel(work / "pixel", fresh / "pixel", recipe)
     _neutralise(fresh)
     if (work / "judge" / "judge.safetensors").exists():
         (fresh / "judge").mkdir()
@@ -95,28 +102,18 @@ def measure_domains(vae, packages: Path, size_px: int) -> dict[str, float]:
     return out
 
 
-def _save_projection(work: Path, fresh: Path) -> None:
-    """Keep the text projection beside the vision tower: the two share its space."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(work / "towers" / "text" / "model.safetensors")
-    tensor = weights["text_projection.weight"].to(torch.float16)
-    save_file({"text_projection.weight": tensor}, fresh / "vision_encoder" / "text_projection.safetensors")
-
-
 def _neutralise(folder: Path) -> None:
     """Make the files readable by all and drop the building machine's paths from the configuration files."""
-    for file in folder.glob("*/*.safetensors"):
+    for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)
-    for file in folder.glob("*/config.json"):
+    for file in folder.rglob("config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    index = folder / "model_index.json"
-    config = json.loads(index.read_text(encoding="utf-8"))
-    config.pop("_name_or_path", None)
-    index.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for index in folder.rglob("model_index.json"):
+        config = json.loads(index.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        index.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _replace(fresh: Path, out: Path) -> None:
@@ -134,10 +131,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Assemble the embedded base model from a build's newest weights.")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="the model that the build began with")
     a = parser.parse_args()
     manifest = json.loads((a.work / "manifest.json").read_text(encoding="utf-8"))
     figures = {name: entry["figures"] for name, entry in manifest.items()}
-    print(json.dumps(assemble(a.work, a.out, Recipe(), figures)))
+    print(json.dumps(assemble(Bench(a.work, Recipe(), 0, "cpu", print, a.start), a.out, figures)))
 
 
 if __name__ == "__main__":

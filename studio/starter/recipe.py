@@ -25,7 +25,7 @@ class Recipe:
     vae_batch: int = 32
     tower_samples: int = 90_000
     tower_batch: int = 128
-    vision_samples: int = 300_000
+    vision_samples: int = 260_000
     unet_batch: int = 32
     pixel_px: int = 32
     pixel_widths: tuple[int, ...] = (32, 64, 96, 128)

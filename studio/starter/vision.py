@@ -27,6 +27,7 @@ OTHER = ("texture", "photograph")  # what is none of the names
 NUM_OTHER = 24  # of them in each batch
 MIN_NAMES_PER_TAG = 4
 RESTYLED_SHARE = 0.6
+CONCEPT_WEIGHT = 6.0  # how often a concept is drawn, against any other name: what people show is mostly well known
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def train_vision(pair: Pair, rgba: np.ndarray, icons: list[P.Icon], words: Words
     pool, unlike = D.canvas_rgba(rgba), [torch.from_numpy(o) for o in others]
     name_of = torch.tensor([words.names.index(i.name) for i in icons])
     style_of = torch.tensor([[s.word for s in TRAIN_STYLES].index(i.style) for i in icons])
-    weights = torch.tensor([2.0 if i.concept else 1.0 for i in icons])
+    weights = torch.tensor([CONCEPT_WEIGHT if i.concept else 1.0 for i in icons])
     other_of = len(words.names) - len(OTHER) + torch.arange(NUM_OTHER) % len(OTHER)
 
     def loss_at(step: int) -> torch.Tensor:

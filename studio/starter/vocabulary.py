@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from studio.starter.stages import Bench
     from studio.tower import Tower
 
-SCALES = (8.0, 12.0, 16.0, 22.0, 30.0, 40.0)
+SCALES = (10.0, 13.0, 16.0, 20.0, 25.0)
 MAX_NAMED = 0.02  # of the textures and photographs: what the threshold lets pass
 MIN_THRESHOLD = 0.2
+UNLIKELY = 1e-3  # stands for the share of a name that is not among the first five
+COMMON_ODDS = 30.0  # how much likelier a thing that the model draws is than any other name, before the picture is seen
+COMMON_WEIGHT = 8.0  # of a picture of such a thing in the fit
 
 
 def lay_out(work: Path, folder: Path) -> None:
@@ -55,6 +58,7 @@ def make_vocabulary(bench: "Bench") -> dict:
     tags = stages.read_tags(work)
     names = {name: tags[name] for name in sorted({i.name for i in seen})}
     values = {"names": names, "other": list(OTHER), "styles": [s.word for s in TRAIN_STYLES]}
+    values |= {"common": sorted({i.name for i in seen if i.concept}), "common_odds": COMMON_ODDS}
     values |= {"backgrounds": {k: list(v) for k, v in BACKGROUNDS.items()}, "scale": 1.0, "calibration": [1.0, 0.0], "threshold": 0.0}
     judged = {s.word for s in JUDGE_STYLES}
     rows = [n for n, i in enumerate(icons) if i.style in judged and i.name in names]
@@ -71,35 +75,47 @@ def make_vocabulary(bench: "Bench") -> dict:
 
 
 def fit_reading(features, wanted: list[str], folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Choose the scale and fit P(name is right) = sigmoid(a logit(top share) + b) by maximum likelihood; "" is right for nothing."""
+    """Choose the scale under which the right names are likeliest, then fit P(name is right) = sigmoid(a logit(top share) + b).
+
+    Both by maximum likelihood, common things counting COMMON_WEIGHT times; "" is right for nothing.
+    """
     import torch
-    from torch.nn import functional as F
 
     from studio.dataset.captioners.embedded import guess
 
+    weights = torch.tensor([COMMON_WEIGHT if w in values["common"] else 1.0 for w in wanted]).double()
     best: dict[str, Any] = {"nll": float("inf")}
     for scale in SCALES:
         guesses = guess(features, write_vocabulary(folder, values | {"scale": scale}))
-        share = torch.tensor([g.names[0][1] for g in guesses]).double().clamp(1e-5, 1 - 1e-5)
-        right = torch.tensor([float(g.names[0][0] == w) for g, w in zip(guesses, wanted, strict=True)]).double()
-        line = torch.zeros(2, dtype=torch.double, requires_grad=True)
-        optimizer = torch.optim.LBFGS([line], max_iter=100)
-        logit = share.logit()
-
-        def closure(line=line, optimizer=optimizer, logit=logit, right=right):
-            optimizer.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(line[0] * logit + line[1], right)
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        nll = float(closure().detach())
+        own = torch.tensor([max(dict(g.names).get(w, 0.0), UNLIKELY) for g, w in zip(guesses, wanted, strict=True)])
+        named = torch.tensor([bool(w) for w in wanted])
+        nll = float(-(own.log() * weights)[named].sum() / weights[named].sum())
         if nll < best["nll"]:
-            chance = (line[0] * logit + line[1]).sigmoid().detach()
-            named = chance[[n for n, w in enumerate(wanted) if not w]].quantile(1 - MAX_NAMED)
-            best = {"nll": nll, "scale": scale, "calibration": line.tolist(), "threshold": max(MIN_THRESHOLD, float(named))}
-    best["calibration"] = [round(x, 4) for x in best["calibration"]]
-    return best | {key: round(best[key], 4) for key in ("nll", "threshold")}
+            share = torch.tensor([g.names[0][1] for g in guesses]).double().clamp(1e-5, 1 - 1e-5)
+            right = torch.tensor([float(g.names[0][0] == w) for g, w in zip(guesses, wanted, strict=True)]).double()
+            a, b = fit_line(share.logit(), right, weights)
+            unknown = (a * share.logit() + b).sigmoid()[~named].quantile(1 - MAX_NAMED)
+            best = {"nll": round(nll, 4), "scale": scale, "calibration": [round(a, 4), round(b, 4)]}
+            best["threshold"] = round(max(MIN_THRESHOLD, float(unknown)), 3)
+    return best
+
+
+def fit_line(x, right, weights) -> tuple[float, float]:
+    """Return a and b of the logistic regression P(right) = sigmoid(a x + b) on doubles [N] (Platt 1999)."""
+    import torch
+    from torch.nn import functional as F
+
+    line = torch.zeros(2, dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([line], max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(line[0] * x + line[1], right, weights)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return tuple(line.detach().tolist())
 
 
 def measure(tower: "Tower", pictures: list[Image.Image], wanted: list[str], word: str) -> dict[str, float]:
