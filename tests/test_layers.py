@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
-    "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts", "tower",
-    "__init__", "__version__",
+    "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
+    "tower", "__init__", "__version__",
 }  # fmt: skip
 FRONT = {"cli", "console", "commands", "doctor"}
 NO_TORCH = [

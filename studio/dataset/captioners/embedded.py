@@ -5,7 +5,7 @@ It knows about a thousand things, a few styles and plain backgrounds, and says s
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Guess:
     """What the towers make of one picture."""
 
     names: tuple[tuple[str, float], ...]  # the nearest names and their shares, best first
-    style: str  # "" where none is clear
+    style: str  # "" where none is clear, or the name is not believed
     confidence: float  # calibrated probability that the first name is right
     is_other: bool  # it is nearest to something that is none of the names
     other: str = ""  # what that is
@@ -93,17 +93,14 @@ def guess(features: "Tensor", tower: Tower) -> list[Guess]:
     names = list(words["names"])
     shares = (words["scale"] * features @ _name_features(tower).T + _head_start(tower)).softmax(-1)
     named = shares[:, : len(names)].topk(min(MAX_ALTERNATIVES, len(names)))
-    top = [
-        tuple((names[i], share) for i, share in zip(places, values, strict=True))
-        for places, values in zip(named.indices.tolist(), named.values.tolist(), strict=True)
-    ]
-    styles = _styles(features, [first[0][0] for first in top], tower)
+    rows = zip(named.indices.tolist(), named.values.tolist(), shares.argmax(-1).tolist(), strict=True)
     found = []
-    for best, place, style in zip(top, shares.argmax(-1).tolist(), styles, strict=True):
-        chances = tuple(_calibrated(share, words["calibration"]) for _, share in best)
-        other = words["other"][place - len(names)] if place >= len(names) else ""
-        found.append(Guess(best, style, chances[0], bool(other), other, chances))
-    return found
+    for places, values, nearest in rows:
+        best = tuple((names[place], share) for place, share in zip(places, values, strict=True))
+        chances = tuple(_calibrated(share, words["calibration"]) for share in values)
+        other = words["other"][nearest - len(names)] if nearest >= len(names) else ""
+        found.append(Guess(best, "", chances[0], bool(other), other, chances))
+    return _with_styles(found, features, tower)
 
 
 def _calibrated(share: float, line: Sequence[float]) -> float:
@@ -135,17 +132,20 @@ def _texts(tower: Tower) -> _Texts:
     return _kept[key]
 
 
-def _styles(features: "Tensor", names: list[str], tower: Tower) -> list[str]:
-    """The style of each picture among those of its own name, "" where none is clear."""
-    styles, kept = tower.vocabulary["styles"], _texts(tower).styled
-    missing = sorted(set(names) - set(kept))
-    if missing and styles:
+def _with_styles(guesses: list[Guess], features: "Tensor", tower: Tower) -> list[Guess]:
+    """The guesses with the clearest style of their own name, told only where the name is believed: its texts take longest."""
+    styles, scale, kept = tower.vocabulary["styles"], tower.vocabulary["scale"], _texts(tower).styled
+    believed = [not g.is_other and g.confidence >= tower.vocabulary["threshold"] for g in guesses]
+    missing = sorted({g.names[0][0] for g, is_believed in zip(guesses, believed, strict=True) if is_believed} - set(kept))
+    if not styles:
+        return guesses
+    if missing:
         made = tower.text_features([compose(name, style) for name in missing for style in styles])
         kept.update(zip(missing, made.view(len(missing), len(styles), -1), strict=True))
     found = []
-    for feature, name in zip(features, names, strict=True):
-        shares = (tower.vocabulary["scale"] * kept[name] @ feature).softmax(-1).tolist() if styles else [0.0]
-        found.append(styles[shares.index(max(shares))] if max(shares) >= CLEAR_STYLE else "")
+    for g, feature, is_believed in zip(guesses, features, believed, strict=True):
+        shares = (scale * kept[g.names[0][0]] @ feature).softmax(-1).tolist() if is_believed else [0.0]
+        found.append(replace(g, style=styles[shares.index(max(shares))]) if max(shares) >= CLEAR_STYLE else g)
     return found
 
 
