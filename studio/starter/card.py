@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from studio.starter.figures import figures_of
-from studio.starter.packages import HELD_OUT_STYLES, JUDGE_STYLES, LABELS, TRAIN_STYLES, Style
+from studio.starter.packages import HELD_OUT_STYLES, JUDGE_STYLES, LABELS, PHOTOGRAPHS, TRAIN_STYLES, Style
+from studio.starter.photographs import NAMES
 from studio.starter.pictures import read_concepts
 
 GRADED = ("unet", "vae", "text_encoder", "judge")
@@ -36,7 +37,8 @@ styles and nothing else. It is a teaching and testing model: do not expect more 
 | `text_encoder/` | CLIPTextModel, 2 layers, trained with the vision tower, then frozen | {text_parameters} |
 | `vae/` | AutoencoderKL, factor 4, 4 channels; normalisation folded in, `scaling_factor` 1 | {vae_parameters} |
 | `unet/` | UNet2DConditionModel {widths}, v-prediction, cosine schedule | {unet_parameters} |
-| `vision_encoder/` | CLIPVisionModelWithProjection and the text projection; unused in drawing | {vision_parameters} |
+| `vision_encoder/` | CLIPVisionModelWithProjection and the text projection, with the vocabulary: captions and likeness; unused in drawing | {vision_parameters} |
+| `pixel/` | UNet2DModel at 32 px with a DDPM scheduler, without text: the base of the DDPM method | {pixel_parameters} |
 | `judge/` | classifier of the concepts, from other styles, took no part in the generator's training | {judge_parameters} |
 
 ## Figures
@@ -75,11 +77,16 @@ All figures are written by the commands that measure them (`figures.json`, `repo
 
 1. Icons are drawn at 128 px from pinned packages; names come from emojibase (CLDR).
 2. Tokenizer: byte-pair encoding, trained on names, tags and captions.
-3. Autoencoder: {vae_samples} crops, L1 + 2 MSE + 0.5 gradient L1 + 3e-4 KL; icons of the training styles and procedural
-   textures (dead leaves, fractal noise, gratings, grey bodies), so that scans and photographs keep their edges.
-4. Text and vision tower: contrastive, {tower_samples} pairs of icon and caption.
-5. UNet: {unet_samples} samples, batch {unet_batch}, AdamW 1e-3, constant for 60 % and then cosine to 5 %, min-SNR 5, averaged
-   weights (0.999), stratified timesteps, 10 % empty captions; latents and text embeddings are computed once.
+3. Autoencoder: {vae_samples} crops, L1 + 4 MSE + 0.5 gradient L1 + 3e-4 KL; icons of the training styles, procedural textures
+   (dead leaves, fractal noise, gratings, grey bodies, outlines) and nine photographs in the public domain or CC0, so that
+   scans and photographs keep their edges.
+4. Text and vision tower: contrastive, {tower_samples} pairs of icon and caption or tags; then the vision tower alone,
+   {vision_samples} pictures against all names, tags, styles and backgrounds, 60 % of them in made-up styles.
+5. UNet: {unet_samples} samples, batch {unet_batch}, AdamW 1e-3, constant and then cosine to 5 %, min-SNR 5, averaged weights (0.999),
+   stratified timesteps, 10 % empty captions; half of the icons are the concepts, half other names; one picture in eleven is
+   a texture or a photograph. Latents and text embeddings are computed once.
+6. Pixel base: the concepts at 32 px, v-prediction, min-SNR 5, mirrored at random.
+7. What was tried, and what failed: `studio/starter/LOG.md`.
 
 Captions: "red apple, noto style", "a red apple", "noto style red apple", each also "…, on a blue background".
 Style words: {style_words}. Never in the training of the generator, the autoencoder or the text tower: {held_out_words}
@@ -92,6 +99,8 @@ The weights are derived from the drawings below. Some are CC BY 4.0: keep this s
 | Style word | Icon set | Author | Licence | Package |
 |---|---|---|---|---|
 {attribution}
+
+Photographs (skimage/data of {photographs}), for the autoencoder and the towers: {credits}.
 
 Concept names: emojibase ({labels}), MIT, after Unicode CLDR. Drawings were rasterised, resized, mirrored and put on
 coloured backgrounds. Licence texts: Apache-2.0 (apache.org/licenses/LICENSE-2.0), CC BY 4.0
@@ -160,6 +169,7 @@ def write_card(folder: Path, figures: dict) -> None:
         chance5=5 / num_concepts,
         vae_samples=f"{recipe['vae_samples']:,}",
         tower_samples=f"{recipe['tower_samples']:,}",
+        vision_samples=f"{recipe['vision_samples']:,}",
         unet_batch=recipe["unet_batch"],
         unet_samples=f"{figures['unet']['samples']:,}",
         style_words=", ".join(s.word for s in TRAIN_STYLES),
@@ -168,6 +178,8 @@ def write_card(folder: Path, figures: dict) -> None:
         held_out_words=", ".join(s.word for s in HELD_OUT_STYLES),
         attribution="\n".join([*(attribution_row(s) for s in TRAIN_STYLES), *(attribution_row(s, " (judge)") for s in JUDGE_STYLES)]),
         labels=f"{LABELS.name} {LABELS.version}",
+        photographs=f"{PHOTOGRAPHS.name} {PHOTOGRAPHS.version}",
+        credits="; ".join(f"{name} ({credit})" for name, credit in NAMES.items()),
         **parameters,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
