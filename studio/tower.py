@@ -104,7 +104,7 @@ class Tower:
         parts = []
         with torch.no_grad():
             for n in range(0, len(texts), BATCH):
-                ids = tokenizer(list(texts[n : n + BATCH]), padding="max_length", truncation=True, return_tensors="pt").input_ids
+                ids = tokenizer(list(texts[n : n + BATCH]), padding="longest", truncation=True, return_tensors="pt").input_ids
                 parts.append(model(input_ids=ids).pooler_output @ projection.T)
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCALES = (10.0, 13.0, 16.0, 20.0, 25.0)
 MAX_NAMED = 0.02  # of the textures and photographs: what the threshold lets pass
-MIN_THRESHOLD = 0.2
+MIN_THRESHOLD = 0.5  # what is written should be right more often than not
 UNLIKELY = 1e-3  # stands for the share of a name that is not among the first five
 COMMON_ODDS = 30.0  # how much likelier a thing that the model draws is than any other name, before the picture is seen
 COMMON_WEIGHT = 8.0  # of a picture of such a thing in the fit
