@@ -13,7 +13,7 @@ FIGURES = {
     "unet": {"samples": 640, "v_mse": 0.5},
     "vae": {"psnr_unseen_styles_db": 26.19},
     "judge": {"openmoji_top1": 0.471},
-    "parameters": {"text": 1, "vae": 2, "unet": 3, "vision": 4, "judge": 5},
+    "parameters": {"text": 1, "vae": 2, "unet": 3, "vision": 4, "judge": 5, "pixel": 6},
     "recipe": {**Recipe().__dict__},
 }
 
