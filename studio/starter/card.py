@@ -37,7 +37,7 @@ styles and nothing else. It is a teaching and testing model: do not expect more 
 | `text_encoder/` | CLIPTextModel, 2 layers, trained with the vision tower, then frozen | {text_parameters} |
 | `vae/` | AutoencoderKL, factor 4, 4 channels; normalisation folded in, `scaling_factor` 1 | {vae_parameters} |
 | `unet/` | UNet2DConditionModel {widths}, v-prediction, cosine schedule | {unet_parameters} |
-| `vision_encoder/` | CLIPVisionModelWithProjection, text projection, vocabulary: captions and likeness; unused in drawing | {vision_parameters} |
+| `vision_encoder/` | CLIPVisionModelWithProjection, projection, vocabulary: captions, likeness; not for drawing | {vision_parameters} |
 | `pixel/` | UNet2DModel at 32 px with a DDPM scheduler, without text: the base of the DDPM method | {pixel_parameters} |
 | `judge/` | classifier of the concepts, from other styles, took no part in the generator's training | {judge_parameters} |
 
