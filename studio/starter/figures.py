@@ -26,7 +26,7 @@ BUILD = {
     "vocabulary.brain-mri_unknown": "Captioner on brain MRI: share of pictures told as unknown",
     "vocabulary.satellite_unknown": "Captioner on satellite pictures: share of pictures told as unknown",
     "vae.psnr_seen_styles_db": "Autoencoder PSNR, icons of the training styles",
-    "vae.psnr_unseen_styles_db": "Autoencoder PSNR, icons of five unseen styles",
+    "vae.psnr_unseen_styles_db": "Autoencoder PSNR, icons of unseen styles",
     "vae.psnr_brain-mri_db": "Autoencoder PSNR, brain MRI (never seen)",
     "vae.psnr_satellite_db": "Autoencoder PSNR, Blue Marble (never seen)",
     "pixel.samples": "Pixel base: training samples",

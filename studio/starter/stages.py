@@ -14,7 +14,6 @@ from studio.starter.packages import JUDGE_STYLES, STYLES, TRAIN_STYLES
 from studio.starter.recipe import Recipe
 
 OTHER_NAMES = 0.12  # how often an icon that is no concept is drawn, against one that is
-OTHER_PICTURES = 0.05  # how often a texture is drawn, and a photograph, against an icon
 
 
 @dataclass(frozen=True)
@@ -225,12 +224,6 @@ def make_latents(bench: Bench) -> dict:
             chances.append(chance)
             words = captions(icons[n].name, icons[n].style, background)
             rows.append([texts.setdefault(text, len(texts)) for text in words])
-    others = draw_others(bench, bench.recipe.num_textures // 3, bench.recipe.num_crops // 3, 3)
-    for name, part in zip(("texture", "photograph"), others, strict=True):  # how edges and tissue look, for what it is adapted to
-        row = texts.setdefault(captions(name, "")[1], len(texts))
-        chances += [OTHER_PICTURES * sum(chances) / len(part)] * len(part)
-        pictures += list(part)
-        rows += [[row] * len(rows[0])] * len(part)
     vae = AutoencoderKL.from_pretrained(bench.work / "vae").to(bench.device).eval()
     latents = encode(vae, torch.from_numpy(np.stack(pictures)))
     tokenizer = CLIPTokenizer.from_pretrained(bench.work / "tokenizer")
