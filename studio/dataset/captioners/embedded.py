@@ -24,6 +24,7 @@ LIKE = 60.0  # distance in RGB from which a colour has another name, or none
 BORDER_SIDE_PX = 64
 UNMENTIONED = "white"
 TINY = 1e-5
+MAX_EXPONENT = 500.0  # beyond it e^x is no number, and the chance is nil
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def guess(features: "Tensor", tower: Tower) -> list[Guess]:
 def _calibrated(share: float, line: Sequence[float]) -> float:
     """The probability that a name with this share is right."""
     share = min(max(share, TINY), 1 - TINY)
-    return 1 / (1 + math.exp(-(line[0] * math.log(share / (1 - share)) + line[1])))
+    odds = line[0] * math.log(share / (1 - share)) + line[1]
+    return 1 / (1 + math.exp(min(-odds, MAX_EXPONENT)))
 
 
 def _name_features(tower: Tower) -> "Tensor":
