@@ -1,4 +1,4 @@
-"""The autoencoder: AutoencoderKL, factor 4, four channels, trained on icons of the training styles and textures."""
+"""The autoencoder: AutoencoderKL, factor 4, four channels, trained on icons of the training styles, textures and photographs."""
 
 import math
 from pathlib import Path
