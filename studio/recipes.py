@@ -7,7 +7,7 @@ from studio import registry
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.models import Base
-from studio.spec import RunSpec, apply_setting, clean_prompt, fixed_steps, validate
+from studio.spec import MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, validate
 from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4
@@ -58,6 +58,7 @@ def resolve(choice: Choice) -> RunSpec:
     for assignment in given:
         apply_setting(values, assignment)
     spec = validate(values)
+    spec.methods = [_adopted(m, choice.dataset) for m in spec.methods]
     if not any(a.replace(" ", "").startswith("train.steps=") for a in given):
         spec.train.steps = max(1, round(_samples(recipe, choice) / spec.train.batch_size))
     return fix_steps(spec, choice.dataset)
@@ -93,8 +94,21 @@ def fix_steps(spec: RunSpec, dataset: Dataset) -> RunSpec:
     spec.train.snapshot_steps = fixed_steps(spec.train.snapshot_every, steps, SNAPSHOTS)
     spec.preview.at_steps = fixed_steps(spec.preview.every, steps, PREVIEWS)
     if not spec.preview.prompts:
-        spec.preview.prompts = preview_prompts(dataset)
+        spec.preview.prompts = list(dict.fromkeys(_reworded(p, spec) for p in preview_prompts(dataset)))
     return spec
+
+
+def _adopted(method: MethodSpec, dataset: Dataset) -> MethodSpec:
+    """A method's settings with what the dataset decides filled in."""
+    captions = [dataset.caption(r) for r in dataset.train_rows]
+    return registry.method(method.kind).adopt(method, dataset.about, captions, dataset.name)
+
+
+def _reworded(caption: str, spec: RunSpec) -> str:
+    """A caption as all methods of the run word it."""
+    for method in spec.methods:
+        caption = registry.method(method.kind).reword(method, caption)
+    return caption
 
 
 def preview_prompts(dataset: Dataset) -> list[str]:

@@ -6,7 +6,7 @@ from types import ModuleType
 from studio.errors import StudioError
 
 FAMILIES = {"sd": "studio.families.sd"}
-METHODS = {"lora": "studio.methods.lora"}
+METHODS = {"lora": "studio.methods.lora", "textual_inversion": "studio.methods.textual_inversion"}
 CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
 
 

@@ -26,9 +26,12 @@ class Settings(BaseModel):
         return value
 
 
-def setting(default: Any, title: str, description: str, *, unit: str = "", advanced: bool = True, **bounds: Any) -> Any:
-    """A pydantic field that carries all a form, a help text and a docs table need."""
-    return Field(default, title=title, description=description, json_schema_extra={"unit": unit, "advanced": advanced}, **bounds)
+def setting(
+    default: Any, title: str, description: str, *, unit: str = "", advanced: bool = True, personal: bool = False, **bounds: Any
+) -> Any:
+    """A pydantic field that carries all a form, a help text and a docs table need; what is `personal` goes into no exported file."""
+    told = {"unit": unit, "advanced": advanced, "personal": personal}
+    return Field(default, title=title, description=description, json_schema_extra=told, **bounds)
 
 
 class BaseSpec(Settings):

@@ -164,3 +164,8 @@ class Form:
     def shown(self, spec: RunSpec) -> dict[str, Any]:
         """What all controls show for a spec."""
         return read_spec(spec, self.settings)
+
+    def foreign(self, recipe: str) -> set[str]:
+        """Names of the settings that the methods of a recipe do not have."""
+        own = {s.name for m in load_recipe(recipe)["methods"] for s in settings_of(registry.method(m["kind"]).Spec, "method")}
+        return {s.name for s in self._groups["method"]} - own

@@ -53,7 +53,8 @@ class TrainForm:
             plain = self.form.shown(resolve(choice))
         except (StudioError, OSError) as error:
             return draft, note | {"error": in_plain_words(error)}
-        typed = {name: draft.values[name] for name in self.typed(draft)}
+        foreign = self.form.foreign(draft.recipe)
+        typed = {name: draft.values[name] for name in self.typed(draft) if name not in foreign}
         defaults, values = dict(plain), {**plain, **typed}
         note["num_changed"] = len([name for name in changed(values, plain) if name not in self.form.elsewhere])
         try:

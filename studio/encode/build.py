@@ -116,28 +116,35 @@ def pixels(image: Any, crop: Crop, mirrored: bool) -> "Tensor":
     return values.flip(-1) if mirrored else values
 
 
-def encode_dataset(dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live: bool, progress: Progress) -> Encoded:
-    """Encode every picture and caption of `dataset` once; a second time everything comes from the cache."""
+def encode_dataset(
+    dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live: bool, progress: Progress, reword: Callable[[str], str] = str
+) -> Encoded:
+    """Encode every picture and caption (as `reword` words it) of `dataset` once; a second time everything comes from the cache."""
     family, parts = encoder.family, encoder.parts
     rows = dataset.rows
     buckets = assign_buckets([(r.width, r.height) for r in rows], parts.facts.size_px, parts.facts.pixel_multiple)
     items, long_captions = [], []
     for number, (row, bucket) in enumerate(zip(rows, buckets, strict=True)):
-        caption = dataset.caption(row)
+        caption = reword(dataset.caption(row))
         tokens, limit = family.num_tokens(parts, caption)
         if tokens > limit:
             long_captions.append(row.file)
-        items.append(_encode_row(dataset, row, bucket, encoder, spec, "" if text_is_live else encoder.text(caption)))
+        cond = "" if text_is_live else encoder.text(caption)
+        latents = _encode_row(dataset, row, bucket, encoder, spec)
+        items.append(Item(row.file, row.split, bucket, *latents, caption, cond))
         progress(number + 1, len(rows))
     empty = "" if text_is_live else encoder.text("")
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions)
 
 
-def _encode_row(dataset: Dataset, row: Row, bucket: tuple[int, int], encoder: Encoder, spec: RunSpec, cond: str) -> Item:
+def _encode_row(
+    dataset: Dataset, row: Row, bucket: tuple[int, int], encoder: Encoder, spec: RunSpec
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """(cache keys, geometry) of a picture's latents, one per crop and mirror image."""
     keys, geometry = [], []
     mirrors = (False, True) if spec.data.flip else (False,)
     for crop in crops((row.width, row.height), bucket, spec.data.crops, row.sha256):
         for mirrored in mirrors:
             keys.append(encoder.image(dataset, row, crop, mirrored))
             geometry.append((row.height, row.width, crop.top, crop.left, crop.height, crop.width))
-    return Item(row.file, row.split, bucket, tuple(keys), tuple(geometry), dataset.caption(row), cond)
+    return tuple(keys), tuple(geometry)

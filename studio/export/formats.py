@@ -21,6 +21,10 @@ READERS = {  # layout -> (programs that read it, what it is)
         "One .safetensors file. In doubt, this one.",
     ),
     "diffusers": ("diffusers, and programs built on it", "One .safetensors file, with its names."),
+    "embedding": (
+        "ComfyUI, A1111/Forge, InvokeAI, diffusers",
+        "One .safetensors file with the new word; its name is the word.",
+    ),
     "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, packed as .zip."),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from studio import __version__
 from studio.families.base import Parts
-from studio.spec import RunSpec
+from studio.spec import MethodSpec, RunSpec
 
 PRIVATE = {"prompts", "negative", "at_steps", "snapshot_steps"}
 
@@ -42,8 +42,13 @@ def _code(text: str) -> str:
 def settings_of(spec: RunSpec) -> dict[str, Any]:
     """The run's settings without anything a person typed."""
     groups = {g: getattr(spec, g).model_dump(exclude=PRIVATE) for g in ("data", "train")}
-    methods = [m.model_dump() for m in spec.methods]
+    methods = [m.model_dump(exclude=_personal(m)) for m in spec.methods]
     return {"recipe": spec.recipe, "preset": spec.preset, "methods": methods, **groups}
+
+
+def _personal(method: MethodSpec) -> set[str]:
+    """Names of the settings that hold something a person typed, or that was taken from their captions."""
+    return {name for name, field in type(method).model_fields.items() if (field.json_schema_extra or {}).get("personal")}
 
 
 def file_metadata(
@@ -51,7 +56,7 @@ def file_metadata(
 ) -> dict[str, str]:
     """The `__metadata__` of a safetensors file: modelspec 1.0.1, the `ss_*` keys readers look for, and our own recipe."""
     size = parts.facts.size_px
-    kind = spec.methods[0].kind
+    kind = spec.methods[0].kind.replace("_", "-")
     return {
         **family_says,
         **method_says,
@@ -85,7 +90,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
             f"Held-out loss against the base (fixed noise): {change:.1f} % lower on {score['num_images']} unseen pictures; "
             f"better on {score['num_better']} of them."
         )
-    return f"""# {spec.methods[0].kind} adapter for {parts.facts.title}
+    return f"""# {spec.methods[0].kind.replace("_", " ")} adapter for {parts.facts.title}
 
 - Base model: {parts.facts.title}, {parts.facts.prediction_type}, {parts.facts.size_px} px (SHA-256 of its files `{counts["base"]}`)
 - Data: {counts["train"]} pictures to train on, {counts["held_out_images"]} held out

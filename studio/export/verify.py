@@ -1,7 +1,8 @@
 """Exports are loaded back by the plain libraries and compared with the run's own output before anyone gets them."""
 
+import copy
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,71 +23,93 @@ PROBE = "a picture to compare with"
 
 @dataclass(frozen=True)
 class Verified:
-    """What came back: layers read of layers written, largest difference of any output, largest effect of the adapter."""
+    """What came back: layers (or a word's vectors) read of those written, largest difference of any output, largest effect."""
 
     layers: int
     expected: int
     max_difference: float
     effect: float
+    unit: str = "layers"
 
     def __str__(self) -> str:
-        return f"{self.layers}/{self.expected} layers, max difference {self.max_difference:.0e}".replace("0e+00", "0")
+        return f"{self.layers}/{self.expected} {self.unit}, max difference {self.max_difference:.0e}".replace("0e+00", "0")
 
 
-def outputs(family: ModuleType, parts: Parts) -> "list[Tensor]":
-    """What the text encoder and the denoiser say to a fixed probe at three noise levels, fp32 on the CPU."""
+def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tensor]":
+    """What the text encoder and the denoiser say to a text at three noise levels, fp32 on the CPU."""
     import torch
 
     size = parts.facts.size_px // parts.facts.vae_scale
     z = torch.randn(3, parts.modules["vae"].config.latent_channels, size, size, generator=generator(0, "probe"))
     with torch.no_grad():
-        cond = family.collate(family.encode_text(parts, [PROBE] * 3))
+        cond = family.collate(family.encode_text(parts, [probe] * 3))
         t = family.sample_t(parts, torch.tensor([0.1, 0.5, 0.9]), tuple(z.shape)).to(parts.device)
         out = family.predict(parts, z.to(parts.device, parts.dtype), t, cond, None)
     return [*(c.float().cpu() for c in cond.values()), out.float().cpu()]
 
 
-def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, layout: str) -> Verified:
+def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, layout: str, probe: str = PROBE) -> Verified:
     """Compare `target` with `adapter` (which is detached for it); StudioError when a layer is missing or an output differs."""
-    expected = adapter.num_layers
-    ours = outputs(family, parts)
+    expected, unit = adapter.num_layers, "vectors" if layout == "embedding" else "layers"
+    ours = outputs(family, parts, probe)
     if not all(out.isfinite().all() for out in ours):
         raise StudioError("export: what this adapter draws is not a number: it has diverged; choose an earlier --snapshot")
+    base_probe = adapter.read_as(probe, 0.0)
     adapter.detach()
-    base = outputs(family, parts)
-    with (_peft_folder if layout == "peft" else _diffusers_file)(family, parts, target) as count:
-        theirs, layers = outputs(family, parts), count
+    base = outputs(family, parts, base_probe)
+    readers = {"peft": _peft_folder, "embedding": _embedding_file}
+    with readers.get(layout, _diffusers_file)(family, parts, target, probe) as (loaded, text, layers):
+        theirs = outputs(family, loaded, text)
     difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
     effect = max(float((a - b).abs().max()) for a, b in zip(ours, base, strict=True))
     size = max(float(a.abs().max()) for a in ours)
     if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
         raise StudioError(
-            f"export: the file did not come back as it was written ({layers}/{expected} layers, difference {difference:.1e}, "
+            f"export: the file did not come back as it was written ({layers}/{expected} {unit}, difference {difference:.1e}, "
             f"effect {effect:.1e}); it was not kept. Try another --format"
         )
-    return Verified(layers, expected, difference, effect)
+    return Verified(layers, expected, difference, effect, unit)
+
+
+Read = tuple[Parts, str, int]  # a base with a file loaded into it, the text to ask it, how many layers or vectors came
 
 
 @contextmanager
-def _diffusers_file(family: ModuleType, parts: Parts, target: Path) -> "Iterator[int]":
-    """Within: the file is loaded by diffusers' own loader; yields how many layers it filled."""
+def _diffusers_file(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
+    """Within: the file is loaded by diffusers' own loader."""
     pipe = family.pipeline(parts)
     pipe.load_lora_weights(target.parent, weight_name=target.name, local_files_only=True)
     try:
-        yield _count_layers([getattr(pipe, name) for name in (family.card.denoiser, *family.card.text_encoders)])
+        yield parts, probe, _count_layers([getattr(pipe, name) for name in (family.card.denoiser, *family.card.text_encoders)])
     finally:
         pipe.unload_lora_weights()
 
 
 @contextmanager
-def _peft_folder(family: ModuleType, parts: Parts, target: Path) -> "Iterator[int]":
-    """Within: the folder is loaded by PEFT; yields how many layers it filled."""
+def _embedding_file(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
+    """Within: the file is loaded by diffusers' own loader, under the name that it is asked by, into a copy of the text encoder."""
+    (encoder,) = family.card.text_encoders
+    own = replace(parts, modules=dict(parts.modules), tokenizers=copy.deepcopy(parts.tokenizers))
+    own.modules[encoder] = copy.deepcopy(parts.modules[encoder])
+    pipe, (tokenizer,) = family.pipeline(own), own.tokenizers.values()
+    pipe.load_textual_inversion(target, token=token_of(probe), local_files_only=True)
+    yield own, pipe.maybe_convert_prompt(probe, tokenizer), len(tokenizer) - len(next(iter(parts.tokenizers.values())))
+
+
+def token_of(probe: str) -> str:
+    """The new word of a text that begins with it."""
+    return probe.removesuffix(PROBE).rstrip(" ,")
+
+
+@contextmanager
+def _peft_folder(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
+    """Within: the folder is loaded by PEFT."""
     from peft import PeftModel
 
     folders = {family.card.denoiser: target, **{n: target / n for n in family.card.text_encoders}}
     wrapped = {n: PeftModel.from_pretrained(parts.modules[n], str(f)) for n, f in folders.items() if (f / "adapter_config.json").is_file()}
     try:
-        yield _count_layers(list(wrapped.values()))
+        yield parts, probe, _count_layers(list(wrapped.values()))
     finally:
         for name, model in wrapped.items():
             parts.modules[name] = model.unload()

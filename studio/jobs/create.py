@@ -12,7 +12,7 @@ from studio.errors import StudioError
 from studio.families.folder import refuse_pickle
 from studio.jobs.runs import Run, find_run, make_run
 from studio.models import Base, find_base
-from studio.recipes import Choice, resolve
+from studio.recipes import Choice, load_recipe, resolve
 from studio.store import Workspace
 
 START = "start.safetensors"
@@ -41,7 +41,7 @@ def create_run(workspace: Workspace, request: Request) -> Run:
     base = find_base(base_name, workspace)
     choice = Choice(dataset, base, request.recipe, request.preset, request.name, settings=request.settings)
     if source:
-        choice.start_from, choice.method = START, _method_of(source, base)
+        choice.start_from, choice.method = START, _method_of(source, base, request.recipe)
     spec = resolve(choice)
     spec.start_kind = "run" if isinstance(source, Run) else "file"
     run = make_run(workspace, spec)
@@ -70,10 +70,14 @@ def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
     return run
 
 
-def _method_of(source: Run | Path, base: Base) -> dict[str, Any]:
-    """The method settings that the start dictates."""
+def _method_of(source: Run | Path, base: Base, recipe: str) -> dict[str, Any]:
+    """The method settings that the start dictates; StudioError where it was made by other methods than the recipe's."""
+    kinds = [m["kind"] for m in load_recipe(recipe)["methods"]]
     if isinstance(source, Run):
+        theirs = [m.kind for m in source.spec().methods]
+        if theirs != kinds:
+            raise StudioError(f"--from {source.id}: it was made by --recipe {source.spec().recipe}; continue with the same")
         if find_base(source.spec().base.source).path != base.path:
             raise StudioError(f"--from {source.id}: it was trained on {source.spec().base.source}; continue on the same --base")
         return source.spec().methods[0].model_dump(exclude={"kind", "lr", "text_encoder_lr"})
-    return registry.method("lora").describe(source, registry.family(base.family).card)
+    return registry.method(kinds[0]).describe(source, registry.family(base.family).card)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from studio import registry
@@ -126,7 +127,7 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[MethodSpec, dic
     if use.file:
         path = inside(dropped_folder(work.workspace), use.file)
         said = read_metadata(path).get("studio.step", "")
-        settings, state, step = _settings_of(path, work), read_tensors(path), int(said) if said.isdecimal() else None
+        settings, state, step = _settings_of(path, work, use.label), read_tensors(path), int(said) if said.isdecimal() else None
     else:
         run = find_run(work.workspace, use.run)
         settings = run.spec().methods[0]
@@ -135,13 +136,13 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[MethodSpec, dic
     return settings, state, step
 
 
-def _settings_of(path: Any, work: Work) -> MethodSpec:
-    """The method, with the shape, of a dropped adapter file."""
+def _settings_of(path: Path, work: Work, label: str) -> MethodSpec:
+    """The method, with the shape, of a dropped adapter file; what a file does not say follows from what it was called."""
     errors = []
     for kind in registry.METHODS:
         method = registry.method(kind)
         try:
-            return method.Spec(**method.describe(path, work.loaded.family.card))
+            return method.adopt(method.Spec(**method.describe(path, work.loaded.family.card)), {}, [], Path(label).stem)
         except StudioError as error:
             errors.append(error)
     raise errors[0]

@@ -73,7 +73,7 @@ def create_export(workspace: Workspace, request: ExportRequest | dict[str, Any])
     request = request if isinstance(request, ExportRequest) else _parse(request)
     run = find_run(workspace, request.run)
     adapter_step(run, request.snapshot)
-    layouts = _card(workspace, run).export_layouts
+    layouts = _layouts(run, _card(workspace, run))
     layout = request.layout or layouts[0]
     if layout not in layouts:
         raise StudioError(f"format {layout}: for this base there are {', '.join(layouts)}")
@@ -110,8 +110,16 @@ def adapter_step(run: Run, snapshot: int | None) -> int:
 
 
 def file_stem(run: Run, step: int) -> str:
-    """What an export's file is called: the run's name, as far as it makes a file name, and the step."""
+    """What an export's file is called: as its method wants it, else the run's name, as far as it makes a file name, and the step."""
+    method = run.spec().methods[0]
+    if own := slug(registry.method(method.kind).word(method)):
+        return own
     return f"{slug(run.spec().name) or 'adapter'}-step{step}"
+
+
+def _layouts(run: Run, card: Any) -> tuple[str, ...]:
+    """The layouts that the run's method can be exported in, the recommended one first."""
+    return registry.method(run.spec().methods[0].kind).layouts(card)
 
 
 def _card(workspace: Workspace, run: Run) -> Any:
@@ -135,7 +143,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "state": run.status()["state"],
         "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
         "snapshots": _snapshots(run),
-        "layouts": [{"layout": name, "readers": READERS[name][0], "about": READERS[name][1]} for name in card.export_layouts],
+        "layouts": [{"layout": name, "readers": READERS[name][0], "about": READERS[name][1]} for name in _layouts(run, card)],
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},
     }
@@ -146,6 +154,7 @@ def shared(workspace: Workspace, run: Run) -> dict[str, str]:
     spec, trigger = run.spec(), ""
     with contextlib.suppress(StudioError, OSError):  # the dataset may be gone
         trigger = str(open_dataset(workspace, spec.dataset).about.get("trigger") or "")
+    trigger = next((w for m in spec.methods if (w := registry.method(m.kind).word(m))), trigger)
     return {"trigger": trigger, "run_name": spec.name, "dataset_name": spec.dataset, "prompts": " · ".join(spec.preview.prompts)}
 
 

@@ -12,7 +12,7 @@ from studio import registry
 from studio.errors import StudioError
 from studio.export.formats import card_path, check_target, staged, write_adapter
 from studio.export.metadata import Shared, file_metadata, model_card
-from studio.export.verify import Verified, verify
+from studio.export.verify import PROBE, Verified, verify
 from studio.families.base import Parts
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
@@ -147,7 +147,10 @@ def _read_picture(path: Path) -> "list[Image.Image]":
 
 def _base_picture(workspace: Workspace, adapted: Adapted, sampling: Sampling) -> Path:
     facts = adapted.parts.facts
-    what = {**sampling.model_dump(), "base": adapted.identity, "dtype": str(adapted.parts.dtype), "prediction": facts.prediction_type}
+    told = sampling.model_dump()
+    if adapted.adapter:  # a new word reads as other words on the base
+        told |= {name: adapted.adapter.read_as(told[name], 0.0) for name in ("prompt", "negative")}
+    what = {**told, "base": adapted.identity, "dtype": str(adapted.parts.dtype), "prediction": facts.prediction_type}
     return workspace.cache / "base-pictures" / f"{sha256(json.dumps(what, sort_keys=True).encode())}.png"
 
 
@@ -167,9 +170,10 @@ def export_run(
     spec, aid = run.spec(), aid or Aid()
     base = find_base(spec.base.source, workspace)
     card, method = registry.family(base.family).card, registry.method(spec.methods[0].kind)
-    layout = layout or card.export_layouts[0]
-    if layout not in card.export_layouts:
-        raise StudioError(f"--format {layout}: for {card.title} there are {', '.join(card.export_layouts)}")
+    layouts = method.layouts(card)
+    layout = layout or layouts[0]
+    if layout not in layouts:
+        raise StudioError(f"--format {layout}: for {spec.methods[0].kind} on {card.title} there are {', '.join(layouts)}")
     out = check_target(out, layout)
     aid.tell("loading")
     adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm)
@@ -182,7 +186,8 @@ def export_run(
         write_adapter(target, tensors, metadata | aid.shared.metadata(), layout, configs)
         aid.tell("verifying")
         try:
-            verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout)
+            probe = method.reword(spec.methods[0], PROBE)
+            verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout, probe)
         finally:
             aid.warm.bare()  # it was taken off to look at the base
         text = model_card(spec, adapted.parts, counts, str(verified), aid.shared).encode()

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,10 @@ def _prepare(job: Job) -> Training:
 
     begun = time.monotonic()
     encoder = Encoder(family, parts, identity, Cache(job.workspace.cache / "encoded"))
-    encoded = encode_dataset(dataset, encoder, spec, bool(method.live(method_spec) & set(family.card.text_encoders)), progress)
+    adapter = method.attach(parts, method_spec, family.card, spec.train.seed)  # before the encoding: what cannot be is said at once
+    text_is_live = bool(method.live(method_spec) & set(family.card.text_encoders))
+    encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(method.reword, method_spec))
     _tell_encoded(job, encoded, time.monotonic() - begun)
-    adapter = method.attach(parts, method_spec, family.card, spec.train.seed)
     if spec.start_from:
         first = read_tensors(job.run.folder / spec.start_from)
         (adapter.restore if spec.start_kind == "run" else adapter.load)(first)

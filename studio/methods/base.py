@@ -22,6 +22,7 @@ class Attached(Protocol):
     def restore(self, state: "dict[str, Tensor]") -> None: ...
     def load(self, tensors: "dict[str, Tensor]") -> None: ...  # take over an adapter file of any known layout
     def at(self, strengths: "list[float]") -> AbstractContextManager[None]: ...  # one strength per sample of a batch, in order
+    def read_as(self, text: str, strength: float) -> str: ...  # a prompt as it is understood at a strength; 0 = as the base reads it
     def detach(self) -> None: ...  # base tensors and tokenizers are as before
 
 
@@ -32,7 +33,11 @@ class Method(Protocol):
 
     def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence
     def live(self, spec: MethodSpec) -> frozenset[str]: ...  # components that stay loaded, and in the gradient, while training
+    def adopt(self, spec: MethodSpec, about: dict[str, Any], captions: list[str], name: str) -> MethodSpec: ...  # what a dataset decides
+    def reword(self, spec: MethodSpec, caption: str) -> str: ...  # a caption as the method trains on it
     def attach(self, parts: Parts, spec: MethodSpec, card: Card, seed: int) -> Attached: ...
+    def layouts(self, card: Card) -> tuple[str, ...]: ...  # of its exports, the recommended one first
+    def word(self, spec: MethodSpec) -> str: ...  # the word of a prompt that calls the adapter, and names its file; "" = none
     def export(self, state: "dict[str, Tensor]", spec: MethodSpec, layout: str) -> "dict[str, Tensor]": ...
     def peft_configs(self, state: "dict[str, Tensor]", spec: MethodSpec) -> dict[str, dict[str, Any]]: ...
     def describe(self, path: Path, card: Card) -> dict[str, Any]: ...  # settings under which an adapter file can be continued

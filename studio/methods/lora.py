@@ -59,6 +59,26 @@ def metadata(spec: Spec) -> dict[str, str]:
     return {"ss_network_module": "networks.lora", "ss_network_dim": str(spec.rank), "ss_network_alpha": f"{spec.scale * spec.rank:g}"}
 
 
+def adopt(spec: Spec, about: dict[str, Any], captions: list[str], name: str) -> Spec:
+    """A dataset decides nothing about a LoRA."""
+    return spec
+
+
+def reword(spec: Spec, caption: str) -> str:
+    """Captions stay as they are."""
+    return caption
+
+
+def layouts(card: Card) -> tuple[str, ...]:
+    """The layouts that the family's readers know."""
+    return card.export_layouts
+
+
+def word(spec: Spec) -> str:
+    """It needs no word of its own."""
+    return ""
+
+
 def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
     """The tensors of an adapter file in this layout."""
     return lora_files.write(state, spec.scale, layout)
@@ -204,6 +224,10 @@ class Lora:
         if wrong:
             raise StudioError(f"start_from: layer {wrong} is {tuple(state[wrong].shape)} there: continue with the same rank and base model")
         self.restore(state)
+
+    def read_as(self, text: str, strength: float) -> str:
+        """Base and adapter read the same words."""
+        return text
 
     @contextmanager
     def at(self, strengths: list[float]) -> "Iterator[None]":

@@ -9,7 +9,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from studio.starter import pictures as P
 from studio.starter.captions import BACKGROUNDS
-from studio.starter.loop import Plan, fit, generator_at, read_ema
+from studio.starter.loop import Plan, fit, generator_at, load_weights, read_ema
 from studio.starter.unet import min_snr_weights
 from studio.starter.vae import to_pixels
 
@@ -52,8 +52,13 @@ def train_pixel(bank: torch.Tensor, folder: Path, bench: "Bench") -> UNet2DModel
     """Train on uint8 pictures [N, P, P, 3], mirrored at random, resuming where the folder's state stands."""
     recipe, scheduler = bench.recipe, make_pixel_scheduler()
     torch.manual_seed(recipe.seed)
-    unet = make_pixel_unet(recipe).to(bench.device)
-    plan = Plan(recipe.pixel_samples // recipe.unet_batch, recipe.unet_batch, 1e-3, hold=0.5, warmup_steps=200, seed=recipe.seed)
+    unet = make_pixel_unet(recipe)
+    seed = recipe.seed
+    if bench.start:  # other noise than the weights have seen
+        load_weights(unet, bench.start / "pixel" / "unet" / "diffusion_pytorch_model.safetensors")
+        seed += 1
+    unet.to(bench.device)
+    plan = Plan(recipe.pixel_samples // recipe.unet_batch, recipe.unet_batch, 1e-3, hold=0.5, warmup_steps=200, seed=seed)
     pool = to_pixels(bank).to(bench.device)
 
     def loss_at(step: int) -> torch.Tensor:

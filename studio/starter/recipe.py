@@ -26,7 +26,7 @@ class Recipe:
     tower_samples: int = 90_000
     tower_batch: int = 128
     vision_samples: int = 260_000
-    unet_batch: int = 32
+    unet_batch: int = 64
     pixel_px: int = 32
     pixel_widths: tuple[int, ...] = (32, 64, 96, 128)
     pixel_samples: int = 300_000

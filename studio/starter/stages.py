@@ -13,7 +13,7 @@ from studio.starter.captions import BACKGROUNDS
 from studio.starter.packages import JUDGE_STYLES, STYLES, TRAIN_STYLES
 from studio.starter.recipe import Recipe
 
-OTHER_NAMES = 0.12  # how often an icon that is no concept is drawn, against one that is
+OTHER_NAMES = 0.06  # how often an icon that is no concept is drawn, against one that is
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,13 @@ def make_latents(bench: Bench) -> dict:
     tokens = tokenize(tokenizer, list(texts))
     with torch.no_grad():
         embeds = torch.cat([text_encoder(b.to(bench.device)).last_hidden_state.cpu() for b in tokens.split(256)])
-    tensors = {"latents": latents, "chances": torch.tensor(chances), "captions": torch.tensor(rows), "embeds": embeds}
+    tensors = {
+        "latents": latents,
+        "chances": torch.tensor(chances),
+        "captions": torch.tensor(rows),
+        "embeds": embeds.float(),
+        "tokens": tokens,
+    }
     write_tensors(tensors, bench.work / "latents.safetensors")
     return {"latents": len(latents), "captions": len(texts), "latent_std": round(float(latents.std()), 3)}
 

@@ -11,6 +11,7 @@ from studio.families import sd
 from studio.store import Workspace
 from studio.train import loop
 from studio.train.loop import train
+from studio.train.objective import sample_losses
 from tests.fixtures.runs import NoHooks, dataset, spec_for, training
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
@@ -27,10 +28,10 @@ def make(data, tiny_folder, tmp_path):
     """Make a Training with the given settings in a folder of its own; a fresh base each time."""
     workspace, shapes = data
 
-    def _make(*settings, folder="run"):
+    def _make(*settings, folder="run", recipe="lora"):
         parts = sd.load(tiny_folder, torch.float32, torch.device("cpu"))
         (tmp_path / folder).mkdir(exist_ok=True)
-        return training(workspace, shapes, parts, spec_for(shapes, tiny_folder, *settings), tmp_path / folder)
+        return training(workspace, shapes, parts, spec_for(shapes, tiny_folder, *settings, recipe=recipe), tmp_path / folder)
 
     return _make
 
@@ -43,6 +44,12 @@ def _losses(run, hooks=None):
     losses = []
     train(run, hooks or NoHooks(), lambda kind, **v: losses.append(v["loss"]) if kind == "step" else None)
     return losses
+
+
+def _fixed_loss(run):
+    """Mean loss over the first batches' pictures, noise and times, without training."""
+    with torch.no_grad():
+        return float(torch.cat([sample_losses(run.family, run.parts, run.draw(step))[0] for step in range(8)]).mean())
 
 
 def test_losses_are_the_golden_ones(make):
@@ -58,13 +65,20 @@ def test_two_equal_runs_are_bit_identical(make):
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
-@pytest.mark.parametrize("settings", [(), ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")])
-def test_interrupted_equals_uninterrupted(make, stop_at, settings):
-    whole = make(*settings, folder="whole")
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        ("lora", ()),
+        ("lora", ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
+        ("textual-inversion", ("train.micro_batch=3", "method.lr=0.5")),
+    ],
+)
+def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
+    whole = make(*settings, folder="whole", recipe=recipe)
     _losses(whole)
-    broken = make(*settings, folder="broken")
+    broken = make(*settings, folder="broken", recipe=recipe)
     assert train(broken, NoHooks(stop_at), lambda kind, **v: None) == "stopped" and broken.step == stop_at
-    again = make(*settings, folder="broken")
+    again = make(*settings, folder="broken", recipe=recipe)
     assert again.restore() and again.step == stop_at
     assert train(again, NoHooks(), lambda kind, **v: None) == "finished"
     for name, tensor in _state(whole).items():
@@ -111,6 +125,18 @@ def test_only_the_adapter_is_trained(make):
         now = run.parts.modules[name].state_dict()
         assert all(torch.equal(now[k], v) for k, v in tensors.items() if "lora_" not in k)
     assert all(not torch.equal(t, start[n]) for n, t in _state(run).items())
+
+
+def test_textual_inversion_trains_its_word_and_nothing_else(make):
+    run = make("train.steps=60", "train.batch_size=8", "method.lr=0.05", "method.num_vectors=8", recipe="textual-inversion")
+    before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.parts.modules.items()}
+    first = _fixed_loss(run)
+    _losses(run)
+    assert _fixed_loss(run) < first
+    assert all(caption.startswith("<shapes>") for caption in run.draw(0).captions if caption)
+    for name, tensors in before.items():
+        now = run.parts.modules[name].state_dict()
+        assert all(torch.equal(now[k], v) for k, v in tensors.items() if not k.endswith("token_embedding.new"))
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])

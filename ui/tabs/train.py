@@ -51,6 +51,11 @@ def build(desk: Desk) -> None:
     page.listen()
 
 
+def _control(name: str, value: Any, foreign: set[str]) -> Any:
+    """What a setting's control gets: its value, and for a setting of some method only, whether it is there at all."""
+    return {"__type__": "update", "value": value, "visible": name not in foreign} if name.startswith("method.") else value
+
+
 class TrainPage:
     """The controls of the screen, and what happens when they are used."""
 
@@ -78,7 +83,7 @@ class TrainPage:
             label="Name", placeholder="automatic", max_lines=1, max_length=120, elem_id="train-name", interactive=True
         )
         self.form = Form({"preview.prompts": prompts})
-        with gr.Accordion(self._advanced(0), open=False, elem_id="train-advanced") as self.advanced:
+        with gr.Accordion(self._advanced(0, len(self.form.foreign(recipes[0][1]))), open=False, elem_id="train-advanced") as self.advanced:
             self.reset = gr.Button("Reset to the preset", size="sm", elem_id="train-reset")
             self.form.draw("set")
         self.plain["start_from"] = gr.Textbox(visible=False)
@@ -87,8 +92,15 @@ class TrainPage:
         self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button", interactive=False)  # until there is a dataset
         self.train = TrainForm(workspace, self.form)
 
-    def _advanced(self, num_changed: int) -> str:
-        number = len(self.form.settings) - len(self.form.elsewhere)
+    def _foreign(self, draft: Draft) -> set[str]:
+        """The settings that the chosen recipe does not have; none where it is unknown, as the note says then."""
+        try:
+            return self.form.foreign(draft.recipe)
+        except StudioError:
+            return set()
+
+    def _advanced(self, num_changed: int, num_foreign: int) -> str:
+        number = len(self.form.settings) - len(self.form.elsewhere) - num_foreign
         return f"Advanced ({number})" + (f" · {num_changed} changed" if num_changed else "")
 
     @property
@@ -114,12 +126,13 @@ class TrainPage:
             "preset": gr.Radio(choices=preset_choices(note.get("costs", {})), **told["preset"]),
             **{name: told[name].get("value", gr.skip()) for name in ("name", "start_from")},
         }
+        foreign = self._foreign(draft)
         now = asked and [*(told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)), *asked[len(PLAIN) :]]
         reply = {
             "asked": now,
             "defaults": dump(draft.defaults),
-            "settings": [draft.values.get(s.name) for s in self.form.settings],
-            "label": self._advanced(note.get("num_changed", 0)),
+            "settings": [_control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
+            "label": self._advanced(note.get("num_changed", 0), len(foreign)),
             "note": note,
             "ready": bool(draft.dataset),
         }
