@@ -222,6 +222,33 @@ def test_a_run_finishes_with_a_verdict_and_is_cloned_and_extended(studio, train)
     assert extended.spec().start_from and (extended.folder / extended.spec().start_from).read_bytes() == clone.adapter.read_bytes()
 
 
+def test_a_new_word_is_learned_compared_and_exported(studio, train):
+    """The settings follow the method, the prompts carry the word, and the file is the word's own."""
+    set_advanced(train, **SMALL_NAMES, train__steps="20", method__rank="4")
+    form(train).get_by_label("Textual inversion").check()
+    wait_until(lambda: not field_of(train, "method.rank").is_visible(), "the settings of LoRA gone")
+    prompts = form(train).get_by_label("Preview prompts")
+    wait_until(lambda: "<shapes>" in prompts.input_value(), "prompts with the new word")
+    assert field_of(train, "method.token").is_visible() and field_of(train, "method.token").input_value() == "<shapes>"
+    set_advanced(train, method__num_vectors="40")
+    wait_until(lambda: "num_vectors" in train.locator(".train-note").inner_text(), "what is wrong")
+    set_advanced(train, method__num_vectors="3")
+    wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
+    press_train(train)
+    live(train, "finished")
+    run = list_runs(studio.workspace)[-1]
+    assert run.spec().methods[0].num_vectors == 3 and run.spec().recipe == "textual-inversion"
+    train.locator(".live-run").get_by_role("button", name="Compare").click()
+    train.wait_for_selector(".compare-view[data-state=ready]")
+    train.get_by_role("button", name="Sample", exact=True).click()
+    train.wait_for_selector(".compare-view[data-state=ready][data-drawing]:not([data-drawing^=preview])")
+    open_tab(train, "Export")
+    train.get_by_role("button", name="Export", exact=True).click()
+    train.get_by_text("✓ Verified").wait_for()
+    assert "3/3 vectors" in train.locator(".export-view").inner_text()
+    assert train.locator("a.download").get_attribute("download") == "shapes.safetensors"
+
+
 def test_a_double_click_makes_one_run_and_a_second_page_queues(studio, train, new_page):
     before = {r.id for r in list_runs(studio.workspace)}
     set_advanced(train, **SMALL_NAMES, train__steps="100000")

@@ -34,7 +34,7 @@ function finished({ request, result }) {
       h('a', { class: 'btn download', href: result.address, download: result.file, text: `Download ${fmt.bytes(result.size_bytes)}` }),
       h('span', { class: 'mono name', text: result.file })),
     h('dl', { class: 'facts' },
-      h('dt', { text: 'Layers' }), h('dd', { class: 'mono', text: `${result.layers} of ${result.expected}` }),
+      h('dt', { text: result.unit === 'vectors' ? 'Vectors' : 'Layers' }), h('dd', { class: 'mono', text: `${result.layers} of ${result.expected}` }),
       h('dt', { text: 'Largest difference' }), h('dd', { class: 'mono', text: fmt.number(result.max_difference) }),
       h('dt', { text: 'Effect of the adapter' }), h('dd', { class: 'mono', text: fmt.number(result.effect) }),
       h('dt', { text: 'SHA-256' }), h('dd', { class: 'mono sha' }, result.sha256, ' ', copy(result.sha256))),
