@@ -6,6 +6,7 @@ from typing import Any
 from studio import registry
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
+from studio.methods import several
 from studio.models import Base
 from studio.spec import MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, validate
 from studio.store import ASSETS, read_json
@@ -24,7 +25,7 @@ class Choice:
     preset: str = "balanced"
     name: str = ""
     start_from: str | None = None
-    method: dict[str, Any] = field(default_factory=dict)  # settings an adapter to continue from dictates
+    methods: list[dict[str, Any]] = field(default_factory=list)  # settings of each that an adapter to continue from dictates
     settings: list[str] = field(default_factory=list)  # key=value, in order
 
 
@@ -53,7 +54,8 @@ def resolve(choice: Choice) -> RunSpec:
         "methods": [dict(m) for m in recipe["methods"]],
     }
     _apply_preset(values, recipe, choice)
-    values["methods"][0] |= choice.method
+    for method, dictated in zip(values["methods"], choice.methods, strict=False):
+        method |= dictated
     given = list(choice.settings)
     for assignment in given:
         apply_setting(values, assignment)
@@ -94,7 +96,7 @@ def fix_steps(spec: RunSpec, dataset: Dataset) -> RunSpec:
     spec.train.snapshot_steps = fixed_steps(spec.train.snapshot_every, steps, SNAPSHOTS)
     spec.preview.at_steps = fixed_steps(spec.preview.every, steps, PREVIEWS)
     if not spec.preview.prompts:
-        spec.preview.prompts = list(dict.fromkeys(_reworded(p, spec) for p in preview_prompts(dataset)))
+        spec.preview.prompts = list(dict.fromkeys(several.reword(spec.methods, p) for p in preview_prompts(dataset)))
     return spec
 
 
@@ -102,13 +104,6 @@ def _adopted(method: MethodSpec, dataset: Dataset) -> MethodSpec:
     """A method's settings with what the dataset decides filled in."""
     captions = [dataset.caption(r) for r in dataset.train_rows]
     return registry.method(method.kind).adopt(method, dataset.about, captions, dataset.name)
-
-
-def _reworded(caption: str, spec: RunSpec) -> str:
-    """A caption as all methods of the run word it."""
-    for method in spec.methods:
-        caption = registry.method(method.kind).reword(method, caption)
-    return caption
 
 
 def preview_prompts(dataset: Dataset) -> list[str]:

@@ -41,7 +41,7 @@ def create_run(workspace: Workspace, request: Request) -> Run:
     base = find_base(base_name, workspace)
     choice = Choice(dataset, base, request.recipe, request.preset, request.name, settings=request.settings)
     if source:
-        choice.start_from, choice.method = START, _method_of(source, base, request.recipe)
+        choice.start_from, choice.methods = START, _method_of(source, base, request.recipe)
     spec = resolve(choice)
     spec.start_kind = "run" if isinstance(source, Run) else "file"
     run = make_run(workspace, spec)
@@ -70,8 +70,8 @@ def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
     return run
 
 
-def _method_of(source: Run | Path, base: Base, recipe: str) -> dict[str, Any]:
-    """The method settings that the start dictates; StudioError where it was made by other methods than the recipe's."""
+def _method_of(source: Run | Path, base: Base, recipe: str) -> list[dict[str, Any]]:
+    """The settings of each method that the start dictates; StudioError where it was made by other methods than the recipe's."""
     kinds = [m["kind"] for m in load_recipe(recipe)["methods"]]
     if isinstance(source, Run):
         theirs = [m.kind for m in source.spec().methods]
@@ -79,5 +79,7 @@ def _method_of(source: Run | Path, base: Base, recipe: str) -> dict[str, Any]:
             raise StudioError(f"--from {source.id}: it was made by --recipe {source.spec().recipe}; continue with the same")
         if find_base(source.spec().base.source).path != base.path:
             raise StudioError(f"--from {source.id}: it was trained on {source.spec().base.source}; continue on the same --base")
-        return source.spec().methods[0].model_dump(exclude={"kind", "lr", "text_encoder_lr"})
-    return registry.method(kinds[0]).describe(source, registry.family(base.family).card)
+        return [m.model_dump(exclude={"kind", "lr", "text_encoder_lr", "embedding_lr"}) for m in source.spec().methods]
+    if len(kinds) > 1:
+        raise StudioError(f"--from {source}: --recipe {recipe} trains {len(kinds)} methods, and a file is of one: give a run")
+    return [registry.method(kinds[0]).describe(source, registry.family(base.family).card)]

@@ -108,7 +108,7 @@ def _attach(work: Work, column: Column | None) -> Adapted:
     """The base with what a column shows on it."""
     if column is None:
         work.warm.bare()
-        return _adapted(work, None)
+        return _adapted(work, None, [])
     place, snapshot = column
     if place is None:
         return _attach_together(work)
@@ -116,21 +116,21 @@ def _attach(work: Work, column: Column | None) -> Adapted:
     return _adapted(work, _put(work, place, settings, state), settings)
 
 
-def _adapted(work: Work, adapter: Attached | None, *settings: MethodSpec) -> Adapted:
-    spec = RunSpec.model_construct(methods=[*settings])
+def _adapted(work: Work, adapter: Attached | None, settings: list[MethodSpec]) -> Adapted:
+    spec = RunSpec.model_construct(methods=settings)
     return Adapted(None, spec, work.loaded.family, work.loaded.parts, adapter, work.loaded.identity, 0)
 
 
-def _read(work: Work, place: int, snapshot: int | None) -> tuple[MethodSpec, dict[str, Any], int | None]:
-    """(method settings, tensors, step) of an adapter of the request."""
+def _read(work: Work, place: int, snapshot: int | None) -> tuple[list[MethodSpec], dict[str, Any], int | None]:
+    """(settings of its methods, tensors, step) of an adapter of the request."""
     use = work.request.adapters[place]
     if use.file:
         path = inside(dropped_folder(work.workspace), use.file)
         said = read_metadata(path).get("studio.step", "")
-        settings, state, step = _settings_of(path, work, use.label), read_tensors(path), int(said) if said.isdecimal() else None
+        settings, state, step = [_settings_of(path, work, use.label)], read_tensors(path), int(said) if said.isdecimal() else None
     else:
         run = find_run(work.workspace, use.run)
-        settings = run.spec().methods[0]
+        settings = run.spec().methods
         state, step = read_adapter(run, snapshot)
     work.steps[place] = step
     return settings, state, step
@@ -148,7 +148,7 @@ def _settings_of(path: Path, work: Work, label: str) -> MethodSpec:
     raise errors[0]
 
 
-def _put(work: Work, place: int, settings: MethodSpec, state: dict[str, Any]) -> Attached:
+def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> Attached:
     """The adapter with its weights, on the base; StudioError where it does not fit."""
     use = work.request.adapters[place]
     try:
@@ -164,15 +164,15 @@ def _put(work: Work, place: int, settings: MethodSpec, state: dict[str, Any]) ->
 
 def _attach_together(work: Work) -> Adapted:
     """The base with all adapters of the request at once, each at its strength."""
-    members = []
+    members, kinds = [], set()
     for place, use in enumerate(work.request.adapters):
         settings, state, _ = _read(work, place, use.snapshot)
         adapter = _put(work, place, settings, state)  # a file's tensors get this method's own names
-        members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, settings, use.strength))
-    kinds = sorted({settings.kind for _, settings, _ in members})
-    method = registry.method(kinds[0])
+        members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, settings[0], use.strength))
+        kinds |= {one.kind for one in settings}
+    method = registry.method(min(kinds))
     if len(kinds) > 1 or not hasattr(method, "combine"):
-        raise StudioError(f"adapters made with {' and '.join(kinds)} cannot be drawn together: look at each alone")
+        raise StudioError(f"adapters made with {' and '.join(sorted(kinds))} cannot be drawn together: look at each alone")
     work.warm.bare()
     both = work.warm.put(object(), lambda: method.combine(work.loaded.parts, members, work.loaded.family.card))
-    return _adapted(work, both, members[0][1])
+    return _adapted(work, both, [members[0][1]])

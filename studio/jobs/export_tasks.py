@@ -35,7 +35,7 @@ def carry_out(workspace: Workspace, export: Export, warm: Warm, tick: Tick) -> N
     step = adapter_step(run, request.snapshot)
     folder = export.folder / FILE
     shutil.rmtree(folder, ignore_errors=True)
-    out = folder / file_name(file_stem(run, step), request.layout)
+    out = folder / file_name(file_stem(run, step, request.layout), request.layout)
     stages = {"loading": 0.0, "writing": 1.0, "verifying": 2.0}
     aid = Aid(warm, _shared(workspace, run, set(request.share)), lambda stage: tick(stage, stages[stage]))
     out, verified = export_run(workspace, run, request.layout, request.snapshot, out, aid)

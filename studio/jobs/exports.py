@@ -15,6 +15,7 @@ from studio.jobs.asked import Asked, create, names
 from studio.jobs.drawings import snapshot_steps
 from studio.jobs.events import read_events
 from studio.jobs.runs import Run, find_run, list_runs
+from studio.methods import several
 from studio.models import find_base, told
 from studio.spec import Settings, explain, setting
 from studio.store import Workspace, inside, read_json, slug
@@ -109,17 +110,16 @@ def adapter_step(run: Run, snapshot: int | None) -> int:
     return steps[-1]
 
 
-def file_stem(run: Run, step: int) -> str:
-    """What an export's file is called: as its method wants it, else the run's name, as far as it makes a file name, and the step."""
-    method = run.spec().methods[0]
-    if own := slug(registry.method(method.kind).word(method)):
-        return own
+def file_stem(run: Run, step: int, layout: str) -> str:
+    """What an export's file is called: after the word that it is, else the run's name, as far as it makes a file name, and the step."""
+    if layout == "embedding":
+        return slug(several.word(run.spec().methods))
     return f"{slug(run.spec().name) or 'adapter'}-step{step}"
 
 
 def _layouts(run: Run, card: Any) -> tuple[str, ...]:
-    """The layouts that the run's method can be exported in, the recommended one first."""
-    return registry.method(run.spec().methods[0].kind).layouts(card)
+    """The layouts that what the run learned can be exported in, the recommended one first."""
+    return several.layouts(run.spec().methods, card)
 
 
 def _card(workspace: Workspace, run: Run) -> Any:
@@ -154,7 +154,7 @@ def shared(workspace: Workspace, run: Run) -> dict[str, str]:
     spec, trigger = run.spec(), ""
     with contextlib.suppress(StudioError, OSError):  # the dataset may be gone
         trigger = str(open_dataset(workspace, spec.dataset).about.get("trigger") or "")
-    trigger = next((w for m in spec.methods if (w := registry.method(m.kind).word(m))), trigger)
+    trigger = several.word(spec.methods) or trigger
     return {"trigger": trigger, "run_name": spec.name, "dataset_name": spec.dataset, "prompts": " · ".join(spec.preview.prompts)}
 
 

@@ -17,11 +17,12 @@ from studio.families.base import Parts
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
 from studio.jobs.warm import Warm
+from studio.methods import several
 from studio.methods.base import Attached
 from studio.models import find_base
 from studio.sample.pair import Sampling, Shot, check_size, draw
 from studio.sample.pictures import make_grid, write_png
-from studio.spec import RunSpec
+from studio.spec import MethodSpec, RunSpec
 from studio.store import Workspace, read_tensors, sha256, write_bytes
 from studio.train import checkpoint
 
@@ -47,12 +48,23 @@ class Adapted:
     @property
     def is_batchable(self) -> bool:
         """Whether base and adapted may share one pass."""
-        return self.adapter is None or registry.method(self.spec.methods[0].kind).batchable(self.spec.methods[0])
+        return self.adapter is None or several.batchable(self.spec.methods)
 
 
-def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision: str | None = None, warm: Warm | None = None) -> Adapted:
-    """The run's base, from `warm` if it is there, with its adapter attached: the chosen one, or the average of a snapshot."""
+def load_adapted(
+    workspace: Workspace,
+    run: Run,
+    snapshot: int | None,
+    precision: str | None = None,
+    warm: Warm | None = None,
+    only: MethodSpec | None = None,
+) -> Adapted:
+    """The run's base, from `warm` if it is there, with its adapter attached: the chosen one, or the average of a snapshot.
+
+    `only` = what this one of its methods has learned, without the others.
+    """
     spec = run.spec()
+    spec.methods = [only] if only else spec.methods
     state, step = read_adapter(run, snapshot)
     if precision:
         spec.train.precision = precision
@@ -61,7 +73,8 @@ def load_adapted(workspace: Workspace, run: Run, snapshot: int | None, precision
     require_base(run, identity)
     warm = warm or Warm()
     loaded = warm.base(base, identity, spec.base, spec.train.precision)
-    adapter = warm.adapter(spec.methods[0], spec.train.seed)
+    adapter = warm.adapter(spec.methods, spec.train.seed)
+    state = {name: state[name] for name in adapter.state() if name in state} if only else state
     adapter.restore(state)
     return Adapted(run, spec, loaded.family, loaded.parts, adapter, identity, step, state)
 
@@ -169,24 +182,26 @@ def export_run(
     """Write, read back and compare an adapter file; it appears at `out` only when it is equal to the run's own."""
     spec, aid = run.spec(), aid or Aid()
     base = find_base(spec.base.source, workspace)
-    card, method = registry.family(base.family).card, registry.method(spec.methods[0].kind)
-    layouts = method.layouts(card)
+    card = registry.family(base.family).card
+    layouts = several.layouts(spec.methods, card)
     layout = layout or layouts[0]
     if layout not in layouts:
-        raise StudioError(f"--format {layout}: for {spec.methods[0].kind} on {card.title} there are {', '.join(layouts)}")
+        raise StudioError(f"--format {layout}: for {spec.recipe} on {card.title} there are {', '.join(layouts)}")
+    own = several.writer_of(spec.methods, layout, card)
+    method = registry.method(own.kind)
     out = check_target(out, layout)
     aid.tell("loading")
-    adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm)
-    counts = _counts(adapted)
-    metadata = file_metadata(spec, adapted.parts, adapted.family.export_metadata(adapted.parts), method.metadata(spec.methods[0]), counts)
-    tensors = method.export(adapted.state, spec.methods[0], layout)
+    adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm, own)
+    counts, spec = _counts(adapted), adapted.spec
+    metadata = file_metadata(spec, adapted.parts, adapted.family.export_metadata(adapted.parts), method.metadata(own), counts)
+    tensors = method.export(adapted.state, own, layout)
     aid.tell("writing")
     with staged(out) as target:
-        configs = method.peft_configs(adapted.state, spec.methods[0])
+        configs = method.peft_configs(adapted.state, own)
         write_adapter(target, tensors, metadata | aid.shared.metadata(), layout, configs)
         aid.tell("verifying")
         try:
-            probe = method.reword(spec.methods[0], PROBE)
+            probe = method.reword(own, PROBE)
             verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout, probe)
         finally:
             aid.warm.bare()  # it was taken off to look at the base

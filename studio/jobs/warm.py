@@ -11,6 +11,7 @@ from studio.device import dtype_of, pick_device, pick_precision
 from studio.errors import StudioError
 from studio.families.base import Parts
 from studio.jobs.park import empty_cache
+from studio.methods import several
 from studio.methods.base import Attached
 from studio.models import Base, told
 from studio.spec import BaseSpec, MethodSpec
@@ -66,10 +67,10 @@ class Warm:
             self._base, self._base_key = Loaded(base.path, identity, family, parts), key
         return self._base
 
-    def adapter(self, spec: MethodSpec, seed: int = 0) -> Attached:
-        """An adapter of this kind and shape on the base, with whatever weights it had last."""
+    def adapter(self, specs: list[MethodSpec], seed: int = 0) -> Attached:
+        """An adapter of these methods and shapes on the base, with whatever weights it had last."""
         card, parts = self._base.family.card, self._base.parts
-        return self.put((spec.kind, spec.model_dump_json()), lambda: registry.method(spec.kind).attach(parts, spec, card, seed))
+        return self.put(tuple((s.kind, s.model_dump_json()) for s in specs), lambda: several.attach(parts, specs, card, seed))
 
     def put(self, key: Any, attach: Callable[[], Attached]) -> Attached:
         """What `attach` puts on the bare base, or what is there already under this key."""

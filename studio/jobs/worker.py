@@ -14,7 +14,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from studio import registry
 from studio.device import is_out_of_memory, peak_memory_gib
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
@@ -27,6 +26,7 @@ from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
+from studio.methods import several
 from studio.models import find_base
 from studio.spec import RunSpec
 from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
@@ -176,8 +176,6 @@ def _prepare(job: Job) -> Training:
     family, parts, precision = load_base(base, spec.base, spec.train.precision)
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
-    method_spec = spec.methods[0]
-    method = registry.method(method_spec.kind)
     _write_origin(job, dataset, identity, parts)
 
     told = 0.0
@@ -192,9 +190,9 @@ def _prepare(job: Job) -> Training:
 
     begun = time.monotonic()
     encoder = Encoder(family, parts, identity, Cache(job.workspace.cache / "encoded"))
-    adapter = method.attach(parts, method_spec, family.card, spec.train.seed)  # before the encoding: what cannot be is said at once
-    text_is_live = bool(method.live(method_spec) & set(family.card.text_encoders))
-    encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(method.reword, method_spec))
+    adapter = several.attach(parts, spec.methods, family.card, spec.train.seed)  # before the encoding: what cannot be is said at once
+    text_is_live = bool(several.live(spec.methods) & set(family.card.text_encoders))
+    encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(several.reword, spec.methods))
     _tell_encoded(job, encoded, time.monotonic() - begun)
     if spec.start_from:
         first = read_tensors(job.run.folder / spec.start_from)

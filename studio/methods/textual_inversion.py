@@ -34,7 +34,7 @@ class Spec(MethodSpec):
     replaces: str = setting(
         "", "Replaces", "The new word takes this phrase's place in captions; empty = the dataset's trigger word", personal=True
     )
-    lr: float = setting(5e-3, "Learning rate", "Step size; lower it when pictures break, raise it when nothing changes", gt=0, le=1)
+    embedding_lr: float = setting(5e-3, "Learning rate of the word", "Step size of its vectors, far above that of weights", gt=0, le=1)
 
 
 def supports(card: Card) -> str | None:

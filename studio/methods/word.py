@@ -88,7 +88,7 @@ class Word:
 
     def groups(self) -> list[dict[str, Any]]:
         """One optimizer group: the new rows, and nothing of the table."""
-        return [{"params": [self._rows.new], "lr": self._spec.lr}]
+        return [{"params": [self._rows.new], "lr": self._spec.embedding_lr}]
 
     def state(self) -> dict[str, Tensor]:
         """The live vectors: `<text encoder>.token_embedding` [n, d], fp32."""

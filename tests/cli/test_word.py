@@ -11,9 +11,9 @@ from tests.cli.conftest import settings
 
 def words(*more):
     """The words of a short training of a new word."""
-    quick = settings("train.steps=12", "train.snapshot_every=6", "method.lr=0.2", "preview.every=6", *more)
+    quick = settings("train.steps=12", "train.snapshot_every=6", "method.embedding_lr=0.2", "preview.every=6", *more)
     pairs = [quick[i : i + 2] for i in range(0, len(quick), 2)]
-    return [word for pair in pairs if not pair[1].startswith(("method.rank", "method.targets")) for word in pair]
+    return [word for pair in pairs if not pair[1].startswith(("method.rank", "method.targets", "method.lr")) for word in pair]
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,23 @@ def test_a_known_word_is_refused_before_anything_is_encoded(home):
     command = ["train", "--dataset", "shapes", "--base", home.base, "--recipe", "textual-inversion", "--set", "method.token=a", "--json"]
     answer = home.cli(*command)
     assert answer.code == 1 and "vocabulary already" in answer.err + answer.out
+
+
+def test_pivotal_tuning_gives_two_files(home, tmp_path):
+    """A new word and a LoRA in one run; each is exported and verified by itself."""
+    command = ["train", "--dataset", "shapes", "--base", home.base, "--recipe", "pivotal", "--json"]
+    run = (
+        home.cli(*command, *settings("train.steps=12", "train.snapshot_every=6", "method.embedding_lr=0.2", "preview.every=6")).well().json
+    )
+    assert run["state"] == "finished"
+    sizes = {}
+    for layout in ("kohya", "embedding"):
+        out = tmp_path / f"{layout}.safetensors"
+        home.cli.here("export", run["run"], "--format", layout, "--out", out, "--json").well()
+        sizes[layout] = out.stat().st_size
+    assert sizes["embedding"] < sizes["kohya"]
+    made = home.cli.here("sample", run["run"], "--prompt", "<shapes>, a disc", "--steps", "2", "--out", tmp_path, "--json").well().json
+    assert len(made["base"]) == len(made["adapted"]) == 1
+    again = home.cli(*command, "--from", run["run"], *settings("train.steps=2", "train.snapshot_every=2")).well().json
+    assert again["state"] == "finished"
+    assert "give a run" in home.cli.here(*command, "--from", tmp_path / "kohya.safetensors").complaint()

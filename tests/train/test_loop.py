@@ -70,7 +70,8 @@ def test_two_equal_runs_are_bit_identical(make):
     [
         ("lora", ()),
         ("lora", ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
-        ("textual-inversion", ("train.micro_batch=3", "method.lr=0.5")),
+        ("pivotal", ("method.embedding_lr=0.1",)),
+        ("textual-inversion", ("train.micro_batch=3", "method.embedding_lr=0.5")),
     ],
 )
 def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
@@ -128,7 +129,7 @@ def test_only_the_adapter_is_trained(make):
 
 
 def test_textual_inversion_trains_its_word_and_nothing_else(make):
-    run = make("train.steps=60", "train.batch_size=8", "method.lr=0.05", "method.num_vectors=8", recipe="textual-inversion")
+    run = make("train.steps=60", "train.batch_size=8", "method.embedding_lr=0.05", "method.num_vectors=8", recipe="textual-inversion")
     before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in run.parts.modules.items()}
     first = _fixed_loss(run)
     _losses(run)

@@ -1,0 +1,108 @@
+"""Methods of one run taken together, as pivotal tuning takes a new word and a LoRA; one method alone is the plain case."""
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from studio import registry
+from studio.errors import StudioError
+from studio.families.base import Card, Parts
+from studio.methods.base import Attached
+from studio.spec import MethodSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+
+def live(specs: list[MethodSpec]) -> frozenset[str]:
+    """The components that any of the methods needs loaded while training."""
+    return frozenset().union(*(registry.method(s.kind).live(s) for s in specs))
+
+
+def reword(specs: list[MethodSpec], caption: str) -> str:
+    """A caption as all the methods word it."""
+    for spec in specs:
+        caption = registry.method(spec.kind).reword(spec, caption)
+    return caption
+
+
+def batchable(specs: list[MethodSpec]) -> bool:
+    """Whether base and adapted may share a pass."""
+    return all(registry.method(s.kind).batchable(s) for s in specs)
+
+
+def word(specs: list[MethodSpec]) -> str:
+    """The word of a prompt that calls the adapter; "" where none is needed."""
+    return next((w for s in specs if (w := registry.method(s.kind).word(s))), "")
+
+
+def layouts(specs: list[MethodSpec], card: Card) -> tuple[str, ...]:
+    """The layouts of all their exports, each the file of one method; the recommended one first."""
+    return tuple(dict.fromkeys(layout for s in specs for layout in registry.method(s.kind).layouts(card)))
+
+
+def writer_of(specs: list[MethodSpec], layout: str, card: Card) -> MethodSpec:
+    """The method that writes a layout."""
+    return next(s for s in specs if layout in registry.method(s.kind).layouts(card))
+
+
+def attach(parts: Parts, specs: list[MethodSpec], card: Card, seed: int) -> Attached:
+    """All the methods on the base; StudioError, and the base as before, where one cannot be."""
+    members: list[Attached] = []
+    try:
+        for spec in specs:
+            members.append(registry.method(spec.kind).attach(parts, spec, card, seed))
+    except Exception:
+        for member in reversed(members):
+            member.detach()
+        raise
+    return members[0] if len(members) == 1 else Together(members)
+
+
+class Together:
+    """`methods.base.Attached` for several: their states side by side, each tensor under its own name."""
+
+    def __init__(self, members: list[Attached]) -> None:
+        self._members = members
+        self.num_layers = sum(m.num_layers for m in members)
+        self.components = frozenset().union(*(m.components for m in members))
+        assert len(self.state()) == sum(len(m.state()) for m in members), "two methods use one name"
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer groups of all."""
+        return [group for member in self._members for group in member.groups()]
+
+    def state(self) -> "dict[str, Tensor]":
+        """The live tensors of all."""
+        return {name: tensor for member in self._members for name, tensor in member.state().items()}
+
+    def restore(self, state: "dict[str, Tensor]") -> None:
+        """Copy a state of these very methods back in."""
+        if state.keys() != self.state().keys():
+            raise StudioError("this adapter is not of this run: same base and the same settings of all its methods are needed")
+        for member in self._members:
+            member.restore({name: state[name] for name in member.state()})
+
+    def load(self, tensors: "dict[str, Tensor]") -> None:
+        """A file holds what one method learned, so none can be taken over."""
+        raise StudioError("start_from: several methods are trained together here, and a file is of one: continue from a run")
+
+    def read_as(self, text: str, strength: float) -> str:
+        """`text` as it is understood at a strength."""
+        for member in self._members:
+            text = member.read_as(text, strength)
+        return text
+
+    @contextmanager
+    def at(self, strengths: list[float]) -> "Iterator[None]":
+        """Within: all of them at these strengths."""
+        with ExitStack() as stack:
+            for member in self._members:
+                stack.enter_context(member.at(strengths))
+            yield
+
+    def detach(self) -> None:
+        """Take all off, the last one first."""
+        for member in reversed(self._members):
+            member.detach()
