@@ -83,7 +83,7 @@ All figures are written by the commands that measure them (`figures.json`, `repo
 4. Text and vision tower: contrastive, {tower_samples} pairs of icon and caption or tags; then the vision tower alone,
    {vision_samples} pictures against all names, tags, styles and backgrounds, 60 % of them in made-up styles.
 5. UNet: {unet_samples} samples, batch {unet_batch}, AdamW 1e-3, constant and then cosine to 5 %, min-SNR 5, averaged weights (0.999),
-   stratified timesteps, 10 % empty captions; half of the icons are the concepts, half other names.
+   stratified timesteps, 10 % empty captions; two thirds of the icons are the concepts, the others other names.
    Latents and text embeddings are computed once.
 6. Pixel base: the concepts at 32 px, v-prediction, min-SNR 5, mirrored at random.
 7. What was tried, and what failed: `studio/starter/LOG.md`.

@@ -139,6 +139,17 @@ def test_new_blocks_add_nothing_where_training_goes_on_from_a_finished_model(tmp
     assert torch.allclose(before, after, atol=1e-5)
 
 
+def test_the_pixel_base_goes_on_from_a_finished_model(tmp_path):
+    from studio.starter import pixel as X
+
+    torch.manual_seed(5)
+    finished = X.make_pixel_unet(TINY)
+    finished.save_pretrained(tmp_path / "model" / "pixel" / "unet")
+    bench = Bench(tmp_path, dataclasses.replace(TINY, pixel_samples=0), 0, "cpu", print, tmp_path / "model")
+    gone_on = X.train_pixel(torch.zeros(4, TINY.pixel_px, TINY.pixel_px, 3, dtype=torch.uint8), tmp_path, bench)
+    assert all(torch.equal(p, dict(gone_on.named_parameters())[n]) for n, p in finished.named_parameters())
+
+
 def test_a_build_from_a_finished_model_is_another_build(tmp_path):
     shipped = B.Path(__file__).parents[2] / "assets" / "starter"
     fresh, further = B.keys(TINY, 64), B.keys(TINY, 64, shipped)
