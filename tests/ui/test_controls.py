@@ -20,7 +20,9 @@ from ui.train_form import Draft, TrainForm
 UI = Path(__file__).resolve().parents[2] / "ui"
 OTHER = {  # for every setting a value that is not its default, as a person would type it
     "method.rank": "8", "method.alpha": "4.5", "method.lr": "1e-3", "method.targets": "attention", "method.text_encoder": True,
-    "method.text_encoder_lr": "2e-5", "method.rslora": "yes", "train.steps": "77", "train.batch_size": "3", "train.micro_batch": "2",
+    "method.text_encoder_lr": "2e-5", "method.rslora": "yes", "method.token": "<other>", "method.num_vectors": "3",
+    "method.initial_words": "a head", "method.replaces": "shape", "method.embedding_lr": "2e-4",
+    "train.steps": "77", "train.batch_size": "3", "train.micro_batch": "2",
     "train.seed": str(2**63 - 1), "train.warmup_share": "0.1", "train.max_grad_norm": "0.5", "train.ema_decay": "0.9",
     "train.min_snr_gamma": "0", "train.precision": "fp32", "train.snapshot_every": "11", "train.resume_every": "7",
     "train.early_stop": False,
@@ -50,7 +52,7 @@ def form():
 def choice(place):
     from studio.dataset.rows import open_dataset
 
-    return Choice(open_dataset(place, "shapes"), find_base("starter"), preset="quick")
+    return Choice(open_dataset(place, "shapes"), find_base("starter"), "pivotal", preset="quick")  # with the settings of all methods
 
 
 def names(form):
@@ -58,7 +60,7 @@ def names(form):
 
 
 def test_every_setting_of_the_spec_is_drawn_once(form):
-    known = set(known_settings(["lora"])) - {"name"}
+    known = set(known_settings(["lora", "textual_inversion"])) - {"name"}
     assert set(names(form)) == known and len(names(form)) == len(known) == len(OTHER)
     assert not set(names(form)) & FIXED
     assert len(form.controls) == len(set(map(id, form.controls))) == len(known)
@@ -178,7 +180,7 @@ def test_a_new_kind_of_field_needs_no_new_code():
 
 
 def test_no_screen_names_a_setting_of_a_method():
-    fields = {s.name.partition(".")[2] for s in all_settings()["method"]} - {"alpha", "targets"}  # words of other rooms, too
+    fields = {s.name.partition(".")[2] for s in all_settings()["method"]} - {"alpha", "targets", "token"}  # words of other rooms, too
     for path in sorted(UI.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             words = {node.attr} if isinstance(node, ast.Attribute) else {node.value} if isinstance(node, ast.Constant) else set()
