@@ -141,12 +141,16 @@ def test_pictures_while_a_run_trains(shop, tiny_folder, undisturbed, monkeypatch
         wanted = {"base": str(tiny_folder), "prompt": "a disc", "steps": 1, "sampler": "ddim", "seed": len(told)}
         return create_drawing(shop, wanted)
 
+    def cancel_once_it_waits(drawing):
+        _until(lambda: told[-1].get("note") == "waiting for the run")
+        drawing.cancel_file.touch()
+
     beside = ask()
     server._work("draw", beside.id)
     assert (beside.status()["state"], beside.status()["note"]) == ("finished", "beside the run")
     answers.append("wait")
     waiting = ask()
-    threading.Timer(0.5, waiting.cancel_file.touch).start()
+    threading.Thread(target=cancel_once_it_waits, args=[waiting], daemon=True).start()
     server._work("draw", waiting.id)
     assert waiting.status()["state"] == "cancelled" and told[-1]["note"] == "waiting for the run"
     answers.append("park")
