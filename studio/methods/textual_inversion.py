@@ -117,7 +117,7 @@ def reword(spec: Spec, caption: str) -> str:
 
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Word":
-    """Teach tokenizer and text encoder the new word; StudioError where the vocabulary has it or its first words are too many."""
+    """Teach tokenizer and text encoder the new word; StudioError where the vocabulary has it, or nothing is left of its first words."""
     if len(card.text_encoders) != 1:
         raise StudioError(f"{card.title} reads with {len(card.text_encoders)} text encoders: textual inversion knows those with one")
     from studio.methods.word import Word
