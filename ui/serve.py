@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -217,6 +218,7 @@ def _run(app: Any, door: socket.socket, announce: Callable[[], None]) -> None:
 
 
 async def _serve(server: Any, door: socket.socket, announce: Callable[[], None]) -> None:
+    threading.Thread(target=_see_to_the_end, args=(server,), daemon=True).start()
     serving = asyncio.create_task(server.serve([door]))
     while not (server.started or serving.done()):
         await asyncio.sleep(0.01)
@@ -224,11 +226,6 @@ async def _serve(server: Any, door: socket.socket, announce: Callable[[], None])
         await asyncio.to_thread(_wait_for_answer, door)
         if not server.should_exit:
             announce()
-    while not (server.should_exit or serving.done()):
-        await asyncio.sleep(0.1)
-    end = threading.Timer(END_S, _end_now)
-    end.daemon = True
-    end.start()
     await serving
 
 
@@ -260,8 +257,14 @@ def _open_browser(link: str) -> None:
         pass
 
 
-def _end_now() -> None:
-    """Leave although something still works: a thread that reads a large upload, say; what is written is written whole or not at all."""
+def _see_to_the_end(server: Any) -> None:
+    """Once the server is asked to end, leave although something still works: a thread that reads a large upload, or the loop itself.
+
+    What is written is written whole or not at all.
+    """
+    while not server.should_exit:
+        time.sleep(0.1)
+    time.sleep(END_S)
     os._exit(0)
 
 

@@ -1,6 +1,7 @@
 """The command that starts the studio in the browser; also what happens without any command."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,9 @@ def start(
     secret = os.environ.pop("DOMAIN_STUDIO_TOKEN", "")
     os.environ.pop("DOMAIN_STUDIO_AUTH", None)  # runs started from here need not know them
     options = Options(workspace, host, port, not no_browser, auth, secret or (new_token() if token else ""), tuple(allow_host or ()))
-    return serve(options, say)
+    code = serve(options, say)
+    sys.stdout.flush()
+    os._exit(code)  # all is written; the interpreter's own end can wait for threads that libraries have left behind
 
 
 @app.command("ui")
