@@ -6,7 +6,11 @@ from types import ModuleType
 from studio.errors import StudioError
 
 FAMILIES = {"sd": "studio.families.sd"}
-METHODS = {"lora": "studio.methods.lora", "textual_inversion": "studio.methods.textual_inversion"}
+METHODS = {
+    "lora": "studio.methods.lora",
+    "textual_inversion": "studio.methods.textual_inversion",
+    "full": "studio.methods.full",
+}
 CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
 
 

@@ -71,6 +71,9 @@ class TrainSpec(Settings):
     max_grad_norm: float = setting(1.0, "Gradient clipping", "Largest gradient norm of a step; 0 = off", ge=0, le=1000)
     ema_decay: float = setting(0.99, "EMA decay", "Averages the adapter over about 1/(1-decay) steps; 0 = off", ge=0, lt=1)
     min_snr_gamma: float = setting(5.0, "Min-SNR gamma", "Balances noise levels (Hang 2023); 0 = off, unused by flow models", ge=0, le=100)
+    optimizer: Literal["adamw", "adamw8bit"] = setting(
+        "adamw", "Optimizer", "adamw8bit keeps its moments in 8 bits: less memory for full tuning; needs the package bitsandbytes"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto", "Precision", "Arithmetic of the frozen base; auto = what the device does well"
     )

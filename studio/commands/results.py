@@ -10,6 +10,7 @@ from studio.console import DEFAULT, JsonOption, RunArgument, SnapshotOption, Wor
 from studio.store import Workspace
 
 app = typer.Typer()
+FORMATS = "Who reads it, as the method writes it: kohya, diffusers, peft; embedding; model, checkpoint, extracted. Empty = what most read."
 
 
 @app.command()
@@ -42,19 +43,19 @@ def sample(
 @command
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file (a folder for peft).")],
-    layout: Annotated[
-        str, typer.Option("--format", metavar="kohya|diffusers|peft", help="Who reads it; empty = what most programs read.")
-    ] = "",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file (a folder for peft and model).")],
+    layout: Annotated[str, typer.Option("--format", metavar="NAME", help=FORMATS)] = "",
+    rank: Annotated[int, typer.Option(min=1, max=1024, help="Of a LoRA taken out of a tuned model (--format extracted).")] = 32,
     snapshot: SnapshotOption = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Write the adapter for other programs; it is read back and compared first."""
     from studio.jobs import runs
-    from studio.jobs.tasks import export_run
+    from studio.jobs.tasks import Aid, export_run
 
     place = Workspace.at(workspace)
-    file, verified = export_run(place, runs.find_run(place, run), layout or None, snapshot, out)
+    file, verified = export_run(place, runs.find_run(place, run), layout or None, snapshot, out, Aid(rank=rank))
     value = {"file": str(file), "layers": verified.layers, "max_difference": verified.max_difference}
+    value |= {} if verified.lacks is None else {"lacks": verified.lacks}
     answer(value, as_json, f"{file}\nverified: {verified}")

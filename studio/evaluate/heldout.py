@@ -14,6 +14,7 @@ from studio.encode.build import Encoded, Item
 from studio.families.base import Parts
 from studio.methods.base import Attached
 from studio.spec import EvaluateSpec
+from studio.store import sha256
 from studio.train.objective import Batch, sample_losses
 from studio.train.randomness import generator
 
@@ -49,10 +50,18 @@ class HeldOut:
         self.sets = {"held_out": held_out, "train": train} if spec.num_timesteps else {"held_out": [], "train": []}
         self._base: dict[str, Tensor] = {}
 
-    def measure_base(self, adapter: Attached) -> None:
-        """Measure the base once, with the adapter at strength 0."""
+    def measure_base(self, adapter: Attached, known: dict[str, list[float]] | None = None) -> dict[str, list[float]]:
+        """Measure the base, with the adapter at strength 0: {picture and caption: losses}, to be handed in as `known` the next time."""
+        import torch
+
+        losses = dict(known or {})
+        wanted = [item for items in self.sets.values() for item in items]
         with adapter.at([0.0]):
-            self._base = {name: self._losses(items) for name, items in self.sets.items() if items}
+            for item in wanted:
+                if len(losses.get(_key(item), ())) != self._spec.num_timesteps:
+                    losses[_key(item)] = self._losses([item])[0].tolist()
+        self._base = {name: torch.tensor([losses[_key(i)] for i in items]) for name, items in self.sets.items() if items}
+        return {_key(item): losses[_key(item)] for item in wanted}
 
     def measure(self, adapter: Attached, names: tuple[str, ...]) -> dict[str, Score]:
         """The adapter's scores on the named sets, as it is now."""
@@ -79,6 +88,11 @@ class HeldOut:
         conds = [self._encoded.cond(item.cond)] * count if item.cond else []
         geometry = torch.tensor([item.geometry[0]] * count)
         return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count)
+
+
+def _key(item: Item) -> str:
+    """What the losses of a picture depend on besides the model: its latent, its name (for the noise), and its caption."""
+    return sha256("\0".join((item.file, item.latents[0], item.caption)).encode())[:16]
 
 
 def _spread(items: list[Item], count: int) -> list[Item]:

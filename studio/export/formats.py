@@ -26,16 +26,20 @@ READERS = {  # layout -> (programs that read it, what it is)
         "One .safetensors file with the new word; its name is the word.",
     ),
     "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, packed as .zip."),
+    "model": ("diffusers, InvokeAI, and this studio as a base", "The whole tuned model as a diffusers folder, packed as .zip."),
+    "checkpoint": ("ComfyUI, A1111/Forge, InvokeAI, diffusers", "The whole tuned model as one .safetensors file."),
+    "extracted": ("ComfyUI, A1111/Forge, InvokeAI, diffusers", "A LoRA taken out of the tuned model: small, and nearly the same."),
 }
+FOLDERS = ("peft", "model")  # layouts that are no single file
 
 
 def check_target(out: Path, layout: str) -> Path:
     """`out` as an absolute path that can be written without losing anything; StudioError otherwise."""
     out = out.expanduser().resolve()
-    if layout != "peft" and out.suffix != ".safetensors":
+    if layout not in FOLDERS and out.suffix != ".safetensors":
         raise StudioError(f"--out {out}: give a file name that ends in .safetensors")
-    if layout == "peft" and out.suffix == ".safetensors":
-        raise StudioError(f"--out {out}: peft writes a folder: give a name without .safetensors")
+    if layout in FOLDERS and out.suffix == ".safetensors":
+        raise StudioError(f"--out {out}: {layout} writes a folder: give a name without .safetensors")
     for path in (out, card_path(out)):
         if path.exists():
             raise StudioError(f"--out {path} exists already and is not overwritten: choose another name, or move it away")
@@ -43,8 +47,8 @@ def check_target(out: Path, layout: str) -> Path:
 
 
 def file_name(stem: str, layout: str) -> str:
-    """What an export of this layout is called: a file, or for PEFT a folder."""
-    return stem if layout == "peft" else f"{stem}.safetensors"
+    """What an export of this layout is called: a file, or a folder."""
+    return stem if layout in FOLDERS else f"{stem}.safetensors"
 
 
 def card_path(out: Path) -> Path:

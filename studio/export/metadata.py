@@ -52,18 +52,19 @@ def _personal(method: MethodSpec) -> set[str]:
 
 
 def file_metadata(
-    spec: RunSpec, parts: Parts, family_says: dict[str, str], method_says: dict[str, str], counts: dict[str, Any]
+    spec: RunSpec, parts: Parts, family_says: dict[str, str], method_says: dict[str, str], counts: dict[str, Any], kind: str
 ) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file: modelspec 1.0.1, the `ss_*` keys readers look for, and our own recipe."""
+    """The `__metadata__` of a safetensors file with what `kind` of adapter, or a "model": modelspec 1.0.1, `ss_*` keys, our own recipe."""
     size = parts.facts.size_px
-    kind = spec.methods[0].kind.replace("_", "-")
+    kind = kind.replace("_", "-")
+    architecture = family_says["modelspec.architecture"]
     return {
         **family_says,
         **method_says,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{family_says['modelspec.architecture']}/{kind}",
+        "modelspec.architecture": architecture if kind == "model" else f"{architecture}/{kind}",
         "modelspec.implementation": "diffusers",
-        "modelspec.title": f"{kind} for {parts.facts.title}",
+        "modelspec.title": f"tuned from {parts.facts.title}" if kind == "model" else f"{kind} for {parts.facts.title}",
         "modelspec.resolution": f"{size}x{size}",
         "modelspec.description": "Made with Domain Studio",
         "ss_resolution": f"({size}, {size})",
@@ -75,8 +76,11 @@ def file_metadata(
     }
 
 
-def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, shared: Shared) -> str:
-    """The model card (Markdown): base, data counts, settings, licence, what was verified, and what was ticked to be shared."""
+def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, shared: Shared, kind: str) -> str:
+    """The model card (Markdown) of this `kind` of adapter, or of a "model".
+
+    It tells base, data counts, settings, licence, what was verified, and what was ticked to be shared.
+    """
     settings = settings_of(spec)
     rows = [("preset", settings["preset"])]
     rows += [(f"method.{k}", v) for m in settings["methods"] for k, v in m.items()]
@@ -90,13 +94,15 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
             f"Held-out loss against the base (fixed noise): {change:.1f} % lower on {score['num_images']} unseen pictures; "
             f"better on {score['num_better']} of them."
         )
-    return f"""# {spec.methods[0].kind.replace("_", " ")} adapter for {parts.facts.title}
+    what, title = ("a tuned model", "Model tuned from") if kind == "model" else ("an adapter", f"{kind.replace('_', ' ')} adapter for")
+    front = f"---\nlicense_name: {parts.facts.licence}\nmodel_name: {parts.facts.title}, tuned\n---\n\n" if kind == "model" else ""
+    return f"""{front}# {title} {parts.facts.title}
 
 - Base model: {parts.facts.title}, {parts.facts.prediction_type}, {parts.facts.size_px} px (SHA-256 of its files `{counts["base"]}`)
 - Data: {counts["train"]} pictures to train on, {counts["held_out_images"]} held out
 - Step: {counts["step"]} of {spec.train.steps}
 - Verified: {verified}
-- Licence: an adapter follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
+- Licence: {what} follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
 {shared.lines()}
 {told}
 

@@ -23,16 +23,21 @@ PROBE = "a picture to compare with"
 
 @dataclass(frozen=True)
 class Verified:
-    """What came back: layers (or a word's vectors) read of those written, largest difference of any output, largest effect."""
+    """What came back: layers (a word's vectors, a model's tensors) read of those written, largest difference of any output, largest effect.
+
+    `lacks` = the share of a tuned model's change that the LoRA taken out of it does not hold, where that is what was written.
+    """
 
     layers: int
     expected: int
     max_difference: float
     effect: float
     unit: str = "layers"
+    lacks: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.layers}/{self.expected} {self.unit}, max difference {self.max_difference:.0e}".replace("0e+00", "0")
+        text = f"{self.layers}/{self.expected} {self.unit}, max difference {self.max_difference:.0e}".replace("0e+00", "0")
+        return text if self.lacks is None else f"{text}; this LoRA lacks {100 * self.lacks:.1f} % of the tuned model's change of weights"
 
 
 def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tensor]":

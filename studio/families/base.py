@@ -22,10 +22,11 @@ class Card:
     text_encoders: tuple[str, ...]
     targets: dict[str, tuple[str, ...]]  # group -> suffixes of denoiser modules an adapter may sit on
     te_targets: tuple[str, ...]
-    export_layouts: tuple[str, ...]  # first = recommended
+    export_layouts: tuple[str, ...]  # of adapters; first = recommended
     samplers: dict[str, tuple[str, dict[str, Any]]]  # name -> scheduler class and its options
     train_guidance: float | None = None  # guidance input of the denoiser while training, where it has one
     text: bool = True
+    model_layouts: tuple[str, ...] = ("model",)  # of whole tuned models
 
 
 @dataclass
@@ -82,4 +83,5 @@ class Family(Protocol):
     def predict(self, parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None") -> "Tensor": ...
     def pipeline(self, parts: Parts) -> "DiffusionPipeline": ...
     def export_metadata(self, parts: Parts) -> dict[str, str]: ...
+    def checkpoint(self, parts: Parts) -> "dict[str, Tensor]": ...  # the base as one file; where card.model_layouts has "checkpoint"
     def prompt_inputs(self, parts: Parts, cond: Cond, negative: Cond) -> dict[str, "Tensor"]: ...

@@ -7,12 +7,13 @@ from studio.errors import StudioError
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Facts, Latent, Parts
 from studio.families.discrete import add_noise, sample_t, target, weight
+from studio.families.sd_names import checkpoint
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
-__all__ = ["add_noise", "card", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "checkpoint", "sample_t", "target", "weight"]
 
 card = Card(
     key="sd",
@@ -27,6 +28,7 @@ card = Card(
     },
     te_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
     export_layouts=("kohya", "diffusers", "peft"),
+    model_layouts=("model", "checkpoint"),
     samplers={
         "ddim": ("DDIMScheduler", {}),
         "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),

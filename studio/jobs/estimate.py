@@ -19,10 +19,11 @@ from studio.errors import StudioError
 from studio.jobs.events import read_events
 from studio.jobs.metrics import read_machine
 from studio.jobs.runs import Run, list_runs
+from studio.methods import several
 from studio.models import Base, size_mib
 from studio.spec import RunSpec
 from studio.store import Workspace
-from studio.train.checkpoint import RESUME_POINTS_KEPT
+from studio.train.checkpoint import copies_on_disk
 
 TAIL = 65536  # bytes of each end of an event file
 LOOKED_AT = 12  # newest runs
@@ -31,6 +32,7 @@ START_S = 6.0  # libraries and the base, until the first picture is encoded
 OPERATIONS = 0.23  # of a forward pass, per parameter and latent position (Stable Diffusion: 0.8 T at 860 M and 64 x 64)
 BACKWARD = 3.0  # forward and backward pass, in forward passes
 SPEED = {"cuda": 2e13, "mps": 2e12, "cpu": 1.1e11}  # operations a second in practice; on CPUs per core
+TRAINED_BYTES = {"adamw": 20, "adamw8bit": 14}  # per trained number: gradient, average, two moments, and what the base had
 LIBRARIES_GIB = 0.4
 ACTIVATIONS = 0.09  # kept for the backward pass, per latent position; power law through the embedded model and Stable Diffusion
 FURTHER_CANDIDATES = 1.5  # held-out measures when a run ends, in whole scores
@@ -61,7 +63,7 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     held_out = min(len(dataset.held_out_rows), spec.evaluate.max_images)
     scores = len(spec.train.snapshot_steps) + 1 + FURTHER_CANDIDATES
     seconds += scores * 2 * held_out * spec.evaluate.num_timesteps * cost.forward
-    disk = cost.adapter_mib * (4 * (RESUME_POINTS_KEPT + 1) + 2 * len(spec.train.snapshot_steps) + 1) + 16
+    disk = cost.adapter_mib * copies_on_disk(len(spec.train.snapshot_steps), several.keeps_every_snapshot(spec.methods)) + 16
     low, high = cost.spread
     told = {"seconds": round(seconds, 1), "seconds_low": round(seconds * low, 1), "seconds_high": round(seconds * high, 1)}
     told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source}
@@ -156,9 +158,10 @@ def _guess(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost:
     bytes_each = 2 if device == "cuda" else 4
     weights = max(parameters, size_mib(base.path) * 2**20 / 2) * bytes_each / 2**30
     activations = once * ACTIVATIONS * parameters**0.73 * side * side * bytes_each / 2**30
-    adapter_mib = parameters * 4 / 2**20 * (0.015 if parameters > 1e8 else 0.14)
+    trained = several.trained(spec.methods, parameters)
+    weights += trained * TRAINED_BYTES[spec.train.optimizer] / 2**30
     spread = (0.5, 2.0) if device == "cpu" else (0.3, 3.0)
-    return _Cost(START_S, 2 * sample, sample, forward, LIBRARIES_GIB + weights + activations, adapter_mib, GUESS, spread)
+    return _Cost(START_S, 2 * sample, sample, forward, LIBRARIES_GIB + weights + activations, trained * 4 / 2**20, GUESS, spread)
 
 
 def physical_cores() -> int:

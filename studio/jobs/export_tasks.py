@@ -37,7 +37,7 @@ def carry_out(workspace: Workspace, export: Export, warm: Warm, tick: Tick) -> N
     shutil.rmtree(folder, ignore_errors=True)
     out = folder / file_name(file_stem(run, step, request.layout), request.layout)
     stages = {"loading": 0.0, "writing": 1.0, "verifying": 2.0}
-    aid = Aid(warm, _shared(workspace, run, set(request.share)), lambda stage: tick(stage, stages[stage]))
+    aid = Aid(warm, _shared(workspace, run, set(request.share)), lambda stage: tick(stage, stages[stage]), request.rank)
     out, verified = export_run(workspace, run, request.layout, request.snapshot, out, aid)
     card = card_path(out).read_text("utf-8")
     write_bytes(export.folder / "card.md", card.encode())
@@ -67,8 +67,9 @@ def _zip(folder: Path) -> Path:
 
 
 def _metadata(out: Path) -> dict[str, Any]:
-    """What the file says about itself: its metadata, or the settings of its denoiser's part where it is a folder."""
+    """What the file says about itself: its metadata, or what a folder's main configuration says."""
     if out.is_file():
         return dict(sorted(read_metadata(out).items()))
-    config = json.loads((out / "adapter_config.json").read_text("utf-8"))
+    index = out / "model_index.json"
+    config = json.loads((index if index.is_file() else out / "adapter_config.json").read_text("utf-8"))
     return {name: json.dumps(value) for name, value in sorted(config.items()) if value not in (None, {}, [], False)}

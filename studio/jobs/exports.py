@@ -31,6 +31,7 @@ class ExportRequest(Settings):
     run: str = setting(..., "Run", "Whose adapter", max_length=300)
     snapshot: int | None = setting(None, "Snapshot", "Step; empty = the run's chosen adapter", ge=0)
     layout: str = setting("", "Layout", "Which programs read it; empty = what most read", max_length=40)
+    rank: int = setting(32, "Rank", "Of a LoRA taken out of a tuned model; higher = closer to it, larger file", ge=1, le=1024)
     share: list[Tick] = Field([], max_length=len(TICKS))
 
 
@@ -144,6 +145,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
         "snapshots": _snapshots(run),
         "layouts": [{"layout": name, "readers": READERS[name][0], "about": READERS[name][1]} for name in _layouts(run, card)],
+        "rank": ExportRequest.model_fields["rank"].default,
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},
     }

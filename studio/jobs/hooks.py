@@ -1,16 +1,19 @@
 """What happens between a run's steps: held-out scores, previews, stop requests."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import StudioError
 from studio.evaluate.heldout import HeldOut, overfit_since
 from studio.jobs import park
 from studio.jobs.runs import Run
 from studio.methods.base import Attached
 from studio.sample.pair import Sampling, Shot, draw
 from studio.sample.pictures import write_png
+from studio.store import read_json, write_json
 from studio.train.checkpoint import step_folder
 from studio.train.loop import Emit, Training
 
@@ -18,10 +21,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+BASE_LOSSES = "base-losses.json"
+
+
 @contextmanager
 def showing(adapter: Attached, state: "dict[str, Tensor]") -> Iterator[None]:
     """Within: the adapter is in `state`; afterwards as before, bit for bit."""
-    before = {name: tensor.detach().clone() for name, tensor in adapter.state().items()}
+    before = {name: tensor.detach().to("cpu", copy=True) for name, tensor in adapter.state().items()}
     adapter.restore(state)
     try:
         yield
@@ -47,8 +53,13 @@ class RunHooks:
         ]  # fmt: skip
 
     def prepare(self) -> None:
-        """Measure and draw the base, once."""
-        self._held_out.measure_base(self._training.adapter)
+        """Measure and draw the base, once: a run that goes on compares itself with the losses that it began with."""
+        file, known = self._run.folder / BASE_LOSSES, {}
+        with contextlib.suppress(StudioError, AttributeError):
+            known = {key: losses for key, losses in read_json(file).items() if isinstance(losses, list)}
+        measured = self._held_out.measure_base(self._training.adapter, known)
+        if measured != known:
+            write_json(file, measured)
         if self._training.spec.preview.at_steps and not (self._run.folder / "previews" / "base").exists():
             self._draw("base", 0, 0.0)
 

@@ -3,16 +3,17 @@
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from studio import registry
 from studio.errors import StudioError
-from studio.export.formats import card_path, check_target, staged, write_adapter
+from studio.export.formats import FOLDERS, card_path, check_target, staged, write_adapter
 from studio.export.metadata import Shared, file_metadata, model_card
 from studio.export.verify import PROBE, Verified, verify
+from studio.export.whole import WHOLE, verify_whole, write_whole
 from studio.families.base import Parts
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run
@@ -23,7 +24,7 @@ from studio.models import find_base
 from studio.sample.pair import Sampling, Shot, check_size, draw
 from studio.sample.pictures import make_grid, write_png
 from studio.spec import MethodSpec, RunSpec
-from studio.store import Workspace, read_tensors, sha256, write_bytes
+from studio.store import Workspace, read_tensors, require_free, sha256, write_bytes
 from studio.train import checkpoint
 
 if TYPE_CHECKING:
@@ -174,12 +175,13 @@ class Aid:
     warm: Warm = field(default_factory=Warm)
     shared: Shared = field(default_factory=Shared)
     tell: Callable[[str], None] = lambda stage: None  # loading, writing, verifying
+    rank: int = 32  # of a LoRA taken out of a tuned model
 
 
 def export_run(
     workspace: Workspace, run: Run, layout: str | None, snapshot: int | None, out: Path, aid: Aid | None = None
 ) -> tuple[Path, Verified]:
-    """Write, read back and compare an adapter file; it appears at `out` only when it is equal to the run's own."""
+    """Write, read back and compare an adapter or a whole model; it appears at `out` only when it is equal to the run's own."""
     spec, aid = run.spec(), aid or Aid()
     base = find_base(spec.base.source, workspace)
     card = registry.family(base.family).card
@@ -188,29 +190,64 @@ def export_run(
     if layout not in layouts:
         raise StudioError(f"--format {layout}: for {spec.recipe} on {card.title} there are {', '.join(layouts)}")
     own = several.writer_of(spec.methods, layout, card)
-    method = registry.method(own.kind)
     out = check_target(out, layout)
     aid.tell("loading")
     adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm, own)
-    counts, spec = _counts(adapted), adapted.spec
-    metadata = file_metadata(spec, adapted.parts, adapted.family.export_metadata(adapted.parts), method.metadata(own), counts)
-    tensors = method.export(adapted.state, own, layout)
-    aid.tell("writing")
+    counts = _counts(adapted)
+    kind = "model" if layout in WHOLE else "lora" if layout == "extracted" else own.kind
+    write = {"model": _write_model, "checkpoint": _write_model, "extracted": _write_extracted}.get(layout, _write_adapter)
     with staged(out) as target:
-        configs = method.peft_configs(adapted.state, own)
-        write_adapter(target, tensors, metadata | aid.shared.metadata(), layout, configs)
-        aid.tell("verifying")
         try:
-            probe = method.reword(own, PROBE)
-            verified = verify(adapted.family, adapted.parts, adapted.adapter, target, layout, probe)
+            verified = write(adapted, own, target, layout, counts, aid)
         finally:
             aid.warm.bare()  # it was taken off to look at the base
-        text = model_card(spec, adapted.parts, counts, str(verified), aid.shared).encode()
-        if layout == "peft":
+        text = model_card(adapted.spec, adapted.parts, counts, str(verified), aid.shared, kind).encode()
+        if layout in FOLDERS:
             write_bytes(card_path(target), text)
-    if layout != "peft":
+    if layout not in FOLDERS:
         write_bytes(card_path(out), text)
     return out, verified
+
+
+def _write_adapter(adapted: Adapted, own: MethodSpec, target: Path, layout: str, counts: dict[str, Any], aid: Aid) -> Verified:
+    """An adapter file or folder, read back by the library it is for."""
+    method = registry.method(own.kind)
+    says = adapted.family.export_metadata(adapted.parts)
+    metadata = file_metadata(adapted.spec, adapted.parts, says, method.metadata(own), counts, own.kind) | aid.shared.metadata()
+    aid.tell("writing")
+    write_adapter(target, method.export(adapted.state, own, layout), metadata, layout, method.peft_configs(adapted.state, own))
+    aid.tell("verifying")
+    return verify(adapted.family, adapted.parts, adapted.adapter, target, layout, method.reword(own, PROBE))
+
+
+def _write_model(adapted: Adapted, own: MethodSpec, target: Path, layout: str, counts: dict[str, Any], aid: Aid) -> Verified:
+    """The whole tuned model."""
+    needed = sum(p.numel() * 4 for module in adapted.parts.modules.values() for p in module.parameters())
+    require_free(target.parent, needed + 2**20, "the tuned model")
+    says = adapted.family.export_metadata(adapted.parts)
+    metadata = file_metadata(adapted.spec, adapted.parts, says, {}, counts, "model") | aid.shared.metadata()
+    aid.tell("writing")
+    write_whole(adapted.family, adapted.parts, target, layout, metadata)
+    aid.tell("verifying")
+    return verify_whole(adapted.family, adapted.parts, adapted.adapter, target, layout, target.parent / "configs")
+
+
+def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: str, counts: dict[str, Any], aid: Aid) -> Verified:
+    """A LoRA taken out of the tuned model; read back as any LoRA."""
+    from studio.methods import lora
+    from studio.methods.extraction import extract
+
+    parts, card = adapted.parts, adapted.family.card
+    found = extract(parts, card, adapted.adapter.first(), adapted.state, aid.rank)
+    aid.warm.bare()
+    taken = aid.warm.put(object(), lambda: lora.Lora(parts, found.spec, found.targets, 0))
+    taken.restore(found.state)
+    says = adapted.family.export_metadata(parts)
+    metadata = file_metadata(adapted.spec, parts, says, lora.metadata(found.spec), counts, "lora") | aid.shared.metadata()
+    aid.tell("writing")
+    write_adapter(target, lora.export(found.state, found.spec, "kohya"), metadata, "kohya", {})
+    aid.tell("verifying")
+    return replace(verify(adapted.family, parts, taken, target, "kohya"), lacks=round(found.error, 4))
 
 
 def _counts(adapted: Adapted) -> dict[str, Any]:

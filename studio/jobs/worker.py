@@ -235,7 +235,7 @@ def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
 
 def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
     adapter = sum(t.numel() * 4 for t in state.values())
-    needed = adapter * (4 * (checkpoint.RESUME_POINTS_KEPT + 1) + 2 * len(spec.train.snapshot_steps)) + 2**24
+    needed = adapter * checkpoint.copies_on_disk(len(spec.train.snapshot_steps), several.keeps_every_snapshot(spec.methods)) + 2**24
     require_free(job.run.folder, needed, "this run with its snapshots")
 
 
@@ -243,7 +243,7 @@ def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[
     """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
     whole = set(checkpoint.whole_steps(job.run.snapshots))
     averages = [{"step": s["step"], "average": "ema", "held_out": _finite(s)} for s in training.scores if s["step"] in whole]
-    if len(averages) < len(training.scores):
+    if len(averages) < len(training.scores) and several.keeps_every_snapshot(job.spec.methods):
         lost = ", ".join(str(s["step"]) for s in training.scores if s["step"] not in whole)
         job.emit("warning", message=f"the snapshots of steps {lost} are damaged or gone: they could not be chosen")
     if ended == "stopped" or not averages:

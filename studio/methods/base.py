@@ -30,9 +30,11 @@ class Method(Protocol):
     """One file per adaptation method; torch is imported inside functions."""
 
     Spec: type[MethodSpec]
+    keeps_every_snapshot: bool  # False: the best and the last only, because each is large
 
     def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence
     def live(self, spec: MethodSpec) -> frozenset[str]: ...  # components that stay loaded, and in the gradient, while training
+    def trained(self, spec: MethodSpec, parameters: float) -> float: ...  # numbers that are trained, of a denoiser of this size
     def adopt(self, spec: MethodSpec, about: dict[str, Any], captions: list[str], name: str) -> MethodSpec: ...  # what a dataset decides
     def reword(self, spec: MethodSpec, caption: str) -> str: ...  # a caption as the method trains on it
     def attach(self, parts: Parts, spec: MethodSpec, card: Card, seed: int) -> Attached: ...

@@ -27,6 +27,16 @@ def reword(specs: list[MethodSpec], caption: str) -> str:
     return caption
 
 
+def keeps_every_snapshot(specs: list[MethodSpec]) -> bool:
+    """Whether all snapshots of a run stay, or only the best and the last."""
+    return all(registry.method(s.kind).keeps_every_snapshot for s in specs)
+
+
+def trained(specs: list[MethodSpec], parameters: float) -> float:
+    """How many numbers all of them train together, on a denoiser with `parameters`."""
+    return sum(registry.method(s.kind).trained(s, parameters) for s in specs)
+
+
 def batchable(specs: list[MethodSpec]) -> bool:
     """Whether base and adapted may share a pass."""
     return all(registry.method(s.kind).batchable(s) for s in specs)

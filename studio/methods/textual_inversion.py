@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from studio.methods.word import Word
 
+keeps_every_snapshot = True
 MAX_TOKEN = 60
+USUAL_WIDTH = 768  # of a text encoder
 PLAIN_WORDS = frozenset("the and with from for its his her are was this that into onto over under near".split())
 
 
@@ -45,6 +47,11 @@ def supports(card: Card) -> str | None:
 def live(spec: Spec) -> frozenset[str]:
     """The components that must stay loaded while training."""
     return frozenset({"text_encoder"})
+
+
+def trained(spec: Spec, parameters: float) -> float:
+    """How many numbers are trained: those of the vectors, whatever the denoiser."""
+    return spec.num_vectors * USUAL_WIDTH
 
 
 def batchable(spec: Spec) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MARKER = "done"
 RESUME_POINTS_KEPT = 2
+SNAPSHOTS_OF_WHOLE = 3  # of whole models: the best, the last, and the next one while it is written
 
 
 def step_folder(root: Path, step: int) -> Path:
@@ -23,14 +24,16 @@ def step_folder(root: Path, step: int) -> Path:
     return root / f"{step:06d}"
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` as a folder that appears at once: temporary name, fsync, hash list last, rename."""
+def write_folder(folder: Path, files: "Mapping[str, bytes | Mapping[str, Tensor]]") -> None:
+    """Write `files`, bytes or tensors, as a folder that appears at once: temporary name, fsync, hash list last, rename."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
     try:
-        for name, data in files.items():
+        hashes = {}
+        for name, content in files.items():  # one at a time: of a whole model, each is gigabytes
+            data = content if isinstance(content, bytes) else tensors_to_bytes(content)
             write_bytes(temporary / name, data)
-        hashes = {name: sha256(data) for name, data in files.items()}
+            hashes[name] = sha256(data)
         write_bytes(temporary / MARKER, json.dumps(hashes, indent=1).encode())
         os.chmod(temporary, 0o755)
         if folder.exists():
@@ -70,7 +73,20 @@ def remove_partial(root: Path) -> None:
 
 def write_snapshot(root: Path, step: int, raw: "Mapping[str, Tensor]", ema: "Mapping[str, Tensor]") -> None:
     """Keep the adapter of a step, raw and averaged."""
-    write_folder(step_folder(root, step), {"raw.safetensors": tensors_to_bytes(raw), "ema.safetensors": tensors_to_bytes(ema)})
+    write_folder(step_folder(root, step), {"raw.safetensors": raw, "ema.safetensors": ema})
+
+
+def keep_only(root: Path, steps: set[int | None]) -> None:
+    """Delete the snapshots of all other steps."""
+    for old in _steps(root):
+        if old not in steps:
+            shutil.rmtree(step_folder(root, old), ignore_errors=True)
+
+
+def copies_on_disk(num_snapshots: int, keeps_every_snapshot: bool) -> int:
+    """How many times the trained weights lie on the disk at most: resume points with average and moments, snapshots, the adapter."""
+    snapshots = num_snapshots if keeps_every_snapshot else min(num_snapshots, SNAPSHOTS_OF_WHOLE)
+    return 4 * (RESUME_POINTS_KEPT + 1) + 2 * snapshots + 1
 
 
 def read_snapshot(root: Path, step: int, average: str) -> "dict[str, Tensor]":
@@ -84,8 +100,8 @@ def read_snapshot(root: Path, step: int, average: str) -> "dict[str, Tensor]":
 
 def write_resume_point(root: Path, step: int, tensors: "Mapping[str, Mapping[str, Tensor]]", state: dict[str, Any]) -> None:
     """Keep everything that continuing from `step` needs; older points go only after this one is whole."""
-    files = {f"{name}.safetensors": tensors_to_bytes(group) for name, group in tensors.items()}
-    write_folder(step_folder(root, step), files | {"state.json": json.dumps({"step": step, **state}, indent=1).encode()})
+    files = {f"{name}.safetensors": group for name, group in tensors.items()}
+    write_folder(step_folder(root, step), {**files, "state.json": json.dumps({"step": step, **state}, indent=1).encode()})
     for old in _steps(root)[:-RESUME_POINTS_KEPT]:
         shutil.rmtree(step_folder(root, old), ignore_errors=True)
 

@@ -11,6 +11,7 @@ from studio.device import peak_memory_gib
 from studio.encode.build import Encoded
 from studio.errors import StudioError
 from studio.families.base import Parts
+from studio.methods import several
 from studio.methods.base import Attached
 from studio.spec import RunSpec
 from studio.train import checkpoint, optim
@@ -54,7 +55,7 @@ class Training:
         train = self.spec.train
         mixed = {"fp32": "no"}.get(self.precision, self.precision)
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=self.parts.device.type == "cpu")
-        self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device)
+        self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device, train.optimizer)
         self.average = optim.Average(self.adapter, train.ema_decay)
         self.items = self.encoded.train
         self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed)
@@ -122,8 +123,16 @@ def _after_step(run: Training, hooks: Hooks, emit: Emit) -> None:
         run.save_snapshot()
         emit("snapshot", step=run.step, peak_memory_gib=round(peak_memory_gib(run.parts.device), 3))
         run.scores.append({"step": run.step, **hooks.evaluate(run.step, run.average.tensors)})
+        if not several.keeps_every_snapshot(run.spec.methods):
+            checkpoint.keep_only(run.folder / "snapshots", {run.step, _best_step(run.scores)})
     if run.step in run.spec.preview.at_steps:
         hooks.preview(run.step, run.average.tensors)
+
+
+def _best_step(scores: list[dict[str, Any]]) -> int | None:
+    """The step with the lowest held-out loss so far; None where nothing is held out."""
+    measured = [s for s in scores if s.get("held_out")]
+    return min(measured, key=lambda s: s["held_out"]["log_ratio"])["step"] if measured else None
 
 
 def optimizer_step(run: Training) -> tuple[float, float, float]:

@@ -1,6 +1,7 @@
 """The loop: golden losses, exact resume, micro-batches, clipping, averages, and what it does with NaN."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from studio.errors import StudioError
 from studio.families import sd
 from studio.store import Workspace
-from studio.train import loop
+from studio.train import checkpoint, loop
 from studio.train.loop import train
 from studio.train.objective import sample_losses
 from tests.fixtures.runs import NoHooks, dataset, spec_for, training
@@ -72,6 +73,7 @@ def test_two_equal_runs_are_bit_identical(make):
         ("lora", ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
         ("pivotal", ("method.embedding_lr=0.1",)),
         ("textual-inversion", ("train.micro_batch=3", "method.embedding_lr=0.5")),
+        ("full", ()),
     ],
 )
 def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
@@ -99,6 +101,38 @@ def test_micro_batches_add_up_to_the_batch(make):
 def test_training_lowers_the_loss_on_what_it_sees(make):
     losses = _losses(make("train.steps=60", "train.batch_size=8", "method.targets=attention+feed_forward+conv"))
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+def test_of_whole_models_the_best_and_the_last_snapshot_stay(make):
+    class Scores(NoHooks):
+        def evaluate(self, step, ema):
+            return {"held_out": {"log_ratio": {1: -0.1, 2: -0.5, 3: -0.2}.get(step, -0.3), "num_images": 1}}
+
+    run = make("train.snapshot_every=1", recipe="full")
+    _losses(run, Scores())
+    assert checkpoint.whole_steps(run.folder / "snapshots") == [2, 6]
+
+
+def test_moments_in_8_bits_resume_exactly(make):
+    pytest.importorskip("bitsandbytes")
+    settings = ("train.optimizer=adamw8bit",)
+    whole = make(*settings, folder="whole", recipe="full")
+    _losses(whole)
+    assert any(
+        t.dtype == torch.uint8 for p in whole.adapter.state().values() for t in whole.optimizer.state[p].values() if torch.is_tensor(t)
+    )
+    train(make(*settings, folder="broken", recipe="full"), NoHooks(3), lambda kind, **v: None)
+    again = make(*settings, folder="broken", recipe="full")
+    assert again.restore() and again.step == 3
+    _losses(again)
+    assert all(torch.equal(t, again.adapter.state()[name]) for name, t in _state(whole).items())
+
+
+def test_a_missing_optimizer_is_told(make, monkeypatch):
+    for name in ("bitsandbytes", "bitsandbytes.optim"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(StudioError, match="adamw8bit needs the package bitsandbytes"):
+        make("train.optimizer=adamw8bit")
 
 
 def test_clipping_clips(make, monkeypatch):

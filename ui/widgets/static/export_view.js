@@ -5,6 +5,7 @@ import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import { drawResult, drawEarlier } from './export_result.js';
 
+const EXTRACTED = 'extracted';
 const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 
 export function mount({ root }) {
@@ -86,7 +87,7 @@ function drawForm(view) {
     options.remark && h('p', { class: 'chip problem', text: options.remark }),
     runField(view),
     options.error ? h('p', { class: 'chip problem', role: 'alert', text: options.error }) : [
-      snapshotField(view), layoutCards(view), ticks(view),
+      snapshotField(view), layoutCards(view), rankField(view), ticks(view),
       h('button', { class: 'btn primary go', type: 'button', id: 'export-go', text: 'Export', disabled: view.busy, onclick: () => start(view) }),
       h('p', { class: 'licence muted' }, h('strong', { text: 'Licence. ' }),
         `An adapter follows the licence of its base: ${options.base.title}, ${options.base.licence}; and of the pictures it was trained on.`)]);
@@ -115,9 +116,16 @@ function snapshotField(view) {
 
 function layoutCards(view) {
   const cards = view.options.layouts.map(l => h('label', { class: 'card', dataset: { layout: l.layout } },
-    h('input', { type: 'radio', name: 'export-layout', value: l.layout, checked: l.layout === view.layout, onchange: () => { view.layout = l.layout; } }),
+    h('input', { type: 'radio', name: 'export-layout', value: l.layout, checked: l.layout === view.layout, onchange: () => { view.layout = l.layout; view.form.querySelector('.rank').hidden = l.layout !== EXTRACTED; } }),
     h('span', {}, h('strong', { text: l.readers }), h('small', { class: 'muted' }, `${l.about} `, h('span', { class: 'mono', text: `(${l.layout})` })))));
   return h('fieldset', { class: 'layouts' }, h('legend', { text: 'Who reads it' }), cards);
+}
+
+// How large a LoRA is taken out of a tuned model; other files have the size that they have.
+function rankField(view) {
+  const input = h('input', { type: 'number', id: 'export-rank', min: 1, max: 1024, step: 1, value: view.rank ?? view.options.rank, oninput: () => { view.rank = input.value; } });
+  return h('div', { class: 'field rank', hidden: view.layout !== EXTRACTED }, h('label', { for: 'export-rank', text: 'Rank of the LoRA' }), input,
+    h('small', { class: 'muted', text: 'Higher = closer to the tuned model, larger file. How much it lacks is told with the file.' }));
 }
 
 function ticks(view) {
@@ -137,6 +145,7 @@ async function start(view) {
   try {
     const share = [...view.share].filter(tick => view.options.ticks.some(t => t.tick === tick && t.text));
     const request = { run: view.run, snapshot: view.snapshot === '' ? null : Number(view.snapshot), layout: view.layout, share };
+    if (view.layout === EXTRACTED) request.rank = Number(view.rank ?? view.options.rank);
     view.current = (await api.post('/studio/exports', request)).id;
     await follow(view);
   } catch (error) {

@@ -1,0 +1,99 @@
+"""A whole tuned model for other programs: a diffusers folder, or one checkpoint file; loaded back by diffusers alone and compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from studio.errors import StudioError
+from studio.export.verify import TOLERANCE, Verified, outputs
+from studio.families.base import Parts
+from studio.methods.base import Attached
+from studio.store import read_json, write_json, write_tensors
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+WHOLE = ("model", "checkpoint")  # layouts
+PATHS = ("_name_or_path", "name_or_path")  # where the libraries write where a model came from
+
+
+def write_whole(family: ModuleType, parts: Parts, target: Path, layout: str, metadata: dict[str, str]) -> None:
+    """Write the base as it is now, fp32: a folder that any diffusers program loads, or one file under the original names."""
+    if layout == "checkpoint":
+        write_tensors(target, family.checkpoint(parts), metadata)
+        return
+    _pipeline(family, parts).save_pretrained(target, safe_serialization=True)
+    _drop_paths(target)
+
+
+def verify_whole(family: ModuleType, parts: Parts, adapter: Attached, target: Path, layout: str, scratch: Path) -> Verified:
+    """Compare what diffusers loads from `target` with the tuned model; StudioError when a weight is missing or an output differs."""
+    ours = outputs(family, parts)
+    if not all(out.isfinite().all() for out in ours):
+        raise StudioError("export: what this model draws is not a number: it has diverged; choose an earlier --snapshot")
+    with adapter.at([0.0]):
+        base = outputs(family, parts)
+    with _loaded(family, parts, target, layout, scratch) as theirs:
+        tuned = parts.modules[family.card.denoiser].state_dict()
+        came = theirs.modules[family.card.denoiser].state_dict()
+        same = sum(name in came and came[name].shape == value.shape and bool((came[name] == value).all()) for name, value in tuned.items())
+        back = outputs(family, theirs)
+    difference = max(float((a - b).abs().max()) for a, b in zip(ours, back, strict=True))
+    effect = max(float((a - b).abs().max()) for a, b in zip(ours, base, strict=True))
+    size = max(float(a.abs().max()) for a in ours)
+    if same != len(tuned) or not difference <= TOLERANCE * size or difference > effect / 2:
+        raise StudioError(
+            f"export: the model did not come back as it was written ({same}/{len(tuned)} tensors, difference {difference:.1e}, "
+            f"effect {effect:.1e}); it was not kept. Try another --format"
+        )
+    return Verified(same, len(tuned), difference, effect, "tensors")
+
+
+@contextmanager
+def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch: Path) -> Iterator[Parts]:
+    """Within: the model as diffusers loads it, from local files alone."""
+    import torch
+    from diffusers import DiffusionPipeline
+
+    if layout == "model":
+        pipe = DiffusionPipeline.from_pretrained(target, local_files_only=True)
+    else:
+        _write_configs(_pipeline(family, parts), scratch)
+        pipe = type(family.pipeline(parts)).from_single_file(
+            target, config=str(scratch), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
+        )
+    modules = {name: getattr(pipe, name).to(parts.device).eval() for name in parts.modules}
+    yield replace(parts, modules=modules, tokenizers={name: getattr(pipe, name) for name in parts.tokenizers}, scheduler=pipe.scheduler)
+
+
+def _pipeline(family: ModuleType, parts: Parts) -> "DiffusionPipeline":
+    """The family's pipeline with the noise schedule as the base is used: a person may have said what it predicts."""
+    pipe = family.pipeline(parts)
+    pipe.scheduler = type(parts.scheduler).from_config(parts.scheduler.config, prediction_type=parts.facts.prediction_type)
+    return pipe
+
+
+def _write_configs(pipe: "DiffusionPipeline", folder: Path) -> None:
+    """Everything of a diffusers folder but its weights."""
+    pipe.save_config(folder)
+    for name, part in pipe.components.items():
+        if hasattr(part, "save_config"):
+            part.save_config(folder / name)
+        elif hasattr(part, "config"):
+            part.config.save_pretrained(folder / name)
+        elif part is not None:
+            part.save_pretrained(folder / name)
+
+
+def _drop_paths(folder: Path) -> None:
+    """Take out of the configurations where on this machine the base was; and let everyone read the files, as all exports."""
+    for file in folder.rglob("*"):
+        if file.suffix == ".json" and file.name.endswith(("config.json", "model_index.json")):
+            values = read_json(file)
+            if any(values.pop(key, None) is not None for key in PATHS):
+                write_json(file, values)
+        if file.is_file():
+            file.chmod(0o644)
