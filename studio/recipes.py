@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from studio import registry
+from studio import registry, subject
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
@@ -61,6 +61,7 @@ def resolve(choice: Choice) -> RunSpec:
         apply_setting(values, assignment)
     spec = validate(values)
     spec.methods = [_adopted(m, choice.dataset) for m in spec.methods]
+    spec.prior = subject.adopt(spec.prior, choice.dataset.about, recipe.get("subject", False))
     if not any(a.replace(" ", "").startswith("train.steps=") for a in given):
         spec.train.steps = max(1, round(_samples(recipe, choice) / spec.train.batch_size))
     return fix_steps(spec, choice.dataset)
@@ -96,8 +97,13 @@ def fix_steps(spec: RunSpec, dataset: Dataset) -> RunSpec:
     spec.train.snapshot_steps = fixed_steps(spec.train.snapshot_every, steps, SNAPSHOTS)
     spec.preview.at_steps = fixed_steps(spec.preview.every, steps, PREVIEWS)
     if not spec.preview.prompts:
-        spec.preview.prompts = list(dict.fromkeys(several.reword(spec.methods, p) for p in preview_prompts(dataset)))
+        spec.preview.prompts = list(dict.fromkeys(worded(spec, p) for p in preview_prompts(dataset)))
     return spec
+
+
+def worded(spec: RunSpec, caption: str) -> str:
+    """A caption as a run trains on it: with its new word, or its subject's token and noun."""
+    return subject.reword(spec.prior, several.reword(spec.methods, caption))
 
 
 def _adopted(method: MethodSpec, dataset: Dataset) -> MethodSpec:

@@ -114,6 +114,31 @@ class EvaluateSpec(Settings):
     )
 
 
+class PriorSpec(Settings):
+    """What DreamBooth (Ruiz 2023) learns a subject with: its token, its class, and what keeps the class as the base knows it."""
+
+    class_noun: str = setting(
+        "", "Class noun", "What your pictures show, in one to three words: dog, teapot", advanced=False, personal=True, max_length=80
+    )
+    token: str = setting(
+        "",
+        "Instance token",
+        "Stands for this very subject, before the noun; empty = the trigger word, else sks",
+        personal=True,
+        max_length=80,
+    )
+    weight: float = setting(0.0, "Prior loss weight", "How firmly the class stays as the base knows it; 0 = off", ge=0, le=100)
+    match: Literal["pictures", "outputs"] = setting(
+        "pictures",
+        "Prior from",
+        "pictures = class pictures that the base draws first; outputs = the base's own answers, without class pictures",
+    )
+    count: int = setting(100, "Class pictures", "How many the base draws, once per dataset, base and class prompt", ge=1, le=10_000)
+    prompt: str = setting("", "Class prompt", "What the class pictures show; empty = the class noun", personal=True, max_length=MAX_PROMPT)
+    steps: int = setting(20, "Class sampling steps", "Denoising steps of a class picture", ge=1, le=200)
+    guidance: float = setting(3.0, "Class guidance scale", "How strongly class pictures follow their prompt", ge=0, le=50)
+
+
 class MethodSpec(Settings):
     """What every adaptation method has; a method adds its own settings."""
 
@@ -133,6 +158,7 @@ class RunSpec(Settings):
     base: BaseSpec = BaseSpec()
     methods: list[SerializeAsAny[MethodSpec]] = Field(min_length=1)
     data: DataSpec = DataSpec()
+    prior: PriorSpec = PriorSpec()
     train: TrainSpec = TrainSpec()
     preview: PreviewSpec = PreviewSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
@@ -170,7 +196,7 @@ def known_settings(methods: list[str]) -> dict[str, str]:
     return {n: d for n, d in names.items() if n not in FIXED} | {"name": "Shown in lists"}
 
 
-GROUPS = ("base", "data", "train", "preview", "evaluate")
+GROUPS = ("base", "data", "prior", "train", "preview", "evaluate")
 FIXED = {"base.source", "train.snapshot_steps", "preview.at_steps"}
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
-    "tower", "__init__", "__version__",
+    "tower", "subject", "__init__", "__version__",
 }  # fmt: skip
 FRONT = {"cli", "console", "commands", "doctor"}
 NO_TORCH = [

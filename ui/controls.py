@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from studio import registry
 from studio.recipes import list_recipes, load_recipe
-from studio.spec import FIXED, GROUPS, RunSpec
+from studio.spec import FIXED, GROUPS, PriorSpec, RunSpec
 
 TITLES = {"method": "Method", "train": "Training", "data": "Data", "preview": "Previews", "evaluate": "Evaluation", "base": "Base model"}
 AUTOMATIC = "automatic"
@@ -103,8 +103,8 @@ def all_settings() -> dict[str, list[Setting]]:
     """Every settable name by group: those of all recipes' methods first, then those of the spec."""
     methods = dict.fromkeys(m["kind"] for r in list_recipes() for m in load_recipe(r)["methods"])
     found = {s.name: s for kind in methods for s in settings_of(registry.method(kind).Spec, "method")}
-    groups = {"method": list(found.values())}
-    order = [g for g in TITLES if g in GROUPS] + [g for g in GROUPS if g not in TITLES]
+    groups = {"method": [*found.values(), *settings_of(PriorSpec, "prior")]}
+    order = [g for g in TITLES if g in GROUPS] + [g for g in GROUPS if g not in TITLES and g != "prior"]
     return groups | {g: settings_of(RunSpec.model_fields[g].annotation, g) for g in order}
 
 
@@ -166,6 +166,8 @@ class Form:
         return read_spec(spec, self.settings)
 
     def foreign(self, recipe: str) -> set[str]:
-        """Names of the settings that the methods of a recipe do not have."""
-        own = {s.name for m in load_recipe(recipe)["methods"] for s in settings_of(registry.method(m["kind"]).Spec, "method")}
+        """Names of the settings that the methods of a recipe do not have; those of a subject's prior where it is about none."""
+        chosen = load_recipe(recipe)
+        own = {s.name for m in chosen["methods"] for s in settings_of(registry.method(m["kind"]).Spec, "method")}
+        own |= {s.name for s in settings_of(PriorSpec, "prior")} if chosen.get("subject") else set()
         return {s.name for s in self._groups["method"]} - own

@@ -16,6 +16,7 @@ from studio.store import Workspace
 from ui.controls import Form, changed, gather
 
 OPTIONS = {"--set ": "", "--dataset": "Dataset", "--base": "Base", "--recipe": "Method", "--preset": "Preset", "--from": "Continue from"}
+NOUN = "prior.class_noun"
 PRESETS = RunSpec.model_fields["preset"].annotation.__args__
 
 
@@ -50,7 +51,7 @@ class TrainForm:
             return draft, note | {"hint": "Import pictures or load a demo on the Dataset screen first."}
         try:
             choice, opened = self._choice(draft)
-            plain = self.form.shown(resolve(choice))
+            plain = self._plain(choice, draft.values)
         except (StudioError, OSError) as error:
             return draft, note | {"error": in_plain_words(error)}
         foreign = self.form.foreign(draft.recipe)
@@ -86,8 +87,8 @@ class TrainForm:
         choice, _ = self._choice(draft)
         automatic = choice.dataset.name + " " + draft.recipe
         draft.name = "" if extend or spec.name == automatic[:120] else spec.name
-        draft.defaults = self.form.shown(resolve(choice))
         draft.values = self.form.shown(spec)
+        draft.defaults = self._plain(choice, draft.values)
         if extend:  # as long as the preset says, drawing what it drew
             draft.values["train.steps"] = draft.defaults["train.steps"]
         draft, note = self.refresh(draft)
@@ -99,6 +100,13 @@ class TrainForm:
         dataset = open_dataset(self.workspace, draft.dataset)
         base = find_base(draft.base or "starter", self.workspace)
         return Choice(dataset, base, draft.recipe, draft.preset), (dataset, base)
+
+    def _plain(self, choice: Choice, values: dict[str, Any]) -> dict[str, Any]:
+        """What the controls show where nothing is typed but a subject's noun, without which there are no settings at all."""
+        noun = str(values.get(NOUN) or "").strip()
+        is_asked = noun and load_recipe(choice.recipe).get("subject")
+        spec = resolve(self._with(choice, [f"{NOUN}={json.dumps(noun)}"] if is_asked else []))
+        return self.form.shown(spec) | {NOUN: ""}
 
     @staticmethod
     def _with(choice: Choice, settings: list[str], preset: str = "") -> Choice:

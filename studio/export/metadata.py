@@ -7,7 +7,7 @@ from typing import Any
 
 from studio import __version__
 from studio.families.base import Parts
-from studio.spec import MethodSpec, RunSpec
+from studio.spec import RunSpec, Settings
 
 PRIVATE = {"prompts", "negative", "at_steps", "snapshot_steps"}
 
@@ -42,13 +42,15 @@ def _code(text: str) -> str:
 def settings_of(spec: RunSpec) -> dict[str, Any]:
     """The run's settings without anything a person typed."""
     groups = {g: getattr(spec, g).model_dump(exclude=PRIVATE) for g in ("data", "train")}
+    if spec.prior.weight:
+        groups["prior"] = spec.prior.model_dump(exclude=_personal(spec.prior))
     methods = [m.model_dump(exclude=_personal(m)) for m in spec.methods]
     return {"recipe": spec.recipe, "preset": spec.preset, "methods": methods, **groups}
 
 
-def _personal(method: MethodSpec) -> set[str]:
+def _personal(group: Settings) -> set[str]:
     """Names of the settings that hold something a person typed, or that was taken from their captions."""
-    return {name for name, field in type(method).model_fields.items() if (field.json_schema_extra or {}).get("personal")}
+    return {name for name, field in type(group).model_fields.items() if (field.json_schema_extra or {}).get("personal")}
 
 
 def file_metadata(
@@ -84,7 +86,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
     settings = settings_of(spec)
     rows = [("preset", settings["preset"])]
     rows += [(f"method.{k}", v) for m in settings["methods"] for k, v in m.items()]
-    rows += [(f"{g}.{k}", v) for g in ("train", "data") for k, v in settings[g].items()]
+    rows += [(f"{g}.{k}", v) for g in ("train", "data", "prior") for k, v in settings.get(g, {}).items()]
     table = "\n".join(f"| {k} | {'' if v is None else v} |" for k, v in rows)
     score = counts.get("held_out")
     told = "Nothing was held out, so nothing is claimed about unseen pictures."

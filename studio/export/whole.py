@@ -56,13 +56,13 @@ def verify_whole(family: ModuleType, parts: Parts, adapter: Attached, target: Pa
 def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch: Path) -> Iterator[Parts]:
     """Within: the model as diffusers loads it, from local files alone."""
     import torch
-    from diffusers import DiffusionPipeline
 
+    ours = _pipeline(family, parts)
     if layout == "model":
-        pipe = DiffusionPipeline.from_pretrained(target, local_files_only=True)
+        pipe = type(ours).from_pretrained(target, use_safetensors=True, local_files_only=True)
     else:
-        _write_configs(_pipeline(family, parts), scratch)
-        pipe = type(family.pipeline(parts)).from_single_file(
+        _write_configs(ours, scratch)
+        pipe = type(ours).from_single_file(
             target, config=str(scratch), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
         )
     modules = {name: getattr(pipe, name).to(parts.device).eval() for name in parts.modules}

@@ -60,6 +60,7 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     pictures = len(spec.preview.prompts) * spec.preview.steps * (2 if spec.preview.guidance > 1 else 1)
     if spec.preview.at_steps:
         seconds += (len(spec.preview.at_steps) + 1) * pictures * cost.forward
+    seconds += _prior_seconds(spec, cost)
     held_out = min(len(dataset.held_out_rows), spec.evaluate.max_images)
     scores = len(spec.train.snapshot_steps) + 1 + FURTHER_CANDIDATES
     seconds += scores * 2 * held_out * spec.evaluate.num_timesteps * cost.forward
@@ -69,6 +70,17 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source}
     reason = _too_much(workspace, cost.memory_gib, disk, cost.source == LAST)
     return told | {"fits": reason is None, "reason": reason}
+
+
+def _prior_seconds(spec: RunSpec, cost: _Cost) -> float:
+    """What DreamBooth's prior costs beside the plain run: class pictures once, and a second batch in every step."""
+    if not spec.prior.weight:
+        return 0.0
+    samples = spec.train.steps * spec.train.batch_size
+    if spec.prior.match == "outputs":
+        return samples * (cost.sample + cost.forward)
+    drawn = spec.prior.count * spec.prior.steps * (2 if spec.prior.guidance > 1 else 1)
+    return samples * cost.sample + drawn * cost.forward + spec.prior.count * cost.picture
 
 
 def in_words(seconds: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from studio import registry
+from studio import registry, subject
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.export.formats import READERS
@@ -156,7 +156,7 @@ def shared(workspace: Workspace, run: Run) -> dict[str, str]:
     spec, trigger = run.spec(), ""
     with contextlib.suppress(StudioError, OSError):  # the dataset may be gone
         trigger = str(open_dataset(workspace, spec.dataset).about.get("trigger") or "")
-    trigger = several.word(spec.methods) or trigger
+    trigger = several.word(spec.methods) or subject.phrase(spec.prior) or trigger
     return {"trigger": trigger, "run_name": spec.name, "dataset_name": spec.dataset, "prompts": " · ".join(spec.preview.prompts)}
 
 

@@ -18,6 +18,7 @@ PIECE = 2**23  # bytes read at once
 HEAD = 400  # bytes that tell one event file from another of the same name
 RECENT = 40  # steps whose median says how fast a run is
 MAX_TOLD = 400  # characters of a sentence
+PREPARING = {"caching": "pictures cached", "class_pictures": "class pictures drawn"}  # events of progress before the first step
 STEP = re.compile(  # the lines that are many: as `EventLog` writes them, ten times faster than JSON
     rb'\{"kind": "step", "time": ([\d.e+-]+), "step": (\d+), "loss": ([\d.e+-]+|null), "grad_norm": (?:[\d.e+-]+|null), '
     rb'"lr": ([\d.e+-]+|null), "seconds": ([\d.e+-]+)\}'
@@ -87,8 +88,8 @@ class History:
             self._add_preview(event)
         elif kind == "score" and _is_step(step):
             self._add_score(event)
-        elif kind == "caching":
-            self.caching = {"done": event.get("done"), "total": event.get("total")}
+        elif kind in PREPARING:
+            self.caching = {"what": PREPARING[kind], "done": event.get("done"), "total": event.get("total")}
         if kind != "step":
             self._tell(event)
         self._keep_facts(event)

@@ -24,10 +24,12 @@ from studio.jobs import queue
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
+from studio.jobs.prior import Maker, encode_prior
 from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
 from studio.methods import several
 from studio.models import find_base
+from studio.recipes import worded
 from studio.spec import RunSpec
 from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
@@ -180,25 +182,29 @@ def _prepare(job: Job) -> Training:
 
     told = 0.0
 
-    def progress(done: int, total: int) -> None:
+    def tell(kind: str, done: int, total: int) -> None:
         nonlocal told
         if job.stopping():
             raise Stopped
         if done == total or time.monotonic() - told > CACHING_EVERY_S:
             told = time.monotonic()
-            job.emit("caching", done=done, total=total)
+            job.emit(kind, done=done, total=total)
+
+    progress = partial(tell, "caching")
 
     begun = time.monotonic()
     encoder = Encoder(family, parts, identity, Cache(job.workspace.cache / "encoded"))
     adapter = several.attach(parts, spec.methods, family.card, spec.train.seed)  # before the encoding: what cannot be is said at once
     text_is_live = bool(several.live(spec.methods) & set(family.card.text_encoders))
-    encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(several.reword, spec.methods))
+    encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(worded, spec))
     _tell_encoded(job, encoded, time.monotonic() - begun)
     if spec.start_from:
         first = read_tensors(job.run.folder / spec.start_from)
         (adapter.restore if spec.start_kind == "run" else adapter.load)(first)
     _require_space(job, adapter.state(), spec)
-    training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision)
+    maker = Maker(family, parts, adapter, identity, partial(tell, "class_pictures"))
+    prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
+    training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior)
     training.restore()
     return training
 

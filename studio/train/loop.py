@@ -15,7 +15,7 @@ from studio.methods import several
 from studio.methods.base import Attached
 from studio.spec import RunSpec
 from studio.train import checkpoint, optim
-from studio.train.objective import Batch, batch_loss, draw_batch
+from studio.train.objective import Batch, batch_loss, draw_batch, kept_loss
 from studio.train.schedule import BatchPlan, lr_factor
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Training:
     encoded: Encoded
     folder: Path
     precision: str
+    prior: Encoded | None = None  # DreamBooth's: class pictures, or the same pictures with the class's captions
     step: int = 0
     scores: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,6 +60,7 @@ class Training:
         self.average = optim.Average(self.adapter, train.ema_decay)
         self.items = self.encoded.train
         self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed)
+        self.prior_plan = BatchPlan([i.bucket for i in self.prior.train], train.batch_size, train.seed) if self.prior else None
         dropout = self.spec.data.caption_dropout
         self.caption_dropout = (0.05 if len(self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout
 
@@ -66,6 +68,13 @@ class Training:
         """The global batch of step `step` (from 0)."""
         items = [self.items[i] for i in self.plan.batch(step)]
         return draw_batch(items, self.encoded, self.spec, step, self.caption_dropout)
+
+    def draw_prior(self, step: int) -> Batch | None:
+        """The prior's global batch of a step; the same noise on the same pictures where the base's outputs are matched."""
+        if self.prior is None:
+            return None
+        items = [self.prior.train[i] for i in self.prior_plan.batch(step)]
+        return draw_batch(items, self.prior, self.spec, step, 0.0, "" if self.spec.prior.match == "outputs" else "prior-")
 
     def save_snapshot(self) -> None:
         checkpoint.write_snapshot(self.folder / "snapshots", self.step, self.adapter.state(), self.average.tensors)
@@ -167,11 +176,24 @@ def _accumulate(run: Training) -> tuple[float, float]:
             loss = batch_loss(run.family, run.parts, part, spec.min_snr_gamma, len(batch))
         run.accelerator.backward(loss)
         total += float(loss.detach())
+    prior = run.draw_prior(run.step)
+    for part in prior.micro(spec.micro_batch or len(prior)) if prior else ():
+        with run.accelerator.autocast():
+            loss = run.spec.prior.weight * _prior_loss(run, part, len(prior))
+        run.accelerator.backward(loss)
+        total += float(loss.detach())
     if run.accelerator.scaler:
         run.accelerator.scaler.unscale_(run.optimizer)
     params = [p for group in run.optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(params, spec.max_grad_norm or float("inf"))
     return total, float(norm)
+
+
+def _prior_loss(run: Training, part: Batch, global_size: int) -> Any:
+    """What keeps the class: the loss on class pictures, or the distance from the base's own outputs."""
+    if run.spec.prior.match == "outputs":
+        return kept_loss(run.family, run.parts, run.adapter, part, run.spec.train.min_snr_gamma, global_size)
+    return batch_loss(run.family, run.parts, part, run.spec.train.min_snr_gamma, global_size)
 
 
 def _finite(*values: float) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from studio.encode.build import Encoded, Item
 from studio.families.base import Cond, Parts
+from studio.methods.base import Attached
 from studio.spec import RunSpec
 from studio.train.randomness import generator
 
@@ -38,15 +39,15 @@ class Batch:
             )
 
 
-def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, caption_dropout: float) -> Batch:
-    """The global batch of a step; every draw depends on (seed, step, position) alone."""
+def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, caption_dropout: float, purpose: str = "") -> Batch:
+    """The global batch of a step; every draw depends on (seed, purpose, step, position) alone."""
     import torch
 
     seed = spec.train.seed
-    strata = torch.randperm(len(items), generator=generator(seed, "strata", step)).tolist()
+    strata = torch.randperm(len(items), generator=generator(seed, purpose + "strata", step)).tolist()
     z, eps, u, conds, captions, geometry = [], [], [], [], [], []
     for position, item in enumerate(items):
-        rng = generator(seed, "sample", step, position)
+        rng = generator(seed, purpose + "sample", step, position)
         jitter, dropout, pick = torch.rand(3, generator=rng).tolist()
         crop = int(pick * len(item.latents))
         mean, std = encoded.latent(item.latents[crop])
@@ -66,15 +67,37 @@ def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, ca
 def sample_losses(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
     """(mean squared error [B] in the family's own target space, timesteps [B]) of a batch, on the device."""
     z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
+    prediction, t = _answers(family, parts, batch)
+    error = prediction - family.target(parts, z, eps, t).float()
+    return error.square().flatten(1).mean(1), t
+
+
+def _answers(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
+    """(what the denoiser says to the noisy latents, fp32 [B, C, h, w]; timesteps [B])."""
+    z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
     t = family.sample_t(parts, batch.u.to(parts.device), tuple(z.shape))
     conds = batch.conds or family.encode_text(parts, batch.captions)
     cond = {k: v.to(parts.device) for k, v in family.collate(conds).items()}
-    prediction = family.predict(parts, family.add_noise(parts, z, eps, t).to(parts.dtype), t, cond, batch.geometry)
-    error = prediction.float() - family.target(parts, z, eps, t).float()
-    return error.square().flatten(1).mean(1), t
+    return family.predict(parts, family.add_noise(parts, z, eps, t).to(parts.dtype), t, cond, batch.geometry).float(), t
 
 
 def batch_loss(family: ModuleType, parts: Parts, batch: Batch, gamma: float, global_size: int) -> "Tensor":
     """The part of the global loss that this (micro-)batch gives: weighted losses summed over samples, over the global batch size."""
     losses, t = sample_losses(family, parts, batch)
+    return (losses * family.weight(parts, t, gamma)).sum() / global_size
+
+
+def kept_loss(family: ModuleType, parts: Parts, adapter: Attached, batch: Batch, gamma: float, global_size: int) -> "Tensor":
+    """How far the adapted model's answers are from the base's own, weighted and summed as `batch_loss`.
+
+    The base answers to the same noisy latents, so that a class is kept without any picture of it.
+    """
+    import torch
+
+    with torch.no_grad(), adapter.at([0.0]):
+        wanted, _ = _answers(family, parts, batch)
+    if torch.is_autocast_enabled(parts.device.type):
+        torch.clear_autocast_cache()  # it holds weights in half precision, those at strength 0
+    answers, t = _answers(family, parts, batch)
+    losses = (answers - wanted).square().flatten(1).mean(1)
     return (losses * family.weight(parts, t, gamma)).sum() / global_size

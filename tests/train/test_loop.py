@@ -12,9 +12,10 @@ from studio.families import sd
 from studio.store import Workspace
 from studio.train import checkpoint, loop
 from studio.train.loop import train
-from studio.train.objective import sample_losses
+from studio.train.objective import kept_loss, sample_losses
 from tests.fixtures.runs import NoHooks, dataset, spec_for, training
 
+SUBJECT = ("prior.class_noun=disc", "prior.count=5", "prior.steps=2")
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 
 
@@ -65,15 +66,17 @@ def test_two_equal_runs_are_bit_identical(make):
     assert all(torch.equal(t, _state(second)[n]) for n, t in _state(first).items())
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5])
 @pytest.mark.parametrize(
-    ("recipe", "settings"),
+    ("recipe", "stop_at", "settings"),
     [
-        ("lora", ()),
-        ("lora", ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
-        ("pivotal", ("method.embedding_lr=0.1",)),
-        ("textual-inversion", ("train.micro_batch=3", "method.embedding_lr=0.5")),
-        ("full", ()),
+        ("lora", 1, ()),
+        ("lora", 5, ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
+        ("pivotal", 3, ("method.embedding_lr=0.1",)),
+        ("textual-inversion", 3, ("train.micro_batch=3", "method.embedding_lr=0.5")),
+        ("full", 3, ()),
+        ("dreambooth-lora", 1, SUBJECT),
+        ("dreambooth-lora", 5, (*SUBJECT, "prior.match=outputs", "train.micro_batch=3")),
+        ("dreambooth-full", 3, (*SUBJECT, "prior.match=outputs")),
     ],
 )
 def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
@@ -89,6 +92,36 @@ def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
         assert torch.equal(whole.average.tensors[name], again.average.tensors[name])
     for file in ("raw.safetensors", "ema.safetensors", "optimizer.safetensors"):
         assert (whole.folder / "resume/000006" / file).read_bytes() == (again.folder / "resume/000006" / file).read_bytes()
+
+
+def test_a_subject_is_learned_with_its_words_beside_pictures_of_its_class(make):
+    run = make(*SUBJECT, "data.caption_dropout=0", recipe="dreambooth-lora")
+    ours, prior = run.draw(0), run.draw_prior(0)
+    assert all("sks disc" in caption for caption in ours.captions) and set(prior.captions) == {"disc"}
+    assert len(prior) == len(ours) and not torch.equal(prior.eps, ours.eps)
+    seen = {file for step in range(8) for file in run.draw_prior(step).files}
+    assert seen == {f"{n:05d}.png" for n in range(5)}
+
+
+def test_the_prior_adds_its_weighted_loss(make):
+    losses = {}
+    for weight in (0, 1, 2):
+        run = make(*SUBJECT, f"prior.weight={weight}", folder=f"weight{weight}", recipe="dreambooth-lora")
+        losses[weight] = loop._accumulate(run)[0]
+    assert losses[1] > losses[0] and losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
+
+
+def test_matching_outputs_costs_nothing_before_anything_is_learned_and_holds_the_class_afterwards(make):
+    settings = (*SUBJECT, "prior.match=outputs", "data.caption_dropout=0", "train.steps=30", "method.lr=0.02")
+    drift = {}
+    for weight in (0.001, 30):
+        run = make(*settings, f"prior.weight={weight}", folder=f"weight{weight}", recipe="dreambooth-lora")
+        prior = run.draw_prior(0)
+        assert not any("sks" in caption for caption in prior.captions) and torch.equal(prior.eps, run.draw(0).eps)
+        assert float(kept_loss(run.family, run.parts, run.adapter, prior, 0, len(prior)).detach()) < 1e-12
+        _losses(run)
+        drift[weight] = float(kept_loss(run.family, run.parts, run.adapter, prior, 0, len(prior)).detach())
+    assert drift[30] < 0.5 * drift[0.001]
 
 
 def test_micro_batches_add_up_to_the_batch(make):

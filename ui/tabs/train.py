@@ -26,6 +26,7 @@ from ui.train_form import (
 )  # fmt: skip
 from ui.training import start_training
 
+OF_RECIPES = ("method.", "prior.")
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
 # A reply {asked, defaults, settings, label, note, ready} meets the form as it is by now. If somebody has changed it since it `asked`, the
 # reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, and always done.
@@ -52,8 +53,8 @@ def build(desk: Desk) -> None:
 
 
 def _control(name: str, value: Any, foreign: set[str]) -> Any:
-    """What a setting's control gets: its value, and for a setting of some method only, whether it is there at all."""
-    return {"__type__": "update", "value": value, "visible": name not in foreign} if name.startswith("method.") else value
+    """What a setting's control gets: its value, and for a setting of some recipes only, whether it is there at all."""
+    return {"__type__": "update", "value": value, "visible": name not in foreign} if name.startswith(OF_RECIPES) else value
 
 
 class TrainPage:
@@ -82,8 +83,12 @@ class TrainPage:
         self.plain["name"] = gr.Textbox(
             label="Name", placeholder="automatic", max_lines=1, max_length=120, elem_id="train-name", interactive=True
         )
-        self.form = Form({"preview.prompts": prompts})
-        with gr.Accordion(self._advanced(0, len(self.form.foreign(recipes[0][1]))), open=False, elem_id="train-advanced") as self.advanced:
+        noun = gr.Textbox(
+            label="Class noun", info="What your pictures show, in one to three words: dog, teapot", max_lines=1, elem_id="train-noun",
+            interactive=True, visible=False,
+        )  # fmt: skip
+        self.form = Form({"prior.class_noun": noun, "preview.prompts": prompts})
+        with gr.Accordion(self._advanced(0, self.form.foreign(recipes[0][1])), open=False, elem_id="train-advanced") as self.advanced:
             self.reset = gr.Button("Reset to the preset", size="sm", elem_id="train-reset")
             self.form.draw("set")
         self.plain["start_from"] = gr.Textbox(visible=False)
@@ -99,8 +104,8 @@ class TrainPage:
         except StudioError:
             return set()
 
-    def _advanced(self, num_changed: int, num_foreign: int) -> str:
-        number = len(self.form.settings) - len(self.form.elsewhere) - num_foreign
+    def _advanced(self, num_changed: int, foreign: set[str]) -> str:
+        number = len({s.name for s in self.form.settings} - set(self.form.elsewhere) - foreign)
         return f"Advanced ({number})" + (f" · {num_changed} changed" if num_changed else "")
 
     @property
@@ -132,7 +137,7 @@ class TrainPage:
             "asked": now,
             "defaults": dump(draft.defaults),
             "settings": [_control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
-            "label": self._advanced(note.get("num_changed", 0), len(foreign)),
+            "label": self._advanced(note.get("num_changed", 0), foreign),
             "note": note,
             "ready": bool(draft.dataset),
         }

@@ -181,7 +181,7 @@ class View {
     const { memory, caching, now } = answer, gib = x => `${x.toFixed(x < 10 ? 2 : 1)}`;
     const used = this.isAlive ? memory.used_gib ?? memory.peak_gib : memory.peak_gib;
     const facts = [
-      caching && !answer.step ? ['pictures cached', `${caching.done}/${caching.total}`] : ['step', `${answer.step}/${answer.steps ?? '?'}`],
+      caching && !answer.step ? [caching.what, `${caching.done}/${caching.total}`] : ['step', `${answer.step}/${answer.steps ?? '?'}`],
       ['loss', now ? fmt.number(now.loss, 3) : '–'],
       ['speed', answer.speed ? `${fmt.number(answer.speed, 2)} it/s` : '–'],
       this.isAlive ? ['left', fmt.seconds(answer.seconds_left)] : ['took', fmt.seconds(answer.seconds)],
