@@ -30,8 +30,9 @@ class Choice:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes there are."""
-    return sorted(p.stem for p in (ASSETS / "presets").glob("*.json"))
+    """Names of the recipes there are, in the order in which people are shown them."""
+    order = {p.stem: read_json(p).get("order", 1000) for p in (ASSETS / "presets").glob("*.json")}
+    return sorted(order, key=lambda name: (order[name], name))
 
 
 def load_recipe(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from studio.store import Workspace
 from ui.controls import Form, changed, gather
 
 OPTIONS = {"--set ": "", "--dataset": "Dataset", "--base": "Base", "--recipe": "Method", "--preset": "Preset", "--from": "Continue from"}
+OPTIONS |= {"prior.class_noun": "Class noun", "prior.token": "Instance token"}
 NOUN = "prior.class_noun"
 PRESETS = RunSpec.model_fields["preset"].annotation.__args__
 

@@ -56,7 +56,9 @@ def verify_whole(family: ModuleType, parts: Parts, adapter: Attached, target: Pa
 def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch: Path) -> Iterator[Parts]:
     """Within: the model as diffusers loads it, from local files alone."""
     import torch
+    from diffusers.utils import logging
 
+    logging.disable_progress_bar()  # of its parts, on stderr
     ours = _pipeline(family, parts)
     if layout == "model":
         pipe = type(ours).from_pretrained(target, use_safetensors=True, local_files_only=True)

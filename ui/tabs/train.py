@@ -76,6 +76,10 @@ class TrainPage:
             recipes, value=recipes[0][1], label="Method", info=about(recipes[0][1]), elem_id="train-recipe", interactive=True
         )
         self.plain["preset"] = gr.Radio(preset_choices({}), value=PRESETS[0], label="Preset", elem_id="train-preset", interactive=True)
+        noun = gr.Textbox(
+            label="Class noun", info="What your pictures show, in one to three words: dog, teapot", max_lines=1, elem_id="train-noun",
+            interactive=True, visible=False,
+        )  # fmt: skip
         prompts = gr.Textbox(
             label="Preview prompts", info="One per line; drawn with the base and while it learns", lines=3, max_lines=4,
             elem_id="train-prompts", interactive=True,
@@ -83,10 +87,6 @@ class TrainPage:
         self.plain["name"] = gr.Textbox(
             label="Name", placeholder="automatic", max_lines=1, max_length=120, elem_id="train-name", interactive=True
         )
-        noun = gr.Textbox(
-            label="Class noun", info="What your pictures show, in one to three words: dog, teapot", max_lines=1, elem_id="train-noun",
-            interactive=True, visible=False,
-        )  # fmt: skip
         self.form = Form({"prior.class_noun": noun, "preview.prompts": prompts})
         with gr.Accordion(self._advanced(0, self.form.foreign(recipes[0][1])), open=False, elem_id="train-advanced") as self.advanced:
             self.reset = gr.Button("Reset to the preset", size="sm", elem_id="train-reset")

@@ -4,6 +4,7 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerForm } from './dataset_captioner.js';
+import { classPanel } from './dataset_class.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
 export function mount({ root }) {
@@ -15,7 +16,7 @@ export function mount({ root }) {
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   root.replaceChildren(
     h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
-    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), view.past);
+    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
