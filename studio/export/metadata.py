@@ -96,6 +96,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
             f"Held-out loss against the base (fixed noise): {change:.1f} % lower on {score['num_images']} unseen pictures; "
             f"better on {score['num_better']} of them."
         )
+    others = "".join(f"- Belongs to a {other} file of the same run: take that too, and load both.\n" for other in counts["others"])
     what, title = ("a tuned model", "Model tuned from") if kind == "model" else ("an adapter", f"{kind.replace('_', ' ')} adapter for")
     front = f"---\nlicense_name: {parts.facts.licence}\nmodel_name: {parts.facts.title}, tuned\n---\n\n" if kind == "model" else ""
     return f"""{front}# {title} {parts.facts.title}
@@ -104,7 +105,7 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
 - Data: {counts["train"]} pictures to train on, {counts["held_out_images"]} held out
 - Step: {counts["step"]} of {spec.train.steps}
 - Verified: {verified}
-- Licence: {what} follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
+{others}- Licence: {what} follows the licence of its base ({parts.facts.licence}) and of the pictures it was trained on.
 {shared.lines()}
 {told}
 

@@ -112,6 +112,8 @@ def test_pivotal_tuning_gives_two_files(home, tmp_path):
         home.cli.here("export", run["run"], "--format", layout, "--out", out, "--json").well()
         sizes[layout] = out.stat().st_size
     assert sizes["embedding"] < sizes["kohya"]
+    assert "Belongs to a textual inversion file" in (tmp_path / "kohya.card.md").read_text()
+    assert "Belongs to a lora file" in (tmp_path / "embedding.card.md").read_text()
     made = home.cli.here("sample", run["run"], "--prompt", "<shapes>, a disc", "--steps", "2", "--out", tmp_path, "--json").well().json
     assert len(made["base"]) == len(made["adapted"]) == 1
     again = home.cli(*command, "--from", run["run"], *settings("train.steps=2", "train.snapshot_every=2")).well().json
