@@ -1,5 +1,7 @@
 """From a recipe, a preset and a few settings to a whole RunSpec: what people choose, resolved before step 1."""
 
+import contextlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,7 @@ from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4
 PREVIEWS, SNAPSHOTS = 4, 6
+PARTS = {"title": str, "about": str, "methods": list, "bases": dict}  # what a recipe's file has at the least
 
 
 @dataclass
@@ -30,8 +33,15 @@ class Choice:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes there are."""
-    return sorted(p.stem for p in (ASSETS / "presets").glob("*.json"))
+    """Names of the recipes there are, in the order of their files' "order"; those without one last, those that cannot be read left out."""
+    found = []
+    for path in (ASSETS / "presets").glob("*.json"):
+        with contextlib.suppress(StudioError, OSError):
+            recipe = read_json(path)
+            if isinstance(recipe, dict) and all(isinstance(recipe.get(part), kind) for part, kind in PARTS.items()):
+                order = recipe.get("order")
+                found.append((order if isinstance(order, int | float) else math.inf, path.stem))
+    return [name for _, name in sorted(found)]
 
 
 def load_recipe(name: str) -> dict[str, Any]:

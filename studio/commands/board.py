@@ -1,0 +1,71 @@
+"""Commands that compare: runs side by side, methods by their cards."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
+from studio.store import Workspace
+
+app = typer.Typer()
+WIDTH = 28  # letters of a value in a terminal
+
+
+@app.command()
+@command
+def board(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more: ids, numbers, or how their ids begin.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it to a new file: .html or .csv.")] = None,
+    differs: Annotated[bool, typer.Option("--differs", help="Show only what differs.")] = False,
+    prompts: Annotated[bool, typer.Option("--prompts", help="Let prompts and other typed words go into the file, too.")] = False,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Put runs side by side: facts and settings in rows, rows that differ marked with ≠."""
+    from studio.jobs import board as boards
+    from studio.jobs.board_export import check_target, write_board
+
+    place = Workspace.at(workspace)
+    if out:
+        check_target(out)  # before anything is read
+    ids = boards.named_runs(place, runs)
+    value = boards.compare(place, ids)
+    if differs:
+        value["rows"] = [row for row in value["rows"] if row["differs"]]
+    file = write_board(place, ids, out, prompts) if out else None
+    answer(value | ({"file": str(file)} if file else {}), as_json, str(file) if file else in_lines(value))
+
+
+def in_lines(board: dict[str, Any]) -> str:
+    """A board for a terminal."""
+    heads = board["runs"]
+    lines = [f"{h['run']}: {h['error'] or h['state']}" for h in heads] + [f"!! {note}" for note in board["notes"]]
+    group = ""
+    for row in board["rows"]:
+        if row["group"] != group:
+            group = row["group"]
+            lines += ["", group]
+        name = row["title"] + (f" ({row['unit']})" if row["unit"] else "")
+        cells = "  ".join(f"{_short(value):{WIDTH}}" for value in row["values"])
+        lines.append(f"{'≠' if row['differs'] else ' '} {name:32} {cells}".rstrip())
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+@app.command()
+@command
+def methods(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="Only this one.")] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what each adaptation method is, who published it, when to use it and when not."""
+    from studio.method_cards import for_page, in_lines, list_cards, read_card
+
+    cards = list_cards() if recipe is None else [read_card(recipe)]
+    rows = [for_page(card) for card in cards]
+    answer(rows if recipe is None else rows[0], as_json, "\n\n".join(in_lines(card) for card in cards))
