@@ -1,10 +1,12 @@
-"""Commands that compare: runs side by side, methods by their cards."""
+"""Commands that compare: runs side by side, recipes in a duel, methods by their cards."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from studio import console
+from studio.commands.training import Preset
 from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
 from studio.store import Workspace
 
@@ -69,3 +71,54 @@ def methods(
     cards = list_cards() if recipe is None else [read_card(recipe)]
     rows = [for_page(card) for card in cards]
     answer(rows if recipe is None else rows[0], as_json, "\n\n".join(in_lines(card) for card in cards))
+
+
+@app.command()
+@command
+def duel(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What to train on.")],
+    recipes: Annotated[str, typer.Option(metavar="A,B[,C,D]", help="Two to four recipes; methods lists them.")],
+    base: Annotated[str, typer.Option(metavar="starter|FOLDER|FILE", help="The model to adapt; starter is embedded.")] = "",
+    preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.quick,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting for all of them that have it."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> int:
+    """Train the same pictures by several recipes with an equal budget, one after the other; Ctrl-C stops them all."""
+    from studio.jobs import supervisor
+    from studio.jobs.duel import Wanted, create_duel
+    from studio.jobs.runs import ALIVE
+
+    place = Workspace.at(workspace)
+    held, runs = create_duel(place, Wanted(dataset, recipes.split(","), base, preset.value, settings or []))
+    processes = [supervisor.start(run, queued=True) for run in runs]
+    for run in runs:
+        print(f"run {run.id}", flush=True)
+    results = _follow_all(runs, processes)
+    well = all(r["state"] in ALIVE | {"finished", "stopped"} for r in results)
+    text = [f"run {r['run']}: {r['state']} after {r['steps']} steps" + (f": {r['error']}" if "error" in r else "") for r in results]
+    numbers = " ".join(run.id.partition("-")[0].lstrip("0") for run in runs)
+    answer({"runs": results, **held.budget()}, as_json, "\n".join([*text, f"side by side: board {numbers}"]))
+    return 0 if well else 1
+
+
+def _follow_all(runs: list[Any], processes: list[Any]) -> list[dict[str, Any]]:
+    """Follow each run to its end; once one is stopped, the others are, and once one is left to itself, all are."""
+    from studio.jobs.runs import ALIVE
+    from studio.jobs.supervisor import request_stop
+
+    results, left = [], False
+    for run, process in zip(runs, processes, strict=True):
+        if left:
+            results.append(console.result(run))
+            continue
+        results.append(console.watch(run, process))
+        left = results[-1]["state"] in ALIVE
+        if results[-1]["state"] == "stopped":
+            for other in runs:
+                if other.lives():
+                    request_stop(other)
+    return results

@@ -9,6 +9,7 @@ from studio.errors import StudioError
 from studio.jobs.board_facts import base_title, read_dict
 from studio.jobs.manage import run_by_id
 from studio.jobs.runs import Run
+from studio.methods import several
 from studio.spec import RunSpec
 from studio.store import Workspace
 
@@ -53,10 +54,14 @@ def preview_rows(groups: list[list[Member]]) -> list[dict[str, Any]]:
         for group in found:
             files.append(next((base[i] for base, _ in group if i < len(base)), None))
             files += [adapted[i] if i < len(adapted) else None for _, adapted in group]
-        specs = [m.spec.preview for group in groups for m in group]
-        prompt = next((s.prompts[i] for s in specs if i < len(s.prompts)), "")
-        rows.append({"prompt": prompt, "seed": specs[0].seed, "files": files})
+        rows.append({"prompt": next(iter(plain_prompts(groups)[i:]), ""), "seed": groups[0][0].spec.preview.seed, "files": files})
     return rows
+
+
+def plain_prompts(groups: list[list[Member]]) -> list[str]:
+    """The preview prompts of the runs, as those have them that taught no word of their own."""
+    members = sorted((m for group in groups for m in group), key=lambda m: bool(several.word(m.spec.methods)))
+    return next((m.spec.preview.prompts for m in members if m.spec.preview.prompts), [])
 
 
 def preview_files(member: Member) -> tuple[list[str], list[str]]:
