@@ -1,5 +1,6 @@
-"""Commands that compare: runs side by side, recipes in a duel, methods by their cards."""
+"""Commands that compare and choose: runs side by side, recipes in a duel, methods by their cards, and advice."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,3 +123,26 @@ def _follow_all(runs: list[Any], processes: list[Any]) -> list[dict[str, Any]]:
                 if other.lives():
                     request_stop(other)
     return results
+
+
+@app.command()
+@command
+def advise(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What is to be learned.")],
+    goal: Annotated[str, typer.Option(metavar="style|subject|modality", help="What the pictures have in common.")],
+    memory: Annotated[float | None, typer.Option(metavar="GiB", help="Memory that training may use; else this machine's.")] = None,
+    base: Annotated[str, typer.Option(metavar="starter|FOLDER|FILE", help="The model to adapt; starter is embedded.")] = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend a recipe and settings for a dataset, each with its reason and who found it."""
+    from studio.jobs.advisor import advise_for
+
+    told = advise_for(Workspace.at(workspace), dataset, goal, memory, base)
+    lines = [f"{told['title']}, preset {told['preset']}: about {told['needs_gib']:.1f} of {told['memory_gib']:g} GiB"]
+    lines += [f"  {r['text']} ({r['source']})" for r in told["reasons"]]
+    lines += [f"!! {warning}" for warning in told["warnings"]]
+    lines += [f"or {other['recipe']}: {other['text']} ({other['source']})" for other in told["instead"]]
+    words = ["train", "--dataset", told["dataset"], *(["--base", base] if base else []), "--recipe", told["recipe"]]
+    words += ["--preset", told["preset"], *(word for s in told["settings"] for word in ("--set", s))]
+    answer(told, as_json, "\n".join([*lines, "start it: " + shlex.join(words)]))

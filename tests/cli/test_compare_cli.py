@@ -36,3 +36,33 @@ def test_the_cards_are_told(own):
     assert [c["recipe"] for c in told][:1] == ["lora"] and all(c["year"] and c["source"] for c in told)
     assert "Not when" in own.here("methods", "textual-inversion").well().out
     assert "there are: lora" in own.here("methods", "nothing").complaint()
+
+
+def test_advice_is_given_and_can_be_followed(own):
+    own.here("dataset", "new", "icons", "--demo", "icons").well()
+    told = own.here("advise", "icons", "--goal", "style", "--json").well()
+    assert told.json["recipe"] == "lora" and told.json["reasons"] and "start it: train --dataset icons" in told.out
+    for words in (["nobody", "--goal", "style"], ["icons", "--goal", "art"], ["icons", "--goal", "style", "--memory", "-1"], ["icons"]):
+        assert own.here("advise", *words).complaint()
+
+
+def test_a_duel_is_held_and_compared(home, own, tmp_path):
+    own.here("dataset", "new", "shapes", home.pictures).well()
+    words = ["duel", "shapes", "--base", home.base, "--recipes", "lora,textual-inversion"]
+    small = [
+        "train.steps=4",
+        "train.batch_size=2",
+        "method.rank=2",
+        "preview.every=0",
+        "evaluate.num_timesteps=2",
+        "train.snapshot_every=2",
+    ]
+    answer = own(*words, *(w for s in small for w in ("--set", s)), "--json").well()
+    runs = [r["run"] for r in answer.json["runs"]]
+    assert [r["state"] for r in answer.json["runs"]] == ["finished"] * 2 and [r["steps"] for r in answer.json["runs"]] == [4, 4]
+    assert answer.json["samples"] == 8 and "side by side: board 1 2" in answer.out
+    rows = {r["key"]: r for r in own.here("board", *runs, "--json").well().json["rows"]}
+    assert rows["what.method"]["values"] == ["LoRA", "Textual inversion"] and not rows["train.batch_size"]["differs"]
+    for recipes in ("lora", "lora,lora", "lora,nothing", "a,b,c,d,e", ""):
+        assert own.here("duel", "shapes", "--recipes", recipes).complaint()
+    assert len(own.here("runs", "--json").well().json) == 2

@@ -111,7 +111,7 @@ export class Matrix {
     clear(this.form,
       h('label', { class: 'field wide' }, h('span', { text: 'Prompts, one per line, at most four' }), h('textarea', { class: 'studio-input', name: 'prompts', rows: 4, value: start.prompts.join('\n') })),
       number('seed', 'Seed', { min: 0, max: Number.MAX_SAFE_INTEGER - 4 }), number('count', 'Seeds per prompt', { min: 1, max: 4 }),
-      number('steps', 'Steps', { min: 1, max: 200 }), number('guidance', 'Guidance scale', { min: 0, max: 50, step: 0.1 }),
+      number('steps', 'Steps', { min: 1, max: 200 }), number('guidance', 'Guidance scale', { min: 0, max: 50, step: 'any' }),
       h('button', { class: 'btn primary', type: 'submit', text: 'Draw' }));
     this.form.querySelector('textarea').focus();
   }

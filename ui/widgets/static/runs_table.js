@@ -7,6 +7,7 @@ import { COLUMNS, GROUPS, compareRows, inGroup, lastPart } from './runs_cells.js
 import { Board } from './runs_board.js';
 import { openTrash } from './runs_trash.js';
 import { openCards } from './method_cards.js';
+import { openDuel } from './duel.js';
 
 const EVERY_MS = 2000;
 
@@ -46,6 +47,7 @@ class RunsTable {
     this.second = h('p', { class: 'muted second', hidden: true, text: 'Select a second run, and they stand side by side here.' });
     this.boardPlace = h('section', { 'aria-label': 'Selected runs side by side' });
     this.bar = h('div', { class: 'row tools' }, this.filter, this.group, this.count, h('span', { class: 'spring' }),
+      act('Duel', 'Two to four recipes on the same pictures with an equal budget', () => openDuel(() => this.polling.now())),
       this.buttons.compare, this.buttons.export, this.buttons.remove,
       h('button', { class: 'btn quiet', type: 'button', text: 'Method cards', title: 'What each method is, who published it, when to use it', onclick: () => openCards() }),
       h('button', { class: 'btn quiet', type: 'button', text: 'Trash', title: 'Deleted runs: bring back, or free their space', onclick: () => openTrash(() => this.polling.now()) }));
