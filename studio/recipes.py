@@ -38,10 +38,17 @@ def list_recipes() -> list[str]:
     for path in (ASSETS / "presets").glob("*.json"):
         with contextlib.suppress(StudioError, OSError):
             recipe = read_json(path)
-            if isinstance(recipe, dict) and all(isinstance(recipe.get(part), kind) for part, kind in PARTS.items()):
+            if _is_whole(recipe):
                 order = recipe.get("order")
                 found.append((order if isinstance(order, int | float) else math.inf, path.stem))
     return [name for _, name in sorted(found)]
+
+
+def _is_whole(recipe: Any) -> bool:
+    """Whether a recipe's file has all that is needed, and only methods that there are."""
+    if not isinstance(recipe, dict) or not all(isinstance(recipe.get(part), kind) for part, kind in PARTS.items()):
+        return False
+    return bool(recipe["methods"]) and all(isinstance(m, dict) and m.get("kind") in registry.METHODS for m in recipe["methods"])
 
 
 def load_recipe(name: str) -> dict[str, Any]:

@@ -54,6 +54,12 @@ def test_every_recipe_has_a_whole_card(name):
     assert card.source in lines and str(card.year) in lines
 
 
+@pytest.mark.parametrize("methods", [[], [{}], ["lora"], [{"kind": "lora"}, {"kind": "of another day"}]])
+def test_a_recipe_of_unknown_methods_is_left_out(folder, methods):
+    _change(folder, "lora", methods=methods)
+    assert "lora" not in list_recipes() and "textual-inversion" in list_recipes()
+
+
 def test_a_card_names_only_recipes_that_are_there(folder):
     _change(folder, "lora", card={"related": ["pivotal", "never-heard-of", "lora", 3], "year": "2021", "what": ["x"], "other_names": "y"})
     card = read_card("lora")

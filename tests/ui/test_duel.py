@@ -106,11 +106,12 @@ def test_advice_fills_the_form(studio, shapes, new_page):
     assert "LoRA, preset balanced" in dialog.inner_text() and dialog.locator(".result .source", has_text="DSF").count()
     dialog.get_by_role("button", name="Use this").click()
     form = page.locator("#train-form")
-    wait_until(
-        lambda: form.get_by_role("radio", name="LoRA").is_checked() and form.get_by_role("radio", name="Balanced").is_checked(),
-        "the advice",
-    )
-    wait_until(
-        lambda: page.locator("#set-train-micro_batch input, #set-train-micro_batch textarea").first.input_value() != "", "the micro-batch"
-    )
+    for name in ("LoRA", "Balanced"):
+        wait_until(lambda name=name: form.get_by_role("radio", name=name).is_checked(), f"{name}, as advised")
     wait_until(lambda: "changed" in page.locator("#train-advanced").inner_text(), "that settings were changed")
+    page.locator("#train-advanced > button").click()
+    page.get_by_role("button", name="Reset to the preset").wait_for()
+    page.locator("#set-train > button").click()
+    part = page.locator("#set-train-micro_batch").locator("input, textarea").first
+    part.wait_for()
+    assert part.input_value() in {"1", "2", "4", "8"}

@@ -5,7 +5,7 @@ import * as lightbox from './lightbox.js';
 import * as place from './place.js';
 import { h, clear, toast } from './dom.js';
 
-const EVERY_MS = 1500, MAX_ZOOM = 16, STEP = 1.25, CLICK_PX = 4;
+const EVERY_MS = 1500, MAX_ZOOM = 16, STEP = 1.25, CLICK_PX = 4, COLOURS = 8;
 
 export class Matrix {
   constructor(root, isLiving) {
@@ -96,7 +96,7 @@ export class Matrix {
       const image = h('img', { src: row.cells[j], alt: name, loading: 'lazy', draggable: false, onload: () => image.classList.toggle('pixelated', image.naturalWidth < 400) });
       return h('td', {}, h('button', { class: `picture frame ${columns[j].kind}`, type: 'button', 'aria-label': `${name}, large`, onclick: () => { if (!this.dragged) lightbox.open(show(row, j)); } }, image));
     };
-    const head = h('tr', {}, h('td', { class: 'fact' }), columns.map(c => h('th', { scope: 'col' }, h('span', { class: `chip ${c.kind}`, text: c.title, title: c.title }))));
+    const head = h('tr', {}, h('td', { class: 'fact' }), columns.map(c => h('th', { scope: 'col' }, h('span', { class: `chip ${c.kind}`, title: c.title }, c.kind === 'base' ? null : h('span', { class: 'dot', style: { background: `var(--run-${this.ids.indexOf(c.run) % COLOURS + 1})` } }), c.title))));
     clear(this.table, h('thead', {}, head), h('tbody', {}, rows.map(row => h('tr', {},
       h('th', { scope: 'row', class: 'fact' }, row.prompt || 'no prompt', h('span', { class: 'muted mono', text: ` seed ${row.seed}` })), columns.map((_, j) => cell(row, j))))));
     this.layout();
