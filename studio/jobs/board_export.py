@@ -22,8 +22,8 @@ STARTERS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # by which a cell's text
 LEFT_OUT = "left out: written only when asked for"
 DRAWN = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # what a picture needs to be seen; its texts hold the prompt
 MAX_PICTURE_BYTES = 24 << 20
-COLOURS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#4d7c0f", "#0369a1", "#7c3aed", "#57534e")
-WIDTH, HEIGHT, GAP = 640, 200, 44
+COLOURS = 8  # --run-1 … in the style
+WIDTH, HEIGHT, GAP = 640, 200, 56
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -105,8 +105,12 @@ def to_html(workspace: Workspace, ids: list[str], prompts: bool = False) -> str:
     return "\n".join(parts)
 
 
+def _colour(i: int) -> str:
+    return f"var(--run-{i % COLOURS + 1})"
+
+
 def _dot(i: int) -> str:
-    return f'<span class="dot" style="background:{COLOURS[i % len(COLOURS)]}"></span>'
+    return f'<span class="dot" style="background:{_colour(i)}"></span>'
 
 
 def _legend(runs: list[dict[str, Any]]) -> str:
@@ -139,14 +143,14 @@ def _chart(title: str, series: list[tuple[int, list[tuple[float, float]]]]) -> s
 
     lines = []
     for i, line in series:
-        colour, dash = COLOURS[i % len(COLOURS)], ' stroke-dasharray="5 3"' if i >= len(COLOURS) else ""
+        colour, dash = _colour(i), ' stroke-dasharray="5 3"' if i >= COLOURS else ""
         path = " ".join(place(x, y) for x, y in line)
-        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.8"{dash} points="{path}"/>')
-        if len(line) < 40:
-            lines += [f'<circle r="2.5" fill="{colour}" cx="{c[0]}" cy="{c[1]}"/>' for c in (place(x, y).split(",") for x, y in line)]
+        lines.append(f'<polyline fill="none" style="stroke:{colour}" stroke-width="1.8"{dash} points="{path}"/>')
+        if len(line) < 24:
+            lines += [f'<circle r="2.5" style="fill:{colour}" cx="{c[0]}" cy="{c[1]}"/>' for c in (place(x, y).split(",") for x, y in line)]
     marks = [
-        (4, 14, f"{high:.4g}"),
-        (4, HEIGHT - 22, f"{low:.4g}"),
+        (4, 14, f"{high:.3g}"),
+        (4, HEIGHT - 22, f"{low:.3g}"),
         (GAP, HEIGHT - 6, f"step {first}"),
         (WIDTH - 70, HEIGHT - 6, f"{last}"),
     ]

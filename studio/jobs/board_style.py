@@ -1,9 +1,13 @@
 """How the board looks as a page of its own: light and dark as the reader's machine has it, nothing fetched."""
 
 STYLE = """
-:root { --ink: #17202b; --soft: #5b6878; --line: #dde2e9; --paper: #fff; --mark: #b45309; --bad: #b42318; --band: #f1f3f6; }
+:root { --ink: #17202b; --soft: #5b6878; --line: #dde2e9; --paper: #fff; --mark: #b45309; --bad: #b42318; --band: #f1f3f6;
+  --run-1: #0f766e; --run-2: #b45309; --run-3: #4f46e5; --run-4: #be185d;
+  --run-5: #4d7c0f; --run-6: #0369a1; --run-7: #7c3aed; --run-8: #57534e; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e3e9f0; --soft: #a3b0c0; --line: #263241; --paper: #0d1117; --mark: #f5b04c; --bad: #f97066; --band: #1b2430; }
+  :root { --ink: #e3e9f0; --soft: #a3b0c0; --line: #263241; --paper: #0d1117; --mark: #f5b04c; --bad: #f97066; --band: #1b2430;
+    --run-1: #2dd4bf; --run-2: #f5b04c; --run-3: #a5b4fc; --run-4: #f9a8d4;
+  --run-5: #bef264; --run-6: #7dd3fc; --run-7: #c4b5fd; --run-8: #d6d3d1; }
 }
 body { font: 14px/1.45 'IBM Plex Sans', system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 24px; }
 h1 { font-size: 20px; } h2 { font-size: 15px; margin: 24px 0 8px; }
