@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import caption, dataset, results, starter, training, ui
+from studio.commands import board, caption, dataset, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 from studio.store import Workspace
 
@@ -20,6 +20,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(caption.app)
 app.add_typer(training.app)
 app.add_typer(results.app)
+app.add_typer(board.app)
 app.add_typer(starter.app, name="starter")
 
 

@@ -1,5 +1,7 @@
 """From a recipe, a preset and a few settings to a whole RunSpec: what people choose, resolved before step 1."""
 
+import contextlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,7 @@ from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4
 PREVIEWS, SNAPSHOTS = 4, 6
+PARTS = {"title": str, "about": str, "methods": list, "bases": dict}  # what a recipe's file has at the least
 
 
 @dataclass
@@ -30,9 +33,22 @@ class Choice:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes there are, in the order in which people are shown them."""
-    order = {p.stem: read_json(p).get("order", 1000) for p in (ASSETS / "presets").glob("*.json")}
-    return sorted(order, key=lambda name: (order[name], name))
+    """Names of the recipes there are, in the order of their files' "order"; those without one last, those that cannot be read left out."""
+    found = []
+    for path in (ASSETS / "presets").glob("*.json"):
+        with contextlib.suppress(StudioError, OSError):
+            recipe = read_json(path)
+            if _is_whole(recipe):
+                order = recipe.get("order")
+                found.append((order if isinstance(order, int | float) else math.inf, path.stem))
+    return [name for _, name in sorted(found)]
+
+
+def _is_whole(recipe: Any) -> bool:
+    """Whether a recipe's file has all that is needed, and only methods that there are."""
+    if not isinstance(recipe, dict) or not all(isinstance(recipe.get(part), kind) for part, kind in PARTS.items()):
+        return False
+    return bool(recipe["methods"]) and all(isinstance(m, dict) and m.get("kind") in registry.METHODS for m in recipe["methods"])
 
 
 def load_recipe(name: str) -> dict[str, Any]:

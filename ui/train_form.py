@@ -11,12 +11,23 @@ from studio.jobs.estimate import estimate, in_words
 from studio.jobs.metrics import open_run
 from studio.models import Base, find_base, list_models
 from studio.recipes import Choice, list_recipes, load_recipe, resolve
-from studio.spec import RunSpec
+from studio.spec import RunSpec, parse_value
 from studio.store import Workspace
 from ui.controls import Form, changed, gather
 
-OPTIONS = {"--set ": "", "--dataset": "Dataset", "--base": "Base", "--recipe": "Method", "--preset": "Preset", "--from": "Continue from"}
-OPTIONS |= {"prior.class_noun": "Class noun", "prior.token": "Instance token"}
+OPTIONS = {
+    "--set ": "",
+    "--goal": "Goal",
+    "--memory": "Memory",
+    "--dataset": "Dataset",
+    "--base": "Base",
+    "--recipes": "Recipes",
+    "--recipe": "Method",
+    "--preset": "Preset",
+    "--from": "Continue from",
+    "prior.class_noun": "Class noun",
+    "prior.token": "Instance token",
+}
 NOUN = "prior.class_noun"
 PRESETS = RunSpec.model_fields["preset"].annotation.__args__
 
@@ -71,6 +82,15 @@ class TrainForm:
             note["error"] = in_plain_words(error)
         draft.values, draft.defaults = values, defaults
         return draft, note
+
+    def take(self, draft: Draft, assignments: list[str]) -> tuple[Draft, dict[str, Any]]:
+        """The draft with these `key=value` over what recipe and preset say, as if typed."""
+        draft, note = self.refresh(draft)
+        named = {s.name: s for s in self.form.settings}
+        for name, _, text in (assignment.partition("=") for assignment in assignments):
+            if name in named:
+                draft.values[name] = named[name].show(parse_value(text))
+        return self.refresh(draft) if draft.defaults else (draft, note)
 
     def request(self, draft: Draft) -> Request:
         """What is asked for when the button is pressed."""

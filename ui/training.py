@@ -36,6 +36,14 @@ def start_training(desk: Desk, request: Request, page: str = "") -> Run:
         return run
 
 
+def start_all(desk: Desk, runs: list[Run]) -> list[Run]:
+    """Start these new runs: they queue, and go one after the other."""
+    with _lock:
+        for run in runs:
+            _start(desk, run)
+    return runs
+
+
 def resume_run(desk: Desk, run_id: str) -> Run:
     """Continue a run that has not finished; StudioError where there is nothing to continue."""
     run = open_run(desk.workspace, run_id)

@@ -9,7 +9,7 @@ from studio.jobs.sampling import MAX_STRENGTH
 from studio.sample.pair import Sampling
 from studio.spec import Settings, clean_prompt, explain, setting
 
-MAX_ADAPTERS, MAX_STRENGTHS, MAX_LABEL = 4, 16, 80
+MAX_ADAPTERS, MAX_STRENGTHS, MAX_LABEL, MAX_PROMPTS = 4, 16, 80, 4
 Strip = Literal["none", "strength", "snapshots", "together"]
 
 
@@ -34,6 +34,7 @@ class DrawRequest(Settings):
     base: str = setting("", "Base model", "Empty = that of the first adapter's run", max_length=4096)
     adapters: list[AdapterUse] = Field([], max_length=MAX_ADAPTERS)
     prompt: str = setting("", "Prompt", "What to draw", advanced=False)
+    more_prompts: list[str] = Field([], max_length=MAX_PROMPTS - 1)  # drawn after `prompt`, from the same seeds
     negative: str = setting("", "Negative prompt", "What not to draw", advanced=False)
     seed: int = setting(0, "Seed", "Same seed, same noise", advanced=False, ge=0, le=2**63 - 1)
     steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=500)
@@ -50,6 +51,11 @@ class DrawRequest(Settings):
     def _printable(cls, prompt: str) -> str:
         return clean_prompt(prompt)
 
+    @field_validator("more_prompts")
+    @classmethod
+    def _all_printable(cls, prompts: list[str]) -> list[str]:
+        return [clean_prompt(prompt) for prompt in prompts]
+
     @field_validator("strengths")
     @classmethod
     def _bounded(cls, strengths: list[float]) -> list[float]:
@@ -57,10 +63,15 @@ class DrawRequest(Settings):
             raise StudioError(f"each must lie between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
         return sorted(dict.fromkeys(s + 0.0 for s in strengths))
 
-    def sampling(self, seed: int, width: int, height: int) -> Sampling:
+    @property
+    def prompts(self) -> list[str]:
+        """All prompts, in the order of their pictures."""
+        return [self.prompt, *self.more_prompts]
+
+    def sampling(self, prompt: str, seed: int, width: int, height: int) -> Sampling:
         """How one of the pictures is sampled."""
-        values = {name: getattr(self, name) for name in ("prompt", "negative", "steps", "guidance", "sampler")}
-        return Sampling(**values, seed=seed, width=width, height=height)
+        values = {name: getattr(self, name) for name in ("negative", "steps", "guidance", "sampler")}
+        return Sampling(**values, prompt=prompt, seed=seed, width=width, height=height)
 
 
 class Picture(Settings):
@@ -97,5 +108,5 @@ def weights(request: DrawRequest, picture: Picture) -> list[tuple[int, float]]:
 
 def picture_settings(request: DrawRequest, picture: Picture, base_sha256: str) -> dict[str, Any]:
     """What is written inside a picture's file: all that is needed to draw it again, but no path of this machine."""
-    told = request.model_dump(exclude={"base"})
+    told = request.model_dump(exclude={"base", "more_prompts"}) | {"prompt": picture.prompt}
     return {"request": told, "picture": picture.model_dump(exclude={"file"}), "base_sha256": base_sha256}

@@ -85,7 +85,7 @@ def _draw_column(work: Work, column: Column | None, wanted: list[Picture], done:
     """Draw and write the pictures of one adapter, or of all together, or of the base alone, where `done` are done already."""
     adapted = _attach(work, column)
     strengths = [1.0] if column and column[0] is None else list(dict.fromkeys(p.strength for p in wanted if p.kind == "adapted"))
-    seeds = list(dict.fromkeys(p.seed for p in wanted))
+    shown = list(dict.fromkeys((p.prompt, p.seed) for p in wanted))
     expected = -(-len(wanted) // SHOTS_PER_PASS) * work.request.steps
     ticks = 0
 
@@ -95,10 +95,10 @@ def _draw_column(work: Work, column: Column | None, wanted: list[Picture], done:
         work.tick("drawing", done + len(wanted) * min(ticks / expected, 1.0))
 
     work.tick("drawing", done)
-    samplings = [work.request.sampling(seed, wanted[0].width, wanted[0].height) for seed in seeds]
+    samplings = [work.request.sampling(prompt, seed, wanted[0].width, wanted[0].height) for prompt, seed in shown]
     rows = draw_pairs(work.workspace, adapted, samplings, strengths, tick)
     for picture in wanted:
-        row = rows[seeds.index(picture.seed)]
+        row = rows[shown.index((picture.prompt, picture.seed))]
         together = picture.kind == "adapted" and picture.adapter is None
         image = row[0] if picture.kind == "base" else row[1] if together else row[1 + strengths.index(picture.strength)]
         write_png(work.drawing.pictures / picture.file, image, picture_settings(work.request, picture, adapted.identity))

@@ -1,6 +1,7 @@
 """Drawings: pictures asked for on the Compare screen; each is a folder with its request, its plan, how far it is, and what came of it."""
 
 import contextlib
+import itertools
 import os
 import re
 from pathlib import Path
@@ -153,16 +154,17 @@ def _check_adapter(run: Run, snapshot: int | None) -> None:
 
 
 def plan_shots(workspace: Workspace, request: DrawRequest) -> list[Picture]:
-    """Every picture of the request in order, base before adapted for each seed; StudioError where they are too many."""
+    """Every picture of the request in order, base before adapted for each prompt and seed; StudioError where they are too many."""
     columns = [*_columns(workspace, request)]
-    total = request.count * len(columns)
+    seeds = range(request.seed, request.seed + request.count)
+    total = len(request.prompts) * len(seeds) * len(columns)
     if total > MAX_PICTURES:
         raise StudioError(f"{total} pictures are {total - MAX_PICTURES} more than the {MAX_PICTURES} drawn at once: lower the count")
     plan = []
-    for seed in range(request.seed, request.seed + request.count):
+    for prompt, seed in itertools.product(request.prompts, seeds):
         for column in columns:
             file = f"{len(plan):02d}.png"
-            plan.append(Picture(file=file, seed=seed, prompt=request.prompt, width=request.width, height=request.height, **column))
+            plan.append(Picture(file=file, seed=seed, prompt=prompt, width=request.width, height=request.height, **column))
     return plan
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from studio.errors import StudioError
-from studio.jobs.board import MAX_RUNS, NONE, compare, summarise_log, text
+from studio.jobs.board import MAX_RUNS, compare
+from studio.jobs.board_facts import NONE, summarise_log, text
 from studio.jobs.manage import delete_run
 from studio.store import Workspace
 from tests.fixtures.kept_runs import BEGAN, kept_run

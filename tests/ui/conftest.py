@@ -38,10 +38,13 @@ def tiny_base(studio):
 
 @pytest.fixture()
 def new_page(chromium):
-    """Make pages: new_page(url, width=1280, height=800, dark=False, **context options); any script error fails the test."""
+    """Make pages: new_page(url, width=1280, height=800, dark=False, **context options); any script error fails the test.
+
+    `ready` is what a page shows once it can be used.
+    """
     contexts, errors = [], []
 
-    def make(url, width=1280, height=800, dark=False, **options):
+    def make(url, width=1280, height=800, dark=False, ready=".status-strip[data-state=ready]", **options):
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options)
         context.set_default_timeout(PATIENCE_S * 1000)
         contexts.append(context)
@@ -49,7 +52,7 @@ def new_page(chromium):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" and not EXPECTED.search(line.text) else None)
         page.goto(url, wait_until="domcontentloaded")
-        page.wait_for_selector(".status-strip[data-state=ready]")
+        page.wait_for_selector(ready)
         return page
 
     yield make

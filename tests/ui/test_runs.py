@@ -190,24 +190,116 @@ def test_two_selected_stand_side_by_side(studio, clean, new_page):
     for run in runs:
         _row(page, run).get_by_role("checkbox").check()
     page.wait_for_selector(".runs-board[data-state=ready]")
-    assert "different data" in page.locator(".runs-board .notes").inner_text()
+    assert "different data" in page.locator(".runs-board > .notes").inner_text()
     rows = _rows_on_board(page)
     assert rows["Rank"] == ["16", "8"] and rows["Dataset"] == ["brain-mri", "icons"] and rows["Steps"] == ["200", "200"]
     marked = [mark.locator("..").inner_text() for mark in page.locator(".runs-board .mark", has_text="≠").all()]
     assert any("Rank" in m for m in marked) and not any("Batch size" in m for m in marked)
     page.get_by_label("Only what differs").check()
+    page.locator(".runs-board tr", has_text="Batch size").wait_for(state="detached")
     rows = _rows_on_board(page)
     assert "Rank" in rows and "Steps" not in rows and all(len(set(values)) > 1 for values in rows.values())
     for curve in ("Training loss", "Held-out loss", "Against base, %"):
         page.get_by_role("radio", name=curve).click()
         wait_until(lambda: page.locator(".runs-board .legend button").all_inner_texts() == ["rank 16", HOSTILE[:100]], curve)
         assert "rank 16" in page.locator(".runs-board canvas").get_attribute("aria-label")
-    assert page.locator(".runs-board tbody.pictures img").count() == 4
-    page.reload()
-    page.wait_for_selector(".runs-board[data-state=ready]")
-    assert page.locator(".runs-table tr[aria-selected=true]").count() == 2
+    pictures = page.locator(".board-matrix img")
+    wait_until(lambda: pictures.count() == 6, "two rows: the base, then both runs")
+    assert page.locator(".board-matrix thead .chip").all_inner_texts() == ["base", "rank 16", HOSTILE[:100]]
+    for other in (page, new_page(page.url)):  # a reload and a second browser show the same
+        other.reload()
+        other.wait_for_selector(".runs-board[data-state=ready]")
+        assert other.locator(".runs-table tr[aria-selected=true]").count() == 2
+        assert other.get_by_label("Only what differs").is_checked() and "Steps" not in _rows_on_board(other)
+        assert other.get_by_role("radio", name="Against base, %").get_attribute("aria-checked") == "true"
     page.get_by_role("button", name="Clear selection").click()
     page.locator(".runs-board").wait_for(state="hidden")
+
+
+def test_the_board_is_taken_away_as_files(studio, clean, new_page, tmp_path):
+    runs = [kept_run(clean, "=1+1"), kept_run(clean, "two", rank=8)]
+    page = _open(studio, new_page, f"&runs={runs[0].id},{runs[1].id}")
+    page.wait_for_selector(".runs-board[data-state=ready]")
+    texts = {}
+    for kind in ("csv", "html"):
+        with page.expect_download() as download:
+            page.locator(".runs-board").get_by_role("link", name=kind.upper()).click()
+        download.value.save_as(tmp_path / f"board.{kind}")
+        texts[kind] = (tmp_path / f"board.{kind}").read_text("utf-8")
+    assert '"\'=1+1"' in texts["csv"] and "data:image/png;base64," in texts["html"] and "axial" not in texts["csv"] + texts["html"]
+    page.get_by_label("with prompts").check()
+    with page.expect_download() as download:
+        page.locator(".runs-board").get_by_role("link", name="CSV").click()
+    download.value.save_as(tmp_path / "again")
+    assert "axial T1 brain" in (tmp_path / "again").read_text("utf-8")
+    alone = new_page(f"file://{tmp_path / 'board.html'}", ready="table", java_script_enabled=False)
+    alone.locator("#only").check()
+    assert alone.locator("tr", has_text="≠ Rank").is_visible() and alone.locator("tr", has_text="Batch size").is_hidden()
+
+
+def test_pictures_are_zoomed_together_and_opened_large(studio, clean, new_page):
+    runs = [kept_run(clean, "one"), kept_run(clean, "two"), kept_run(clean, "three")]
+    page = _open(studio, new_page, "&runs=" + ",".join(r.id for r in runs))
+    images = page.locator(".board-matrix img")
+    wait_until(lambda: images.count() == 8, "all pictures")
+    page.get_by_role("button", name="Zoom in").click()
+    page.locator(".board-matrix .matrix").focus()
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowRight")
+    moved = set(images.evaluate_all("all => all.map(i => getComputedStyle(i).transform)"))
+    assert len(moved) == 1 and moved != {"matrix(1, 0, 0, 1, 0, 0)"}
+    page.keyboard.press("0")
+    assert set(images.evaluate_all("all => all.map(i => getComputedStyle(i).transform)")) == {"matrix(1, 0, 0, 1, 0, 0)"}
+    page.locator(".board-matrix button.picture").nth(1).click()
+    caption = page.locator(".studio-lightbox figcaption")
+    assert caption.inner_text().startswith("one: axial T1 brain")
+    page.keyboard.press("ArrowRight")
+    assert caption.inner_text().startswith("two: axial T1 brain")
+    page.keyboard.press("Escape")
+    page.locator(".studio-lightbox").wait_for(state="detached")
+
+
+def test_pictures_that_cannot_be_drawn_say_why(studio, clean, new_page):
+    runs = [kept_run(clean, "one", base="/nowhere", state="failed", error="x"), kept_run(clean, "two", base="/nowhere")]
+    page = _open(studio, new_page, f"&runs={runs[0].id},{runs[1].id}")
+    page.get_by_role("button", name="Draw from the same seeds").click()
+    page.get_by_label("Prompts, one per line").fill("a\nb\nc\nd\ne")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    _toast(page, "prompts")
+    page.get_by_label("Prompts, one per line").fill("a disc")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    notes = page.locator(".board-matrix .notes")
+    wait_until(lambda: "no adapter yet" in notes.inner_text() and "nothing there" in notes.inner_text(), "both reasons")
+    page.reload()
+    wait_until(lambda: "no adapter yet" in notes.inner_text(), "the same after a reload")
+    page.get_by_role("button", name="Back to previews").click()
+    wait_until(lambda: page.locator(".board-matrix img").count() > 0 and "matrix=" not in page.url, "the previews")
+
+
+def test_one_run_waits_for_a_second(studio, clean, new_page):
+    runs = [kept_run(clean, "one"), kept_run(clean, "two")]
+    page = _open(studio, new_page)
+    _row(page, runs[0]).get_by_role("checkbox").check()
+    page.get_by_text("Select a second run").wait_for()
+    _row(page, runs[1]).get_by_role("checkbox").check()
+    page.get_by_text("Select a second run").wait_for(state="hidden")
+
+
+def test_cards_of_the_methods_by_keys(studio, clean, new_page):
+    runs = [kept_run(clean, "one"), kept_run(clean, "two", rank=8)]
+    page = _open(studio, new_page, f"&runs={runs[0].id},{runs[1].id}")
+    page.get_by_role("button", name="Method cards").focus()
+    page.keyboard.press("Enter")
+    card = page.locator(".method-cards .card")
+    wait_until(lambda: "arXiv:2106.09685" in card.inner_text(), "the first card")
+    page.keyboard.press("ArrowDown")
+    wait_until(lambda: "arXiv:2208.01618" in card.inner_text(), "the next card")
+    card.get_by_role("button", name="LoRA", exact=True).click()
+    wait_until(lambda: "Hu et al. (Microsoft)" in card.inner_text(), "the related card")
+    page.keyboard.press("Escape")
+    page.locator(".method-cards").wait_for(state="detached")
+    page.locator(".runs-board").get_by_role("button", name="LoRA", exact=True).first.click()
+    assert "Low-rank adapters" in page.locator(".method-cards .card").inner_text()
 
 
 def test_strange_runs_in_the_address_do_no_harm(studio, clean, new_page):

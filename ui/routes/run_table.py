@@ -1,11 +1,11 @@
-"""What is done with runs as things: rename, delete, bring back; several side by side; the trash."""
+"""What is done with runs as things: rename, delete, bring back; the trash."""
 
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from studio.jobs import board, manage
+from studio.jobs import manage
 from studio.trash import empty_trash, from_trash, list_trash, trash_size
 from ui.desk import Desk
 
@@ -25,7 +25,7 @@ class Empty(BaseModel):
 
 
 def router(desk: Desk) -> APIRouter:
-    """`/runs/{run}/rename`, `/runs/{run}/delete`, `/board` and `/trash`."""
+    """`/runs/{run}/rename`, `/runs/{run}/delete` and `/trash`."""
     routes, workspace = APIRouter(), desk.workspace
 
     @routes.post("/runs/{run}/rename")
@@ -35,10 +35,6 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/runs/{run}/delete")
     def delete(run: str) -> dict[str, Any]:
         return {"token": manage.delete_run(workspace, run)}
-
-    @routes.get("/board")
-    def compare(runs: str = "") -> dict[str, Any]:
-        return board.compare(workspace, [r for r in runs.split(",") if r])
 
     @routes.get("/trash")
     def trash() -> dict[str, Any]:

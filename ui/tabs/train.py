@@ -75,6 +75,7 @@ class TrainPage:
         self.plain["recipe"] = gr.Radio(
             recipes, value=recipes[0][1], label="Method", info=about(recipes[0][1]), elem_id="train-recipe", interactive=True
         )
+        self.help = widget("train_help", events=("advice",))
         self.plain["preset"] = gr.Radio(preset_choices({}), value=PRESETS[0], label="Preset", elem_id="train-preset", interactive=True)
         noun = gr.Textbox(
             label="Class noun", info="What your pictures show, in one to three words: dog, teapot", max_lines=1, elem_id="train-noun",
@@ -138,7 +139,7 @@ class TrainPage:
             "defaults": dump(draft.defaults),
             "settings": [_control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
             "label": self._advanced(note.get("num_changed", 0), foreign),
-            "note": note,
+            "note": note | {"chosen": {name: getattr(draft, name) for name in ("dataset", "base", "recipe")}},
             "ready": bool(draft.dataset),
         }
         return [dump(reply), *(plain[name] for name in PLAIN)]
@@ -169,6 +170,11 @@ class TrainPage:
     def reset_settings(self, *values: Any) -> list[Any]:
         """Back to what recipe and preset say: a wish, done also when the button is pressed straight out of a field."""
         return self.show(*self.train.refresh(replace(self.read(values), values={}, defaults={})))
+
+    def take_advice(self, event: gr.EventData, *values: Any) -> list[Any]:
+        """The recipe, preset and settings that the advisor recommends: a wish."""
+        draft = replace(self.read(values), recipe=str(event.recipe), preset=str(event.preset), values={}, defaults={}, start_from="")
+        return self.show(*self.train.take(draft, [str(s) for s in event.settings]))
 
     def forget_start(self, *values: Any) -> list[Any]:
         """Do not continue from another run."""
@@ -213,6 +219,7 @@ class TrainPage:
         self._answer(self.clone)(self.live.clone)
         self._answer(self.extend)(self.live.extend)
         self._answer(self.take_place, self.inputs)(self.live.place)
+        self._answer(self.take_advice, self.inputs)(self.help.advice)
         self.button.click(self.start, self.inputs, [self.live, self.note], queue=False, **QUIET)
 
     def _answer(self, act: Callable, inputs: Any = None) -> Callable[[Callable], None]:

@@ -1,10 +1,12 @@
 // Selected runs side by side: curves overlaid, pictures by prompt, facts and settings in rows with what differs marked.
+// What is looked at stands in the address: runs, curves, only (what differs), matrix (which pictures).
 
 import * as api from './api.js';
-import * as lightbox from './lightbox.js';
 import * as place from './place.js';
 import { h, clear } from './dom.js';
 import { Chart } from './chart.js';
+import { Matrix } from './board_matrix.js';
+import { openCards } from './method_cards.js';
 import { LIVING, stateChip } from './runs_cells.js';
 
 const COLOURS = 8;
@@ -29,9 +31,12 @@ export class Board {
     this.root.hidden = ids.length < 2;
     this.polling?.stop();
     this.told = '';
+    this.matrix?.show(ids);
     if (this.root.hidden) return;
     for (const id of [...this.curves.keys()]) if (!ids.includes(id)) this.curves.delete(id);
     if (!this.chart) this.build();
+    this.matrix.show(ids);
+    this.updateLinks();
     this.root.dataset.state = 'busy';
     this.polling = api.poll(() => this.refresh(), EVERY_MS, this.root);
   }
@@ -40,25 +45,51 @@ export class Board {
     this.seg = h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Which curves' }, Object.entries(CURVES).map(([key, { text }]) => h('button', {
       type: 'button', role: 'radio', 'aria-checked': String(key === this.kind), text, dataset: { key }, onclick: () => this.choose(key),
     })));
-    this.onlyBox = h('input', { type: 'checkbox', onchange: event => { this.only = event.target.checked; this.drawTable(); } });
+    this.onlyBox = h('input', { type: 'checkbox', onchange: event => place.set({ only: event.target.checked ? '1' : null }) });
+    this.withPrompts = h('input', { type: 'checkbox', onchange: () => this.updateLinks() });
+    this.links = ['html', 'csv'].map(kind => h('a', { class: 'btn', download: `board.${kind}`, dataset: { kind }, text: `⤓ ${kind.toUpperCase()}`, title: kind === 'html' ? 'One page with curves and pictures in it' : 'A table for spreadsheets' }));
     this.notes = h('div', { class: 'notes', role: 'status' });
     this.problem = h('p', { class: 'chip problem', role: 'alert', hidden: true });
     this.plot = h('div', { class: 'plot' });
     this.nothing = h('p', { class: 'muted', hidden: true, text: 'None of these runs has such a curve: nothing was held out, or no step was made.' });
     this.table = h('table', { 'aria-label': 'Runs side by side' });
+    this.picturesPlace = h('div', { class: 'panel board-matrix' });
     this.whole = h('div', { class: 'whole' },
       h('div', { class: 'panel' }, h('div', { class: 'row' }, h('h3', { text: 'Curves' }), h('span', { class: 'spring' }), this.seg), this.plot, this.nothing),
+      this.picturesPlace,
       h('div', { class: 'panel' }, h('div', { class: 'row' }, h('h3', { text: 'Facts and settings' }), h('span', { class: 'spring' }),
-        h('label', { class: 'row only' }, this.onlyBox, h('span', { text: 'Only what differs' }))), h('div', { class: 'scroll' }, this.table)));
+        h('label', { class: 'row only' }, this.onlyBox, h('span', { text: 'Only what differs (≠)' }))), h('div', { class: 'scroll' }, this.table)));
     clear(this.root, h('div', { class: 'row heading' }, h('h3', { text: 'Side by side' }), h('span', { class: 'spring' }),
-      h('button', { class: 'btn quiet', type: 'button', text: 'Clear selection', onclick: () => place.set({ runs: [] }) })), this.problem, this.notes, this.whole);
+      h('label', { class: 'row only', title: 'Without it, prompts and other typed words stay here' }, this.withPrompts, h('span', { text: 'with prompts' })), this.links,
+      h('button', { class: 'btn quiet', type: 'button', text: 'Clear selection', onclick: () => place.set({ runs: [], matrix: null }) })), this.problem, this.notes, this.whole);
+    this.matrix = new Matrix(this.picturesPlace, () => this.facts?.runs.some(r => LIVING.has(r.state)));
     this.chart = new Chart(this.plot, { series: [], title: CURVES.smooth.title });
+    this.takePlace();
   }
 
   choose(key) {
-    this.kind = key;
-    for (const button of this.seg.children) button.setAttribute('aria-checked', String(button.dataset.key === key));
-    this.drawCurves();
+    place.set({ curves: key === 'smooth' ? null : key });
+  }
+
+  // The address has changed, here or in the line above the page.
+  takePlace() {
+    const { curves, only } = place.get(), kind = CURVES[curves] ? curves : 'smooth';
+    if (!this.chart) return;
+    if (Boolean(only) !== this.only || this.onlyBox.checked !== this.only) {
+      this.only = this.onlyBox.checked = Boolean(only);
+      if (this.facts) this.drawTable();
+    }
+    if (kind !== this.kind) {
+      this.kind = kind;
+      for (const button of this.seg.children) button.setAttribute('aria-checked', String(button.dataset.key === kind));
+      if (this.facts) this.drawCurves();
+    }
+    this.matrix.polling.now();
+  }
+
+  updateLinks() {
+    const runs = this.ids.map(encodeURIComponent).join(','), prompts = this.withPrompts.checked ? '&prompts=true' : '';
+    for (const link of this.links) link.href = `/studio/board/file?kind=${link.dataset.kind}&runs=${runs}${prompts}`;
   }
 
   async refresh() {
@@ -138,26 +169,11 @@ export class Board {
       group = row.group;
       body.push(h('tr', { class: row.differs ? 'differs' : '' },
         h('th', { scope: 'row', class: 'fact' }, h('span', { class: 'mark', text: row.differs ? '≠' : '', 'aria-label': row.differs ? 'differs' : null }), row.title, row.unit ? h('span', { class: 'muted', text: ` (${row.unit})` }) : null),
-        row.values.map(value => h('td', { class: value === '—' ? 'muted' : '', text: value }))));
+        row.values.map((value, i) => h('td', { class: value === '—' ? 'muted' : '' }, row.key === 'what.method' && value !== '—'
+          ? h('button', { class: 'btn quiet method', type: 'button', title: 'The card of this method', text: value, onclick: () => openCards(runs[i].recipe) }) : value))));
     }
     if (!body.length) body.push(h('tr', {}, h('td', { class: 'muted', colspan: runs.length + 1, text: rows.length ? 'These runs agree in everything.' : 'There is nothing to compare.' })));
-    clear(this.table, h('thead', {}, head), h('tbody', { class: 'pictures' }, this.pictures(runs)), h('tbody', {}, body));
-  }
-
-  // One line of pictures per prompt: the newest preview of each run.
-  pictures(runs) {
-    const rows = runs.map(r => this.rowOf(r.run)), count = Math.max(0, ...rows.map(row => row?.previews?.length || 0));
-    const line = i => {
-      const prompts = [...new Set(runs.map(r => this.curves.get(r.run)?.prompts?.[i]).filter(Boolean))];
-      return h('tr', {}, h('th', { scope: 'row', class: 'fact', text: prompts.length === 1 ? prompts[0] : `Preview ${i + 1}` }), runs.map((r, j) => {
-        const src = rows[j]?.previews?.[i], prompt = this.curves.get(r.run)?.prompts?.[i] || `preview ${i + 1}`;
-        if (!src) return h('td', { class: 'muted', text: '—' });
-        return h('td', {}, h('button', {
-          class: 'picture', type: 'button', 'aria-label': `${prompt}, by ${r.name}, large`, onclick: () => lightbox.open({ src, alt: `${prompt}, by ${r.name}`, caption: `${r.name}: ${prompt}` }),
-        }, h('img', { src, alt: `${prompt}, by ${r.name}`, loading: 'lazy', width: 96, height: 96 })));
-      }));
-    };
-    return Array.from({ length: count }, (_, i) => line(i));
+    clear(this.table, h('thead', {}, head), h('tbody', {}, body));
   }
 }
 

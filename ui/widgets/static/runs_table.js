@@ -6,6 +6,8 @@ import { h, clear, toast, confirm } from './dom.js';
 import { COLUMNS, GROUPS, compareRows, inGroup, lastPart } from './runs_cells.js';
 import { Board } from './runs_board.js';
 import { openTrash } from './runs_trash.js';
+import { openCards } from './method_cards.js';
+import { openDuel } from './duel.js';
 
 const EVERY_MS = 2000;
 
@@ -16,7 +18,7 @@ class RunsTable {
     Object.assign(this, { root, rows: [], lines: new Map(), sortKey: 'created', descending: true, current: null, anchor: null, told: '' });
     this.build();
     this.board = new Board(this.boardPlace, run => this.rows.find(r => r.run === run));
-    place.on(() => { if (root.isConnected) this.showSelection(); });
+    place.on(() => { if (root.isConnected) { this.showSelection(); this.board.takePlace(); } });
     this.polling = api.poll(() => this.refresh(), EVERY_MS, root);
     new IntersectionObserver(seen => { if (seen.some(s => s.isIntersecting)) this.polling.now(); }).observe(root);
   }
@@ -42,11 +44,14 @@ class RunsTable {
       h('p', { text: 'No runs yet: train an adapter, and it appears here with its curves and pictures.' }),
       h('button', { class: 'btn primary', type: 'button', text: 'Train an adapter', onclick: () => place.open('train') }));
     this.problem = h('p', { class: 'chip problem', role: 'alert', hidden: true });
+    this.second = h('p', { class: 'muted second', hidden: true, text: 'Select a second run, and they stand side by side here.' });
     this.boardPlace = h('section', { 'aria-label': 'Selected runs side by side' });
     this.bar = h('div', { class: 'row tools' }, this.filter, this.group, this.count, h('span', { class: 'spring' }),
+      act('Duel', 'Two to four recipes on the same pictures with an equal budget', () => openDuel(() => this.polling.now())),
       this.buttons.compare, this.buttons.export, this.buttons.remove,
+      h('button', { class: 'btn quiet', type: 'button', text: 'Method cards', title: 'What each method is, who published it, when to use it', onclick: () => openCards() }),
       h('button', { class: 'btn quiet', type: 'button', text: 'Trash', title: 'Deleted runs: bring back, or free their space', onclick: () => openTrash(() => this.polling.now()) }));
-    clear(this.root, this.bar, this.problem, this.empty, this.scroll, this.none, this.boardPlace);
+    clear(this.root, this.bar, this.problem, this.empty, this.scroll, this.none, this.second, this.boardPlace);
   }
 
   headCell(column) {
@@ -222,6 +227,7 @@ class RunsTable {
     this.buttons.compare.disabled = !ready || ready !== chosen.size || ready > 4;
     this.buttons.export.disabled = chosen.size !== 1 || !ready;
     this.buttons.remove.disabled = !rows.length;
+    this.second.hidden = chosen.size !== 1 || this.rows.length < 2;
     this.board.show([...chosen]);
   }
 

@@ -11,6 +11,7 @@ export function mount({ root, props, trigger, watch }) {
 }
 
 function draw(root, note, trigger) {
+  if (note.chosen) (window.studio ||= {}).chosen = note.chosen; // what the form holds, for who advises
   const lines = [];
   if (note.start_from) {
     lines.push(h('p', { class: 'from' }, h('span', {}, 'Continues from run ', h('strong', { text: note.start_from })),

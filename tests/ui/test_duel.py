@@ -1,0 +1,117 @@
+"""Choosing among methods in the browser: a duel that fills its board, pictures from the same seeds, advice that fills the form."""
+
+import pytest
+
+from studio.dataset.intake import create_dataset
+from studio.jobs.drawings import list_drawings
+from studio.jobs.runs import list_runs
+from studio.jobs.supervisor import stop
+from tests.fixtures.tiny import images
+from tests.ui.browser import wait_until
+
+
+@pytest.fixture(scope="module")
+def shapes(studio, tiny_base):
+    return create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 12)])
+
+
+@pytest.fixture(autouse=True)
+def all_ended(studio):
+    yield
+    for run in list_runs(studio.workspace):
+        if run.lives():
+            stop(run)
+
+
+def _dialog(page):
+    page.get_by_role("button", name="Duel").click()
+    page.wait_for_selector(".duel .recipe")
+    return page.locator(".duel")
+
+
+def test_a_duel_fills_its_board(studio, shapes, new_page):
+    page = new_page(f"{studio.url}/?tab=runs")
+    dialog = _dialog(page)
+    start, note = dialog.get_by_role("button", name="Start duel"), dialog.locator(".note")
+    wait_until(lambda: "Choose two recipes" in note.inner_text(), "what is missing")
+    assert start.is_disabled()
+    dialog.locator("select[name=base]").select_option("tiny")
+    for name in ("LoRA", "Textual inversion"):
+        dialog.locator(".recipe", has=page.locator("strong", has_text=name)).get_by_role("checkbox").first.check()
+    wait_until(lambda: "samples in" in note.inner_text(), "the budget")
+    start.click()
+    page.wait_for_selector(".runs-board[data-state=ready]")
+    runs = list_runs(studio.workspace)
+    assert [r.spec().recipe for r in runs] == ["lora", "textual-inversion"] and f"runs={runs[0].id}%2C{runs[1].id}" in page.url
+    assert len({r.spec().train.steps for r in runs}) == len({r.spec().train.batch_size for r in runs}) == 1
+    heads = page.locator(".runs-board thead a")
+    wait_until(lambda: heads.all_inner_texts() == ["shapes duel LoRA", "shapes duel Textual inversion"], "both runs as columns")
+    state = page.locator(".runs-board tr", has=page.locator("th", has_text="State")).locator("td")
+    wait_until(lambda: "running" in state.first.inner_text() and "queued" in state.nth(1).inner_text(), "one at work, one waiting")
+    wait_until(lambda: page.locator(".runs-board canvas").is_visible() and page.locator(".board-matrix img").count(), "curves and pictures")
+    assert "Still going" in page.locator(".runs-board > .notes").inner_text()
+    for run in runs:
+        wait_until(lambda run=run: not run.lives() or run.last_step() > 3, "some steps")
+        if run.lives():
+            stop(run)
+    wait_until(lambda: {"stopped"} == set(state.all_inner_texts()), "the end, without a reload")
+    _draw_from_the_same_seeds(studio, page)
+
+
+def _draw_from_the_same_seeds(studio, page):
+    page.get_by_role("button", name="Draw from the same seeds").click()
+    page.get_by_label("Prompts, one per line").fill("a red disc\na blue bar")
+    page.get_by_label("Steps", exact=True).fill("2")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    images_shown = page.locator(".board-matrix img")
+    wait_until(
+        lambda: "/drawings/" in (images_shown.last.get_attribute("src") or "") and images_shown.count() == 6, "2 prompts, base and 2 runs"
+    )
+    sources = images_shown.evaluate_all("all => all.map(i => i.src)")
+    page.reload()
+    wait_until(lambda: images_shown.evaluate_all("all => all.map(i => i.src)") == sources, "the same pictures after a reload")
+    assert len(list_drawings(studio.workspace)) == 2 and len(set(sources)) == 6
+
+
+def test_a_duel_that_cannot_be_says_why(studio, shapes, new_page):
+    page = new_page(f"{studio.url}/?tab=runs")
+    before = len(list_runs(studio.workspace))
+    ask = """body => fetch('/studio/duel', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})
+        .then(async answer => [answer.status, await answer.text()])"""
+    here = {"dataset": "shapes", "recipes": ["lora", "pivotal"]}
+    changes = [{"recipes": ["lora"]}, {"recipes": ["lora", "lora"]}, {"recipes": ["lora", "nothing"]}, {"recipes": "lora"}]
+    changes += [{"dataset": "x"}, {"base": "/etc"}, {"preset": "slow"}, {"more": 1}]
+    answers = [page.evaluate(ask, body) for body in ({}, *(here | change for change in changes))]
+    assert all(400 <= status < 500 and "error" in text and "--" not in text for status, text in answers), answers
+    assert "named twice" in answers[2][1] and len(list_runs(studio.workspace)) == before
+
+
+def test_advice_fills_the_form(studio, shapes, new_page):
+    page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
+    page.wait_for_selector(".train-note[data-state=ready]")
+    page.get_by_role("button", name="About these methods").click()
+    wait_until(lambda: "Hu et al." in page.locator(".method-cards .card").inner_text(), "the card of the chosen method")
+    page.keyboard.press("Escape")
+    page.get_by_role("radio", name="Pivotal tuning").check()
+    page.get_by_role("button", name="Not sure?").click()
+    dialog = page.locator(".advisor")
+    assert "For shapes on starter" in dialog.inner_text()
+    dialog.get_by_label("A style").check()
+    dialog.get_by_label("Memory").fill("-1")
+    dialog.get_by_role("button", name="Advise").click()
+    assert dialog.locator(".result").inner_text() == ""
+    dialog.get_by_label("Memory").fill("0.62")
+    dialog.get_by_role("button", name="Advise").click()
+    dialog.locator(".result li").first.wait_for()
+    assert "LoRA, preset balanced" in dialog.inner_text() and dialog.locator(".result .source", has_text="DSF").count()
+    dialog.get_by_role("button", name="Use this").click()
+    form = page.locator("#train-form")
+    for name in ("LoRA", "Balanced"):
+        wait_until(lambda name=name: form.get_by_role("radio", name=name).is_checked(), f"{name}, as advised")
+    wait_until(lambda: "changed" in page.locator("#train-advanced").inner_text(), "that settings were changed")
+    page.locator("#train-advanced > button").click()
+    page.get_by_role("button", name="Reset to the preset").wait_for()
+    page.locator("#set-train > button").click()
+    part = page.locator("#set-train-micro_batch").locator("input, textarea").first
+    part.wait_for()
+    assert part.input_value() in {"1", "2", "4", "8"}
