@@ -30,8 +30,9 @@ class Choice:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes there are."""
-    return sorted(p.stem for p in (ASSETS / "presets").glob("*.json"))
+    """Names of the recipes there are, in the order of their files' "order"."""
+    found = [(read_json(path).get("order", 0), path.stem) for path in (ASSETS / "presets").glob("*.json")]
+    return [name for _, name in sorted(found)]
 
 
 def load_recipe(name: str) -> dict[str, Any]:

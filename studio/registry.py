@@ -6,7 +6,13 @@ from types import ModuleType
 from studio.errors import StudioError
 
 FAMILIES = {"sd": "studio.families.sd"}
-METHODS = {"lora": "studio.methods.lora", "textual_inversion": "studio.methods.textual_inversion"}
+METHODS = {
+    "lora": "studio.methods.lora",
+    "textual_inversion": "studio.methods.textual_inversion",
+    "loha": "studio.methods.loha",
+    "lokr": "studio.methods.lokr",
+    "oft": "studio.methods.oft",
+}
 CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
 
 

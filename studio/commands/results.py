@@ -44,7 +44,7 @@ def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file (a folder for peft).")],
     layout: Annotated[
-        str, typer.Option("--format", metavar="kohya|diffusers|peft", help="Who reads it; empty = what most programs read.")
+        str, typer.Option("--format", metavar="kohya|diffusers|lycoris|peft", help="Who reads it; empty = what most programs read.")
     ] = "",
     snapshot: SnapshotOption = None,
     workspace: WorkspaceOption = DEFAULT,

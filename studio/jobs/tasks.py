@@ -186,7 +186,9 @@ def export_run(
     layouts = several.layouts(spec.methods, card)
     layout = layout or layouts[0]
     if layout not in layouts:
-        raise StudioError(f"--format {layout}: for {spec.recipe} on {card.title} there are {', '.join(layouts)}")
+        raise StudioError(
+            f"--format {layout}: for {spec.recipe} on {card.title} there {'are' if layouts[1:] else 'is only'} {', '.join(layouts)}"
+        )
     own = several.writer_of(spec.methods, layout, card)
     method = registry.method(own.kind)
     out = check_target(out, layout)
