@@ -118,14 +118,13 @@ def targets_of(flat_names: list[str], card: Card) -> str:
 
 def check_rank(parts: Parts, found: dict[str, list[str]], rank: int) -> None:
     """StudioError when the rank is above what the smallest of the layers can have."""
-    for component, names in found.items():
-        for name in names:
-            weight = parts.modules[component].get_submodule(name).weight
-            size = min(weight.shape[0], weight[0].numel())
-            if rank > size:
-                raise StudioError(
-                    f"method.rank: {rank} is above the size of layer {component}.{name} ({size}): use at most {size}, or other targets"
-                )
+    weights = {f"{c}.{name}": parts.modules[c].get_submodule(name).weight for c, names in found.items() for name in names}
+    sizes = {name: min(weight.shape[0], weight[0].numel()) for name, weight in weights.items()}
+    name = min(sizes, key=sizes.get)
+    if rank > sizes[name]:
+        raise StudioError(
+            f"method.rank: {rank} is above the size of layer {name} ({sizes[name]}): use at most {sizes[name]}, or other targets"
+        )
 
 
 def kaiming(shape: Any, device: Any, generator: "Generator") -> "Tensor":

@@ -72,6 +72,9 @@ def test_two_equal_runs_are_bit_identical(make):
         ("lora", ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
         ("pivotal", ("method.embedding_lr=0.1",)),
         ("textual-inversion", ("train.micro_batch=3", "method.embedding_lr=0.5")),
+        ("loha", ("train.micro_batch=3", "method.text_encoder=true", "method.targets=attention")),
+        ("lokr", ()),
+        ("oft", ("method.block_size=4",)),
     ],
 )
 def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):
