@@ -10,6 +10,9 @@ METHODS = {
     "lora": "studio.methods.lora",
     "textual_inversion": "studio.methods.textual_inversion",
     "full": "studio.methods.full",
+    "loha": "studio.methods.loha",
+    "lokr": "studio.methods.lokr",
+    "oft": "studio.methods.oft",
 }
 CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
 

@@ -15,7 +15,8 @@ CHOICES = {"recipes", "method_cards"}  # what people choose among
 FRONT = {"cli", "console", "commands", "doctor"}
 NO_TORCH = [
     "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models", "studio.recipes", "studio.families.sd",
-    "studio.methods.lora", "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
+    "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
+    "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
     "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
     "studio.jobs.board_export", "studio.method_cards",
     "studio.jobs.resident_client",

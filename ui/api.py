@@ -155,7 +155,7 @@ def _using(desk: Desk) -> list[Callable[..., Any]]:
 
         Parameters:
             run: whose adapter
-            layout: kohya, diffusers or peft, embedding for a learned word; empty for what most programs read
+            layout: kohya, diffusers or peft, lycoris for LoHa and LoKr, embedding for a learned word; empty for what most programs read
             snapshot: the step, empty for the run's chosen adapter
         """
         made = start_export(desk, {"run": run, "layout": layout, "snapshot": snapshot})

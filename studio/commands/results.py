@@ -10,7 +10,7 @@ from studio.console import DEFAULT, JsonOption, RunArgument, SnapshotOption, Wor
 from studio.store import Workspace
 
 app = typer.Typer()
-FORMATS = "Who reads it, as the method writes it: kohya, diffusers, peft; embedding; model, checkpoint, extracted. Empty = what most read."
+FORMATS = "Who reads it, of those the method has: kohya, diffusers, lycoris, peft, embedding, model, checkpoint, extracted; empty = most."
 
 
 @app.command()

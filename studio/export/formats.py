@@ -25,6 +25,10 @@ READERS = {  # layout -> (programs that read it, what it is)
         "ComfyUI, A1111/Forge, InvokeAI, diffusers",
         "One .safetensors file with the new word; its name is the word.",
     ),
+    "lycoris": (
+        "ComfyUI, InvokeAI",
+        "One .safetensors file with LyCORIS' names; diffusers cannot read it.",
+    ),
     "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, packed as .zip."),
     "model": ("diffusers, InvokeAI, and this studio as a base", "The whole tuned model as a diffusers folder, packed as .zip."),
     "checkpoint": ("ComfyUI, A1111/Forge, InvokeAI, diffusers", "The whole tuned model as one .safetensors file."),

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
+from studio.export import lycoris
 from studio.families.base import Parts
 from studio.methods.base import Attached
 from studio.train.randomness import generator
@@ -62,18 +63,22 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
     base_probe = adapter.read_as(probe, 0.0)
     adapter.detach()
     base = outputs(family, parts, base_probe)
-    readers = {"peft": _peft_folder, "embedding": _embedding_file}
-    with readers.get(layout, _diffusers_file)(family, parts, target, probe) as (loaded, text, layers):
-        theirs = outputs(family, loaded, text)
-    difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
-    effect = max(float((a - b).abs().max()) for a, b in zip(ours, base, strict=True))
-    size = max(float(a.abs().max()) for a in ours)
-    if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
-        raise StudioError(
-            f"export: the file did not come back as it was written ({layers}/{expected} {unit}, difference {difference:.1e}, "
-            f"effect {effect:.1e}); it was not kept. Try another --format"
-        )
-    return Verified(layers, expected, difference, effect, unit)
+    effect, size = _distance(ours, base), max(float(a.abs().max()) for a in ours)
+    differences = []
+    for read in READERS.get(layout, (_diffusers_file,)):
+        with read(family, parts, target, probe) as (loaded, text, layers):
+            difference = _distance(ours, outputs(family, loaded, text))
+        if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
+            raise StudioError(
+                f"export: the file did not come back as it was written ({layers}/{expected} {unit}, difference {difference:.1e}, "
+                f"effect {effect:.1e}); it was not kept. Try another --format"
+            )
+        differences.append(difference)
+    return Verified(expected, expected, max(differences), effect, unit)
+
+
+def _distance(ours: "list[Tensor]", theirs: "list[Tensor]") -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 
 Read = tuple[Parts, str, int]  # a base with a file loaded into it, the text to ask it, how many layers or vectors came
@@ -121,7 +126,11 @@ def _peft_folder(family: ModuleType, parts: Parts, target: Path, probe: str) -> 
 
 
 def _count_layers(modules: list[Any]) -> int:
-    """LoRA layers whose up matrix is not zero or which carry weights from the file."""
-    from peft.tuners.lora import LoraLayer
+    """PEFT's layers that carry tensors of an adapter."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return sum(bool(layer.lora_A) for module in modules for layer in module.modules() if isinstance(layer, LoraLayer))
+    layers = (layer for module in modules for layer in module.modules() if isinstance(layer, BaseTunerLayer))
+    return sum(any(len(getattr(layer, name, ())) for name in layer.adapter_layer_names) for layer in layers)
+
+
+READERS = {"peft": (_peft_folder,), "embedding": (_embedding_file,), "lycoris": (lycoris.by_formula, lycoris.by_peft)}

@@ -64,6 +64,8 @@ def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
         return path
     if path.suffix == ".safetensors":
         raise StudioError(f"--from {name}: no such file")
+    if (path / "adapter_config.json").is_file():
+        raise StudioError(f"--from {name}: a folder exported for PEFT cannot be continued: give its run, or a .safetensors export")
     run = find_run(workspace, name)
     if not run.adapter.is_file():
         raise StudioError(f"--from {name}: run {run.id} has no adapter yet (it is {run.status()['state']})")

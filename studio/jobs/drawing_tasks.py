@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from studio import registry
 from studio.errors import StudioError
 from studio.jobs.drawings import Drawing, DrawRequest, Picture, dropped_folder, picture_settings, resolve
@@ -17,7 +19,7 @@ from studio.jobs.warm import Loaded, Warm
 from studio.methods.base import Attached
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
-from studio.spec import BaseSpec, MethodSpec, RunSpec
+from studio.spec import BaseSpec, MethodSpec, RunSpec, explain
 from studio.store import Workspace, inside, read_metadata, read_tensors
 
 Tick = Callable[[str, float], None]  # (state, pictures done so far); raises to end the work between two denoising steps
@@ -145,6 +147,8 @@ def _settings_of(path: Path, work: Work, label: str) -> MethodSpec:
             return method.adopt(method.Spec(**method.describe(path, work.loaded.family.card)), {}, [], Path(label).stem)
         except StudioError as error:
             errors.append(error)
+        except ValidationError as error:
+            raise StudioError(f"the dropped adapter {label}: {explain(error)}") from None
     raise errors[0]
 
 

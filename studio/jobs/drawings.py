@@ -14,6 +14,7 @@ from studio.errors import StudioError
 from studio.jobs.asked import ID, OVER, Asked, create, names
 from studio.jobs.draw_request import MAX_LABEL, AdapterUse, DrawRequest, Picture, parse_request, picture_settings, weights
 from studio.jobs.runs import Run, find_run
+from studio.methods import several
 from studio.models import Base, find_base
 from studio.spec import explain
 from studio.store import Workspace, inside, read_json, write_json
@@ -77,8 +78,16 @@ def create_drawing(workspace: Workspace, request: DrawRequest | dict[str, Any]) 
     request = request if isinstance(request, DrawRequest) else parse_request(request)
     request, _ = resolve(workspace, request)
     plan = plan_shots(workspace, request)
+    _check_strengths(workspace, request, plan)
     files = {"request.json": request.model_dump(), "plan.json": {"pictures": [p.model_dump() for p in plan]}}
     return create(Drawing, drawings_folder(workspace), files, done=0, total=len(plan))
+
+
+def _check_strengths(workspace: Workspace, request: DrawRequest, plan: list[Picture]) -> None:
+    """StudioError where an adapter's method has no strength that is asked of it."""
+    for place, strength in dict.fromkeys(use for picture in plan for use in weights(request, picture)):
+        if request.adapters[place].run:
+            several.check_strength(find_run(workspace, request.adapters[place].run).spec().methods, strength)
 
 
 def list_drawings(workspace: Workspace, limit: int | None = None) -> list[Drawing]:

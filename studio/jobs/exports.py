@@ -78,7 +78,7 @@ def create_export(workspace: Workspace, request: ExportRequest | dict[str, Any])
     layouts = _layouts(run, _card(workspace, run))
     layout = request.layout or layouts[0]
     if layout not in layouts:
-        raise StudioError(f"format {layout}: for this base there are {', '.join(layouts)}")
+        raise StudioError(f"format {layout}: for this run there {'are' if layouts[1:] else 'is only'} {', '.join(layouts)}")
     request = request.model_copy(update={"run": run.id, "layout": layout, "share": sorted(set(request.share))})
     return create(Export, exports_folder(workspace), {"request.json": request.model_dump()})
 

@@ -21,7 +21,7 @@ MAX_CHUNK, MAX_CHUNKS, MAX_TEXT, MAX_HEADER = 1 << 20, 10_000, 1 << 20, 32 << 20
 MAX_PNG_BYTES, MAX_ADAPTER_BYTES = 64 << 20, 2 << 30
 NOT_OURS = "this picture does not say how it was made: only pictures of this studio do"
 SAMPLED = ("prompt", "negative", "seed", "steps", "guidance", "sampler", "width", "height")
-LORA_NAME = re.compile(r"\.lora_(A|B|down|up)\.(default\.)?weight$|\.lora\.(down|up)\.weight$")
+ADAPTER_NAME = re.compile(r"\.lora_(A|B|down|up)\.(default\.)?weight$|\.lora\.(down|up)\.weight$|\.(hada|lokr)_w1(_a)?$")
 
 
 def kind_of(first: bytes) -> str:
@@ -156,7 +156,7 @@ def restore_from_adapter(workspace: Workspace, path: Path, name: str) -> dict[st
 
 
 def _adapter_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a LoRA file, from its header alone; StudioError where the file is damaged or no adapter."""
+    """The metadata of an adapter file, from its header alone; StudioError where the file is damaged or no adapter."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(8)
@@ -174,7 +174,7 @@ def _adapter_metadata(path: Path) -> dict[str, Any]:
         raise StudioError("this is not a whole .safetensors file: fetch or export it again") from None
     if not whole:
         raise StudioError("this .safetensors file is cut off or damaged: fetch or export it again")
-    if not any(LORA_NAME.search(name) for name in tensors):
+    if not any(ADAPTER_NAME.search(name) for name in tensors):
         raise StudioError("this .safetensors file holds no adapter: a base model belongs into Models, an adapter is dropped here")
     return metadata
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from studio.errors import StudioError
 from studio.jobs.runs import find_run
+from studio.methods import several
 from studio.spec import explain
 from studio.store import Workspace
 
@@ -41,6 +42,10 @@ def sample(workspace: Workspace, name: str, wanted: Wanted, out: Path, progress:
         raise StudioError(f"--out {out}: this is a file: give a folder for the pictures")
     if not abs(wanted.strength) <= MAX_STRENGTH:
         raise StudioError(f"--strength {wanted.strength}: between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
+    try:
+        several.check_strength(run.spec().methods, wanted.strength)
+    except StudioError as error:
+        raise StudioError(f"--{error}") from None
     values = {k: getattr(wanted, k) for k in ("prompt", "negative", "steps", "guidance", "sampler")}
     try:
         first = Sampling(**values, seed=wanted.seed, width=64, height=64)

@@ -188,7 +188,9 @@ def export_run(
     layouts = several.layouts(spec.methods, card)
     layout = layout or layouts[0]
     if layout not in layouts:
-        raise StudioError(f"--format {layout}: for {spec.recipe} on {card.title} there are {', '.join(layouts)}")
+        raise StudioError(
+            f"--format {layout}: for {spec.recipe} on {card.title} there {'are' if layouts[1:] else 'is only'} {', '.join(layouts)}"
+        )
     own = several.writer_of(spec.methods, layout, card)
     out = check_target(out, layout)
     aid.tell("loading")
@@ -234,13 +236,13 @@ def _write_model(adapted: Adapted, own: MethodSpec, target: Path, layout: str, c
 
 def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: str, counts: dict[str, Any], aid: Aid) -> Verified:
     """A LoRA taken out of the tuned model; read back as any LoRA."""
-    from studio.methods import lora
+    from studio.methods import layers, lora
     from studio.methods.extraction import extract
 
     parts, card = adapted.parts, adapted.family.card
     found = extract(parts, card, adapted.adapter.first(), adapted.state, aid.rank)
     aid.warm.bare()
-    taken = aid.warm.put(object(), lambda: lora.Lora(parts, found.spec, found.targets, 0))
+    taken = aid.warm.put(object(), lambda: layers.Adapter(parts, found.spec, found.targets, lora.KIND, 0))
     taken.restore(found.state)
     says = adapted.family.export_metadata(parts)
     metadata = file_metadata(adapted.spec, parts, says, lora.metadata(found.spec), counts, "lora") | aid.shared.metadata()

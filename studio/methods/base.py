@@ -44,5 +44,6 @@ class Method(Protocol):
     def peft_configs(self, state: "dict[str, Tensor]", spec: MethodSpec) -> dict[str, dict[str, Any]]: ...
     def describe(self, path: Path, card: Card) -> dict[str, Any]: ...  # settings under which an adapter file can be continued
     def combine(self, parts: Parts, members: "list[tuple[dict[str, Tensor], MethodSpec, float]]", card: Card) -> Attached: ...  # may lack
+    def refuses_strength(self, strength: float) -> str | None: ...  # why it has no such strength, in a sentence; may lack: it has any
     def batchable(self, spec: MethodSpec) -> bool: ...  # may base and adapted share one batched pass exactly?
     def metadata(self, spec: MethodSpec) -> dict[str, str]: ...

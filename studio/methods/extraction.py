@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.families.base import Card, Parts
-from studio.methods import lora
+from studio.methods import layers, lora
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +27,15 @@ def extract(parts: Parts, card: Card, first: "State", tuned: "State", rank: int)
 
     `error` is |change - LoRA| / |change| over the whole denoiser: norms, biases and first layers, which no LoRA holds, count too.
     """
-    names = lora.find_targets(parts.modules[card.denoiser], "+".join(card.targets), card.targets)
-    layers = {f"{card.denoiser}.{name}.weight" for name in names}
+    names = layers.find_targets(parts.modules[card.denoiser], "+".join(card.targets), card.targets)
+    weights = {f"{card.denoiser}.{name}.weight" for name in names}
     state: State = {}
     whole = left = 0.0
     for name, weight in tuned.items():
         change = weight.detach().cpu().double() - first[name].double()
         size = float(change.square().sum())
         whole += size
-        if name not in layers:
+        if name not in weights:
             left += size
             continue
         down, up = _nearest(change.flatten(1), rank)

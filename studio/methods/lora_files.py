@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.base import Card
+from studio.methods.layers import targets_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,14 +22,13 @@ def write(state: "dict[str, Tensor]", scale: float, layout: str) -> "dict[str, T
     out: dict[str, Tensor] = {}
     for name, down, up in _pairs(state):
         component, _, path = name.partition(".")
-        path = _with_root(component, path)
         if layout == "kohya":
-            key = f"{KOHYA[component]}_{path.replace('.', '_')}"
+            key = kohya_key(name)
             out |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(scale * down.shape[0])}
         elif layout == "diffusers":
+            path = _with_root(component, path)
             out |= {f"{component}.{path}.lora_A.weight": down, f"{component}.{path}.lora_B.weight": up * scale}
         elif layout == "peft":  # one folder per component; PEFT keeps the component's own names and its alpha
-            path = name.partition(".")[2]
             out |= {f"{component}/base_model.model.{path}.lora_A.weight": down, f"{component}/base_model.model.{path}.lora_B.weight": up}
         else:
             raise StudioError(f"--format {layout}: this method writes kohya, diffusers or peft")
@@ -40,16 +40,22 @@ def _pairs(state: "dict[str, Tensor]") -> "list[tuple[str, Tensor, Tensor]]":
     return [(n, state[f"{n}.lora_A.weight"].detach(), state[f"{n}.lora_B.weight"].detach()) for n in names]
 
 
+def kohya_key(name: str) -> str:
+    """What kohya's and LyCORIS' files call a layer, as `lora_unet_mid_block_…`."""
+    component, _, path = name.partition(".")
+    return f"{KOHYA[component]}_{_with_root(component, path).replace('.', '_')}"
+
+
 def _with_root(component: str, path: str) -> str:
     return TEXT_ROOT + path if component.startswith("text_encoder") and not path.startswith(TEXT_ROOT) else path
 
 
 def read(tensors: "dict[str, Tensor]", layers: list[str], scale: float) -> "dict[str, Tensor]":
     """A state for `layers` at this scale from a file's tensors in any known layout; StudioError when layers do not match."""
-    by_key = {_flat(name): name for name in layers}
+    by_key = {flat(name): name for name in layers}
     state: dict[str, Tensor] = {}
     for key, down, up, file_scale in _file_pairs(tensors):
-        name = by_key.get(_flat(key))
+        name = by_key.get(flat(key))
         if name is None:
             raise StudioError(f"start_from: its layer {key} is not trained by this run: choose the same base model and method.targets")
         state |= {f"{name}.lora_A.weight": down.float(), f"{name}.lora_B.weight": up.float() * (file_scale / scale)}
@@ -58,13 +64,12 @@ def read(tensors: "dict[str, Tensor]", layers: list[str], scale: float) -> "dict
     return state
 
 
-def _flat(name: str) -> str:
+def flat(name: str) -> str:
     """One spelling for a layer's name in all layouts."""
     for kohya, component in ((v, k) for k, v in KOHYA.items()):
         if name.startswith(kohya + "_"):
             name = f"{component}_{name[len(kohya) + 1 :]}"
-    flat = name.replace(".", "_")
-    return flat.replace("text_encoder_text_model_", "text_encoder_")
+    return name.replace(".", "_").replace("text_encoder_text_model_", "text_encoder_")
 
 
 def _file_pairs(tensors: "dict[str, Tensor]") -> "list[tuple[str, Tensor, Tensor, float]]":
@@ -98,7 +103,6 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
         raise StudioError(
             f"{path}: its layers have several ranks ({', '.join(map(str, sorted(ranks)))}): such adapters cannot be continued"
         )
-    flat = [_flat(n.removesuffix(".lora_down.weight").removesuffix(".lora_A.weight")) for n in shapes]
-    denoiser = [n for n in flat if n.startswith(card.denoiser + "_")]
-    groups = [g for g, suffixes in card.targets.items() if any(n.endswith("_" + s.replace(".", "_")) for n in denoiser for s in suffixes)]
-    return {"rank": next(iter(ranks)), "targets": "+".join(groups), "text_encoder": len(denoiser) < len(flat)}
+    names = [flat(n.removesuffix(".lora_down.weight").removesuffix(".lora_A.weight")) for n in shapes]
+    denoiser = [n for n in names if n.startswith(card.denoiser + "_")]
+    return {"rank": next(iter(ranks)), "targets": targets_of(denoiser, card), "text_encoder": len(denoiser) < len(names)}

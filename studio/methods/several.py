@@ -42,6 +42,14 @@ def batchable(specs: list[MethodSpec]) -> bool:
     return all(registry.method(s.kind).batchable(s) for s in specs)
 
 
+def check_strength(specs: list[MethodSpec], strength: float) -> None:
+    """StudioError where one of the methods has no such strength."""
+    for method in (registry.method(s.kind) for s in specs):
+        refusal = method.refuses_strength(strength) if hasattr(method, "refuses_strength") else None
+        if refusal:
+            raise StudioError(f"strength {strength:g}: {refusal}")
+
+
 def word(specs: list[MethodSpec]) -> str:
     """The word of a prompt that calls the adapter; "" where none is needed."""
     return next((w for s in specs if (w := registry.method(s.kind).word(s))), "")

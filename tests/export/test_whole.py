@@ -14,7 +14,7 @@ from studio.families import sd
 from studio.jobs import worker
 from studio.jobs.create import Request, create_run
 from studio.jobs.tasks import Aid, export_run, load_adapted
-from studio.methods import lora
+from studio.methods import layers, lora
 from studio.models import find_base
 from studio.store import Workspace, read_metadata, read_tensors
 from tests.fixtures.tiny import images, tiny_sd_four_level
@@ -132,16 +132,16 @@ def test_a_lora_of_full_rank_does_all_that_layers_do(tiny_parts):
     from studio.methods import extraction, full
 
     adapter = full.attach(tiny_parts, full.Spec(), sd.card, 0)
-    layers = lora.find_targets(tiny_parts.modules["unet"], "+".join(sd.card.targets), sd.card.targets)
+    names = layers.find_targets(tiny_parts.modules["unet"], "+".join(sd.card.targets), sd.card.targets)
     rng = torch.Generator().manual_seed(0)
-    for name in layers:
+    for name in names:
         weight = adapter.state()[f"unet.{name}.weight"]
         weight.data.add_(torch.randn(weight.shape, generator=rng) * 0.02)
     tuned = {n: t.detach().clone() for n, t in adapter.state().items()}
     ours, first = outputs(sd, tiny_parts), adapter.first()
     adapter.detach()
     found = extraction.extract(tiny_parts, sd.card, first, tuned, 64)
-    taken = lora.Lora(tiny_parts, found.spec, found.targets, 0)
+    taken = layers.Adapter(tiny_parts, found.spec, found.targets, lora.KIND, 0)
     taken.restore(found.state)
     assert found.error < 1e-3 and close(ours, outputs(sd, tiny_parts), 1e-3)
 

@@ -16,9 +16,9 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def make_run_of(workspace, base, *settings, name="shapes"):
+def make_run_of(workspace, base, *settings, name="shapes", recipe="lora"):
     """A run that is ready to start."""
-    return create_run(workspace, Request("shapes", str(base), name=name, settings=[*SETTINGS, *settings]))
+    return create_run(workspace, Request("shapes", str(base), recipe, name=name, settings=[*SETTINGS, *settings]))
 
 
 def carry_out_here(run):

@@ -21,8 +21,8 @@ def workspace(tmp_path):
     return Workspace.at(tmp_path / "workspace")
 
 
-def a_run(workspace, name="brain", adapter=True, snapshots=(), base="starter"):
-    run = make_run(workspace, validate({"name": name, "dataset": name, "methods": [{"kind": "lora"}], "base": {"source": base}}))
+def a_run(workspace, name="brain", adapter=True, snapshots=(), base="starter", kind="lora"):
+    run = make_run(workspace, validate({"name": name, "dataset": name, "methods": [{"kind": kind}], "base": {"source": base}}))
     run.write_status("finished")
     for step in snapshots:
         write_json(run.snapshots / f"{step:06d}" / "done", {})
@@ -64,6 +64,19 @@ def test_what_each_strip_plans(workspace, strip, expected):
     plan = create_drawing(workspace, request).plan()
     which = "snapshot" if strip == "snapshots" else "strength"
     assert [("base", None) if p.kind == "base" else (p.adapter, getattr(p, which)) for p in plan] == expected
+
+
+def test_a_method_without_strengths_between_says_so_and_nothing_is_made(workspace):
+    a_run(workspace, "turned", kind="oft"), a_run(workspace, "plain")
+    for request in (
+        {"adapters": [{"run": "1", "strength": 0.5}]},
+        {"adapters": [{"run": "1"}, {"run": "2"}], "strip": "strength"},
+        {"adapters": [{"run": "1", "strength": 2.0}, {"run": "2"}], "strip": "together"},
+    ):
+        with pytest.raises(StudioError, match=r"strength (0.5|0.25|2): OFT turns .* only 0 \(the base\) and 1"):
+            create_drawing(workspace, request)
+    assert list_drawings(workspace) == []
+    assert create_drawing(workspace, {"adapters": [{"run": "1"}, {"run": "2", "strength": 0.5}]}).status()["total"] == 3
 
 
 def test_which_adapters_a_picture_is_drawn_with(workspace):

@@ -21,6 +21,7 @@ from studio.jobs.warm import Warm
 from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
 from studio.store import write_json
+from tests.jobs.conftest import carry_out_here, make_run_of
 
 PATIENCE_S = 120
 FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler": "ddim"}
@@ -95,6 +96,21 @@ def test_all_together_is_the_sum_and_one_alone_is_itself(shop, two_runs):
     assert abs(together[1][1] - alone[1][1]).max() > 1
     _, with_nothing = _here(shop, {"adapters": [uses[0], {"run": second, "strength": 0.0}], "strip": "together"})
     assert abs(with_nothing[1][1] - alone[1][1]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["loha", "lokr"])
+def test_a_dropped_lycoris_file_draws_what_its_run_draws(shop, tiny_folder, tmp_path, kind):
+    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.tasks import export_run
+
+    run = carry_out_here(make_run_of(shop, tiny_folder, "method.alpha=3", name=kind, recipe=kind))
+    file, _ = export_run(shop, run, "lycoris", None, tmp_path / "mine.safetensors")
+    use = restore_from_adapter(shop, file, "mine.safetensors")["request"]["adapters"][0] | {"strength": 0.5}
+    _, dropped = _here(shop, {"base": run.spec().base.source, "adapters": [use]})
+    _, own = _here(shop, {"adapters": [{"run": run.id, "strength": 0.5}]})
+    assert abs(dropped[1][1] - own[1][1]).max() <= 1 < abs(own[0][1] - own[1][1]).max()
+    with pytest.raises(StudioError, match="cannot be drawn together"):
+        _here(shop, {"adapters": [{"run": run.id}, {"run": run.id}], "strip": "together"})
 
 
 def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):

@@ -77,6 +77,9 @@ def test_two_equal_runs_are_bit_identical(make):
         ("dreambooth-lora", 1, SUBJECT),
         ("dreambooth-lora", 5, (*SUBJECT, "prior.match=outputs", "train.micro_batch=3")),
         ("dreambooth-full", 3, (*SUBJECT, "prior.match=outputs")),
+        ("loha", 3, ("train.micro_batch=3", "method.text_encoder=true", "method.targets=attention")),
+        ("lokr", 3, ()),
+        ("oft", 3, ("method.block_size=4",)),
     ],
 )
 def test_interrupted_equals_uninterrupted(make, stop_at, recipe, settings):

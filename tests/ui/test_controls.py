@@ -8,9 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from studio.dataset.intake import create_dataset
+from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.models import find_base
 from studio.recipes import Choice, resolve
+from studio.registry import METHODS
 from studio.spec import FIXED, RunSpec, known_settings, setting
 from studio.store import Workspace
 from tests.fixtures.tiny import images
@@ -24,6 +26,7 @@ OTHER = {  # for every setting a value that is not its default, as a person woul
     "prior.class_noun": "bar", "prior.token": "zwx", "prior.weight": "0.5", "prior.match": "outputs", "prior.count": "12",
     "prior.prompt": "a bar", "prior.steps": "9", "prior.guidance": "2.5", "train.optimizer": "adamw8bit",
     "method.initial_words": "a head", "method.replaces": "shape", "method.embedding_lr": "2e-4",
+    "method.factor": "4", "method.block_size": "16",
     "train.steps": "77", "train.batch_size": "3", "train.micro_batch": "2",
     "train.seed": str(2**63 - 1), "train.warmup_share": "0.1", "train.max_grad_norm": "0.5", "train.ema_decay": "0.9",
     "train.min_snr_gamma": "0", "train.precision": "fp32", "train.snapshot_every": "11", "train.resume_every": "7",
@@ -50,11 +53,17 @@ def form():
     return made
 
 
+RECIPES = {"method.factor": "lokr", "method.block_size": "oft"}  # of the settings that pivotal tuning lacks
+
+
+def choice_of(place, name=""):
+    """A choice whose recipe has this setting."""
+    return Choice(open_dataset(place, "shapes"), find_base("starter"), RECIPES.get(name, "pivotal"), preset="quick")
+
+
 @pytest.fixture()
 def choice(place):
-    from studio.dataset.rows import open_dataset
-
-    return Choice(open_dataset(place, "shapes"), find_base("starter"), "pivotal", preset="quick")  # with the settings of all methods
+    return choice_of(place)
 
 
 def about_a_disc(name):
@@ -67,7 +76,7 @@ def names(form):
 
 
 def test_every_setting_of_the_spec_is_drawn_once(form):
-    known = set(known_settings(["lora", "textual_inversion"])) - {"name"}
+    known = set(known_settings(list(METHODS))) - {"name"}
     assert set(names(form)) == known and len(names(form)) == len(known) == len(OTHER)
     assert not set(names(form)) & FIXED
     assert len(form.controls) == len(set(map(id, form.controls))) == len(known)
@@ -92,7 +101,8 @@ def test_what_is_shown_and_not_touched_changes_nothing(form, choice):
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
-def test_each_setting_reaches_the_run_and_comes_back(form, choice, name):
+def test_each_setting_reaches_the_run_and_comes_back(form, place, name):
+    choice = choice_of(place, name)
     choice.settings = about_a_disc(name)
     plain = form.shown(resolve(choice))
     assert plain[name] != OTHER[name], "the test needs another value"
@@ -107,7 +117,7 @@ def test_each_setting_reaches_the_run_and_comes_back(form, choice, name):
 
 def test_all_settings_at_once_are_the_same_after_gathering_and_filling(form, choice):
     plain = form.shown(resolve(choice))
-    choice.settings = gather(form.settings, OTHER, plain)
+    choice.settings = gather(form.settings, {n: v for n, v in OTHER.items() if n not in RECIPES}, plain)
     spec = resolve(choice)
     assert spec.train.seed == 2**63 - 1 and spec.preview.negative == "123" and spec.preview.prompts == ["a red disc", "<b>bold</b> 7"]
     shown = form.shown(spec)
@@ -116,7 +126,8 @@ def test_all_settings_at_once_are_the_same_after_gathering_and_filling(form, cho
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(OTHER) if n not in {"preview.prompts"}])
-def test_an_emptied_control_means_automatic_or_is_told(form, choice, name):
+def test_an_emptied_control_means_automatic_or_is_told(form, place, name):
+    choice = choice_of(place, name)
     shown = next(s for s in form.settings if s.name == name)
     if shown.is_switch:
         return

@@ -1,0 +1,100 @@
+"""LyCORIS files read back two ways that share no code with how they are written: by their formulas alone, and by PEFT."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from studio.families.base import Parts
+from studio.store import read_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+Own = dict[str, "Tensor"]  # the tensors of one layer by part: hada_w1_a, lokr_w1, alpha, …
+
+
+@contextmanager
+def by_formula(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[tuple[Parts, str, int]]":
+    """Within: what the file's tensors say is added to the base's own weights, by the papers' formulas."""
+    found = list(_layers(parts, read_tensors(target)))
+    kept = [(layer, layer.weight.data) for _, _, layer, _ in found]
+    for _, _, layer, own in found:
+        layer.weight.data = layer.weight.data + change(own, layer.weight.shape).to(layer.weight)
+    try:
+        yield parts, probe, len(found)
+    finally:
+        for layer, weight in kept:
+            layer.weight.data = weight
+
+
+@contextmanager
+def by_peft(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[tuple[Parts, str, int]]":
+    """Within: PEFT has made layers of the file's kind and rank on the base, and loaded the file's tensors into them."""
+    from peft import PeftModel, set_peft_model_state_dict
+
+    found, count = list(_layers(parts, read_tensors(target))), 0
+    components = dict.fromkeys(component for component, _, _, _ in found)
+    wrapped = {}
+    for component in components:
+        mine = {path: (layer, own) for c, path, layer, own in found if c == component}
+        wrapped[component] = PeftModel(parts.modules[component], _config(mine))
+        state = {f"base_model.model.{path}.{part}": t for path, (_, own) in mine.items() for part, t in _unscaled(own).items()}
+        unknown = set(set_peft_model_state_dict(wrapped[component], state).unexpected_keys)
+        count += sum(not any(key.startswith(f"base_model.model.{path}.") for key in unknown) for path in mine)
+    try:
+        yield parts, probe, count
+    finally:
+        for component, model in wrapped.items():
+            parts.modules[component] = model.unload()
+
+
+def change(own: Own, shape: Any) -> "Tensor":
+    """The change of a weight: (w1_a w1_b) * (w2_a w2_b) alpha / r, or w1 ⊗ w2 alpha / r, without alpha where no factor has a rank."""
+    import torch
+
+    if "hada_w1_a" in own:
+        scale = own["alpha"] / own["hada_w1_b"].shape[0]
+        return ((own["hada_w1_a"] @ own["hada_w1_b"]) * (own["hada_w2_a"] @ own["hada_w2_b"]) * scale).reshape(shape)
+    w2 = own["lokr_w2"] if "lokr_w2" in own else own["lokr_w2_a"] @ own["lokr_w2_b"]
+    scale = own["alpha"] / own["lokr_w2_b"].shape[0] if "lokr_w2_b" in own else 1.0
+    w1 = own["lokr_w1"].reshape(*own["lokr_w1"].shape, *[1] * (w2.ndim - 2))
+    return (torch.kron(w1, w2) * scale).reshape(shape)
+
+
+def _layers(parts: Parts, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, str, nn.Module, Own]]":
+    """(component, name, module, tensors) of every layer of the base that the file names."""
+    for component, prefix in PREFIXES.items():
+        for path, layer in parts.modules[component].named_modules():
+            key = prefix + path.removeprefix("text_model.").replace(".", "_") + "."
+            own = {name.removeprefix(key): t.float() for name, t in tensors.items() if name.startswith(key)}
+            if own:
+                yield component, path, layer, own
+
+
+def _config(mine: "dict[str, tuple[nn.Module, Own]]") -> Any:
+    """The PEFT config of one component's layers; the scale is in the tensors."""
+    from peft import LoHaConfig, LoKrConfig
+    from peft.tuners.lokr.layer import factorization
+
+    _, first = next(iter(mine.values()))
+    if "hada_w1_a" in first:
+        rank = first["hada_w1_b"].shape[0]
+        return LoHaConfig(r=rank, alpha=rank, target_modules=list(mine))
+    sides = [pair for layer, own in mine.values() for pair in zip(own["lokr_w1"].shape, layer.weight.shape[:2], strict=True)]
+    is_square = all(factorization(size)[0] == small for small, size in sides)
+    factor = -1 if is_square else max(small for small, _ in sides)
+    whole = max(size for _, size in sides)  # a rank at which PEFT splits no factor
+    rank = next((own["lokr_w2_b"].shape[0] for _, own in mine.values() if "lokr_w2_b" in own), whole)
+    return LoKrConfig(r=rank, alpha=rank, decompose_factor=factor, target_modules=list(mine))
+
+
+def _unscaled(own: Own) -> Own:
+    """The tensors with alpha / rank in the first of them, where PEFT is told that it is 1."""
+    rank = next((own[part].shape[0] for part in ("hada_w1_b", "lokr_w2_b") if part in own), None)
+    scale = float(own["alpha"]) / rank if rank else 1.0
+    first = "hada_w1_a" if "hada_w1_a" in own else "lokr_w1"
+    return {part: t * scale if part == first else t for part, t in own.items() if part != "alpha"}

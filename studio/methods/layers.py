@@ -1,0 +1,231 @@
+"""Adapters that PEFT puts on single layers of a base: what LoRA and its variants share."""
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families.base import Card, Parts
+from studio.spec import MethodSpec, setting
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+keeps_every_snapshot = True
+LARGE, SHARE, SHARE_OF_LARGE = 1e8, 0.14, 0.015  # of a denoiser's numbers that such an adapter usually has, by the denoiser's size
+NAME = "default"  # PEFT's name for the one adapter of a run
+TRAINED = re.compile(r"\.(lora_[AB]\.weight|oft_R\.weight|hada_\w+|lokr_\w+)$")  # what follows a layer's name in a state
+
+
+class RankSpec(MethodSpec):
+    """Settings of methods that learn low-rank factors."""
+
+    rank: int = setting(16, "Rank", "Higher = more capacity, larger file", ge=1, le=1024)
+    alpha: float | None = setting(None, "Alpha", "Scale of the adapter is alpha / rank; empty = the rank, so that 1.0", gt=0, le=4096)
+
+    @property
+    def scale(self) -> float:
+        """What the learned change is multiplied by at strength 1."""
+        return (self.alpha or self.rank) / self.rank
+
+
+class LayerSpec(MethodSpec):
+    """Settings of methods that sit on chosen layers."""
+
+    lr: float = setting(1e-4, "Learning rate", "Step size; lower it when pictures break, raise it when nothing changes", gt=0, le=1)
+    targets: str = setting(
+        "attention+feed_forward", "Layers", "attention, + feed_forward, + conv (finer texture, larger file), or names of layers"
+    )
+    text_encoder: bool = setting(False, "Text encoder", "Adapt the text encoder too; rarely helps, slower")
+    text_encoder_lr: float = setting(5e-5, "Text encoder learning rate", "Step size of the text encoder's layers", gt=0, le=1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells one such adapter from another: functions of its settings and of PEFT's layers."""
+
+    config: Callable[[Any], Any]  # the PEFT config of these settings, without targets
+    tensors: "Callable[[Any], dict[str, Tensor]]"  # the trained tensors of a layer by the name that follows the layer's in a state
+    start: "Callable[[Any, Generator], None]"  # give a layer its first tensors, fp32: no change of the base
+    at: Callable[[list[Any], Any, list[float]], AbstractContextManager[None]]  # within: the layers at these strengths
+    read: "Callable[[dict[str, Tensor], list[str], Any], dict[str, Tensor]]"  # a state for these layers from a file's tensors
+
+
+def live(spec: LayerSpec) -> frozenset[str]:
+    """The components that must stay loaded while training."""
+    return frozenset({"text_encoder"}) if spec.text_encoder else frozenset()
+
+
+def trained(spec: LayerSpec, parameters: float) -> float:
+    """How many numbers are trained, for a denoiser with `parameters`: a guess."""
+    return parameters * (SHARE_OF_LARGE if parameters > LARGE else SHARE)
+
+
+def one_strength_a_pass(spec: LayerSpec) -> bool:
+    """Base and adapted take a pass each: the layers' weights change as a whole."""
+    return False
+
+
+def adopt(spec: LayerSpec, about: dict[str, Any], captions: list[str], name: str) -> LayerSpec:
+    """A dataset decides nothing about such an adapter."""
+    return spec
+
+
+def reword(spec: LayerSpec, caption: str) -> str:
+    """Captions stay as they are."""
+    return caption
+
+
+def word(spec: LayerSpec) -> str:
+    """It needs no word of its own."""
+    return ""
+
+
+def refuse(card: Card, title: str) -> str | None:
+    """Why this family cannot take adapters on its layers; None when it can."""
+    return None if card.targets else f"{card.title} names no layers for {title}"
+
+
+def find_layers(parts: Parts, spec: LayerSpec, card: Card) -> dict[str, list[str]]:
+    """{component: names of the layers that the settings pick}; StudioError when a target matches nothing."""
+    found = {card.denoiser: find_targets(parts.modules[card.denoiser], spec.targets, card.targets)}
+    if spec.text_encoder:
+        for name in card.text_encoders:
+            found[name] = find_targets(parts.modules[name], "+".join(card.te_targets), {})
+    return found
+
+
+def find_targets(module: "nn.Module", targets: str, groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """Names of the linear and convolution layers that `targets` (groups or suffixes joined by +) picks, in model order."""
+    from torch import nn
+
+    layers = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    picked: set[str] = set()
+    for target in (t.strip() for t in targets.split("+")):
+        suffixes = groups.get(target, (target,))
+        matches = [n for n in layers if target and any(n == s or n.endswith("." + s) for s in suffixes)]
+        if not matches:
+            known = " + ".join(groups) or "its own layers"
+            raise StudioError(f"method.targets: {target!r} matches no layer of this base model; there are {known}, or names like to_q")
+        picked.update(matches)
+    return [n for n in layers if n in picked]
+
+
+def targets_of(flat_names: list[str], card: Card) -> str:
+    """The `targets` that pick denoiser layers of these names (dots as underscores): groups, or suffixes where a group is not whole."""
+    told = []
+    for group, suffixes in card.targets.items():
+        there = [s for s in suffixes if any(n.endswith("_" + s.replace(".", "_")) for n in flat_names)]
+        told += [group] if len(there) == len(suffixes) else there
+    return "+".join(told)
+
+
+def check_rank(parts: Parts, found: dict[str, list[str]], rank: int) -> None:
+    """StudioError when the rank is above what the smallest of the layers can have."""
+    weights = {f"{c}.{name}": parts.modules[c].get_submodule(name).weight for c, names in found.items() for name in names}
+    sizes = {name: min(weight.shape[0], weight[0].numel()) for name, weight in weights.items()}
+    name = min(sizes, key=sizes.get)
+    if rank > sizes[name]:
+        raise StudioError(
+            f"method.rank: {rank} is above the size of layer {name} ({sizes[name]}): use at most {sizes[name]}, or other targets"
+        )
+
+
+def kaiming(shape: Any, device: Any, generator: "Generator") -> "Tensor":
+    """Kaiming-uniform numbers as PEFT draws them, fp32, drawn on the CPU."""
+    import torch
+
+    fresh = torch.empty(shape)
+    torch.nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
+    return fresh.to(device)
+
+
+def layers_of(state: "dict[str, Tensor]") -> list[str]:
+    """Names of the layers that a state holds tensors of, in its order."""
+    return list(dict.fromkeys(TRAINED.sub("", n) for n in state if TRAINED.search(n)))
+
+
+def peft_configs(state: "dict[str, Tensor]", config: Any) -> dict[str, dict[str, Any]]:
+    """The adapter_config.json of each component's PEFT folder."""
+    config.inference_mode = True
+    names = [n.partition(".") for n in layers_of(state)]
+    own = {component: sorted(n for c, _, n in names if c == component) for component, _, _ in names}
+    return {component: config.to_dict() | {"target_modules": targets} for component, targets in own.items()}
+
+
+def peft_tensors(state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """The tensors of PEFT folders, one per component; PEFT keeps the component's own names."""
+    parts = ((name.partition("."), tensor) for name, tensor in sorted(state.items()))
+    return {f"{component}/base_model.model.{path}": tensor.detach() for (component, _, path), tensor in parts}
+
+
+class Adapter:
+    """`methods.base.Attached` for an adapter of some kind sitting on layers of a base model's components."""
+
+    def __init__(self, parts: Parts, spec: Any, targets: dict[str, list[str]], kind: Kind, seed: int) -> None:
+        import torch
+        from peft import inject_adapter_in_model
+
+        self._spec, self._kind = spec, kind
+        self._modules = {component: parts.modules[component] for component in targets}
+        self._layers: dict[str, Any] = {}
+        for component, names in targets.items():
+            module, config = self._modules[component], kind.config(spec)
+            config.target_modules = names
+            inject_adapter_in_model(config, module, NAME)
+            self._layers |= {f"{component}.{name}": module.get_submodule(name) for name in names}
+        self.num_layers = len(self._layers)
+        self.components = frozenset(targets)
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self._layers.values():
+            kind.start(layer, generator)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Optimizer groups: the denoiser's layers and the text encoders' layers, each with its learning rate."""
+        rates = {c: self._spec.text_encoder_lr if c.startswith("text_encoder") else self._spec.lr for c in self._modules}
+        return [{"params": [p for n, p in self.state().items() if n.startswith(c + ".")], "lr": lr} for c, lr in rates.items()]
+
+    def state(self) -> "dict[str, Tensor]":
+        """The live tensors, `<component>.<layer>.<name in PEFT>`."""
+        return {f"{name}.{part}": t for name, layer in self._layers.items() for part, t in self._kind.tensors(layer).items()}
+
+    def restore(self, state: "dict[str, Tensor]") -> None:
+        """Copy a state of this very adapter back in."""
+        live = self.state()
+        if live.keys() != state.keys() or any(state[n].shape != w.shape for n, w in live.items()):
+            raise StudioError(
+                f"this adapter ({len(layers_of(state))} layers) is not of this run ({self.num_layers}): "
+                "same base, rank and targets are needed"
+            )
+        for name, weight in live.items():
+            weight.data.copy_(state[name])
+
+    def load(self, tensors: "dict[str, Tensor]") -> None:
+        """Take over an adapter file of any known layout; StudioError when its layers or their shapes are not this adapter's."""
+        state = self._kind.read(tensors, list(self._layers), self._spec)
+        for name, weight in self.state().items():
+            there = tuple(state[name].shape) if name in state else "absent"
+            if there != tuple(weight.shape):
+                raise StudioError(f"start_from: layer {name} is {there} there: continue with the same rank and base model")
+        self.restore(state)
+
+    def read_as(self, text: str, strength: float) -> str:
+        """Base and adapter read the same words."""
+        return text
+
+    def at(self, strengths: list[float]) -> AbstractContextManager[None]:
+        """Within: sample i of each batch block of len(strengths) sees strength i."""
+        return self._kind.at(list(self._layers.values()), self._spec, strengths)
+
+    def detach(self) -> None:
+        """Put the base's own layers back; its tensors were never touched."""
+        for name, layer in self._layers.items():
+            component, _, path = name.partition(".")
+            self._modules[component].set_submodule(path, layer.get_base_layer())
+        for module in self._modules.values():
+            if hasattr(module, "peft_config"):
+                del module.peft_config
+        self._layers = {}

@@ -1,0 +1,154 @@
+"""LoHa and LoKr tensors in the layout of LyCORIS, and what their two methods share."""
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families.base import Card
+from studio.methods import layers
+from studio.methods.layers import NAME, RankSpec
+from studio.methods.lora_files import flat, kohya_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+LOHA = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
+LOKR = (frozenset({"lokr_w1", "lokr_w2"}), frozenset({"lokr_w1", "lokr_w2_a", "lokr_w2_b"}))
+RANKED = ("hada_w1_b", "lokr_w2_b")  # [r, …]
+Shapes = dict[str, dict[str, list[int]]]  # layer -> part -> shape
+
+
+def layouts(card: Card) -> tuple[str, ...]:
+    """The layouts of exports: LyCORIS' names are known where kohya's are."""
+    return ("lycoris", "peft") if "kohya" in card.export_layouts else ("peft",)
+
+
+def metadata(spec: RankSpec, told: dict[str, Any]) -> dict[str, str]:
+    """What LyCORIS' own files say about the network."""
+    dims = {"ss_network_dim": str(spec.rank), "ss_network_alpha": f"{spec.scale * spec.rank:g}"}
+    return {"ss_network_module": "lycoris.kohya", "ss_network_args": json.dumps(told), **dims}
+
+
+@contextlib.contextmanager
+def scaled(on: list[Any], spec: RankSpec, strengths: list[float]) -> "Iterator[None]":
+    """Within: the layers' change times the one strength of this pass."""
+    (strength,) = set(strengths)
+    for layer in on:
+        layer.scaling[NAME] = spec.scale * strength
+    try:
+        yield
+    finally:
+        for layer in on:
+            layer.scaling[NAME] = spec.scale
+
+
+def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str) -> "dict[str, Tensor]":
+    """`state` under the names of `layout`; the scale goes into `.alpha`, or into w1 where no factor has a rank and alpha is not read."""
+    import torch
+
+    if layout == "peft":
+        return layers.peft_tensors(state)
+    if layout != "lycoris":
+        raise StudioError(f"--format {layout}: this method writes lycoris or peft")
+    out: dict[str, Tensor] = {}
+    for name, parts in by_layer(state).items():
+        own = {part: t.detach() for part, t in parts.items()}
+        is_whole = own.keys() == LOKR[0]
+        if is_whole:
+            own["lokr_w1"] = own["lokr_w1"] * spec.scale
+        own["alpha"] = torch.tensor(float(spec.rank) if is_whole else spec.scale * spec.rank)
+        out |= {f"{kohya_key(name)}.{part}": t for part, t in own.items()}
+    return out
+
+
+def read(tensors: "dict[str, Tensor]", names: list[str], spec: RankSpec) -> "dict[str, Tensor]":
+    """A state for the layers `names` at the scale of `spec` from a file's tensors; StudioError when layers do not match."""
+    by_key = {flat(name): name for name in names}
+    state: dict[str, Tensor] = {}
+    for key, own in by_layer(tensors).items():
+        name = by_key.get(flat(key))
+        if name is None:
+            raise StudioError(f"start_from: its layer {key} is not trained by this run: choose the same base model and method.targets")
+        alpha, first = own.pop("alpha", None), min(own, default="")
+        rank = next((own[part].shape[0] for part in RANKED if part in own), None)
+        scale = 1.0 if alpha is None or rank is None else float(alpha) / rank
+        state |= {f"{name}.{part}": t.float() * (scale / spec.scale if part == first else 1.0) for part, t in own.items()}
+    there = len(layers.layers_of(state))
+    if there != len(names):
+        raise StudioError(f"start_from: it has {there} of the {len(names)} layers of this run: choose the same method.targets")
+    return state
+
+
+def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{layer: {part: its tensor or shape}} of a file, sorted."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(tensors):
+        layer, _, part = name.rpartition(".")
+        found.setdefault(layer, {})[part] = tensors[name]
+    return found
+
+
+def describe_loha(path: Path, card: Card) -> dict[str, Any]:
+    """{"rank", "targets", "text_encoder"} of a LoHa file, from its header; StudioError when it is none that can be continued."""
+    shapes, _ = _header(path, "LoHa", (LOHA,))
+    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **_where(shapes, card)}
+
+
+def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
+    """{"rank", "factor", "targets", "text_encoder"} of a LoKr file, from its header; StudioError when it is none that can be continued."""
+    shapes, said = _header(path, "LoKr", LOKR)
+    ranks = {own["lokr_w2_b"][0] for own in shapes.values() if "lokr_w2_b" in own}
+    whole = [math.ceil(max(own["lokr_w2"][:2]) / 2) for own in shapes.values() if "lokr_w2" in own]  # the least rank that keeps it whole
+    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **_where(shapes, card)}
+
+
+def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:
+    """The factor as the file says, else as the sides of its small matrices tell; None = the square root."""
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        told = int(json.loads(said["ss_network_args"])["factor"])
+        return told if told > 0 else None
+    sides = [(own["lokr_w1"][0], own.get("lokr_w2", own.get("lokr_w2_a"))[0]) for own in shapes.values()]  # of the outputs
+    is_square = all(small == _root(small * large) for small, large in sides)
+    return None if is_square else max(small for small, _ in sides)
+
+
+def _root(size: int) -> int:
+    """The largest divisor up to the square root."""
+    return next(d for d in range(math.isqrt(size), 0, -1) if size % d == 0)
+
+
+def _rank(path: Path, ranks: set[int]) -> int:
+    if len(ranks) > 1:
+        raise StudioError(
+            f"{path}: its layers have several ranks ({', '.join(map(str, sorted(ranks)))}): such adapters cannot be continued"
+        )
+    return next(iter(ranks))
+
+
+def _where(shapes: Shapes, card: Card) -> dict[str, Any]:
+    names = [flat(name) for name in shapes]
+    denoiser = [n for n in names if n.startswith(card.denoiser + "_")]
+    return {"targets": layers.targets_of(denoiser, card), "text_encoder": len(denoiser) < len(names)}
+
+
+def _header(path: Path, title: str, known: tuple[frozenset[str], ...]) -> tuple[Shapes, dict[str, str]]:
+    """(shapes of a file's layers, its metadata); StudioError where a layer is not made of parts that are known here."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            shapes, said = by_layer({n: file.get_slice(n).get_shape() for n in file.keys()}), file.metadata() or {}
+    except SafetensorError as error:
+        raise StudioError(f"{path} is not a whole .safetensors file ({error}): export it again") from None
+    names = frozenset().union(*known)
+    if not any(names & own.keys() for own in shapes.values()):
+        raise StudioError(f"{path}: no {title} layers in this file: give an adapter exported as lycoris")
+    for name, own in shapes.items():
+        if own.keys() - {"alpha"} not in known:
+            raise StudioError(f"{path}: layer {name} is made of {', '.join(sorted(own))}, which cannot be continued here")
+    return shapes, said
