@@ -8,12 +8,11 @@ from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
 from studio.models import EMBEDDED_BASES, Base
-from studio.spec import MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, text_settings, validate
+from studio.spec import NO_GUIDANCE, MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, text_settings, validate
 from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4
 PREVIEWS, SNAPSHOTS = 4, 6
-NO_GUIDANCE = 1.0  # the scale at which a prompt is followed as it was trained, in one pass
 
 
 @dataclass

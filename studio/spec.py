@@ -11,6 +11,7 @@ from studio.errors import StudioError
 
 SCHEMA = 1
 MAX_PROMPT = 2000
+NO_GUIDANCE = 1.0  # the guidance scale at which nothing is added to what the base predicts by itself
 
 
 class Settings(BaseModel):

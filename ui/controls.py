@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from studio import registry
 from studio.recipes import list_recipes, load_recipe
-from studio.spec import FIXED, GROUPS, RunSpec
+from studio.spec import FIXED, GROUPS, RunSpec, text_settings
 
 TITLES = {"method": "Method", "train": "Training", "data": "Data", "preview": "Previews", "evaluate": "Evaluation", "base": "Base model"}
 AUTOMATIC = "automatic"
@@ -140,6 +140,7 @@ class Form:
         self._groups = all_settings()
         self.settings = [s for group in self._groups.values() for s in group]
         self.elsewhere = elsewhere
+        self.can_be_foreign = {s.name for s in self._groups["method"]} | text_settings([])  # what some recipe or base does not have
         self.drawn: dict[str, gr.components.Component] = {}
 
     def draw(self, prefix: str) -> None:
@@ -165,7 +166,8 @@ class Form:
         """What all controls show for a spec."""
         return read_spec(spec, self.settings)
 
-    def foreign(self, recipe: str) -> set[str]:
-        """Names of the settings that the methods of a recipe do not have."""
-        own = {s.name for m in load_recipe(recipe)["methods"] for s in settings_of(registry.method(m["kind"]).Spec, "method")}
-        return {s.name for s in self._groups["method"]} - own
+    def foreign(self, recipe: str, is_text: bool = True) -> set[str]:
+        """Names of the settings that the methods of a recipe do not have, or that mean nothing to a base without text."""
+        kinds = [m["kind"] for m in load_recipe(recipe)["methods"]]
+        own = {s.name for kind in kinds for s in settings_of(registry.method(kind).Spec, "method")}
+        return {s.name for s in self._groups["method"]} - own | (set() if is_text else text_settings(kinds))

@@ -10,7 +10,7 @@ from pydantic import field_validator
 from studio.errors import StudioError
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.methods.base import Attached
-from studio.spec import Settings, clean_prompt, setting
+from studio.spec import NO_GUIDANCE, Settings, clean_prompt, setting
 from studio.train.randomness import generator
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 SHOTS_PER_PASS = 16
-GUIDANCE, NO_GUIDANCE = 5.0, 1.0  # by default where a base reads text, and where it reads none
+GUIDANCE = 5.0
 
 
 class Sampling(Settings):
