@@ -11,7 +11,7 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
-from studio.families.folder import refuse_pickle
+from studio.families.folder import check_folder, refuse_pickle
 from studio.families.single_file import read_header
 from studio.model_facts import size_mib
 from studio.model_places import Found, look_through
@@ -57,7 +57,8 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
         if registry.family(key).recognise(path):
             return Base(_short_name(path) or str(path), path, key)
     titles = ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
-    raise StudioError(f"--base {source}: this kind of model is not known here; known are: {titles}")
+    kind = str(check_folder(path).get("_class_name", ""))[:80] if path.is_dir() else ""
+    raise StudioError(f"--base {source}: {kind + ' is' if kind else 'this is'} a kind of model that is not known here; known are: {titles}")
 
 
 def _by_name(workspace: Workspace, name: str) -> Path | None:
