@@ -27,7 +27,7 @@ class Card:
     samplers: dict[str, tuple[str, dict[str, Any]]]  # name -> scheduler class and its options
     train_guidance: float | None = None  # guidance input of the denoiser while training, where it has one
     text: bool = True
-    export_note: str = ""  # what people should know about every export of an adapter for this family
+    export_note: str = ""  # what people should know about adapters in its export_layouts
 
 
 @dataclass

@@ -143,13 +143,15 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "state": run.status()["state"],
         "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
         "snapshots": _snapshots(run),
-        "layouts": [
-            {"layout": name, "readers": READERS[name][0], "about": f"{READERS[name][1]} {card.export_note}".strip()}
-            for name in _layouts(run, card)
-        ],
+        "layouts": [_describe_layout(name, card) for name in _layouts(run, card)],
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},
     }
+
+
+def _describe_layout(name: str, card: Any) -> dict[str, str]:
+    readers, about = READERS[name]
+    return {"layout": name, "readers": readers, "about": f"{about} {card.export_note if name in card.export_layouts else ''}".strip()}
 
 
 def shared(workspace: Workspace, run: Run) -> dict[str, str]:
