@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from studio.errors import StudioError
+from studio.families.folder import component
 from studio.families.single_file import read_header
 from studio.store import Workspace, read_json
 
@@ -21,6 +22,7 @@ UNUSED = {"safety_checker", "feature_extractor", "image_encoder", "scheduler"}
 PROGRAM_GIB = 0.8
 ACTIVATIONS_GIB = 2.5  # Stable Diffusion 1.5 at 512 px in half precision, LoRA, one picture
 REFERENCE_PARAMETERS, REFERENCE_PX = 1.07e9, 512
+PIXEL_SIDE = 3  # a denoiser of pixels needs what one of latents needs at three times the size (114 M at 128 px in fp32: 0.87 GiB)
 GIB = 2**30
 
 
@@ -63,7 +65,8 @@ def needs_gib(path: Path, denoiser: str, bytes_per_number: int) -> float | None:
     if not parameters:
         return None
     widths = math.sqrt(parameters / REFERENCE_PARAMETERS)
-    activations = ACTIVATIONS_GIB * bytes_per_number / 2 * widths * (size_px(path, denoiser) / REFERENCE_PX) ** 2
+    side = size_px(path, denoiser) * (PIXEL_SIDE if vae_scale(path) == 1 else 1)
+    activations = ACTIVATIONS_GIB * bytes_per_number / 2 * widths * (side / REFERENCE_PX) ** 2
     return PROGRAM_GIB + parameters * bytes_per_number / GIB + activations
 
 
@@ -91,13 +94,26 @@ def _count(file: Path) -> int:
 
 
 def size_px(path: Path, denoiser: str) -> int:
-    """The picture size a model was made for, by its configurations; 512 where they do not say."""
+    """The picture size a model was made for; 512 where its configurations do not say."""
+    return own_size_px(path, denoiser) or REFERENCE_PX
+
+
+def own_size_px(path: Path, denoiser: str) -> int | None:
+    """The picture size that a model's configurations name; None where they do not, or it is a single file."""
     if path.is_dir():
-        sample = _json(path / denoiser / "config.json").get("sample_size")
-        levels = _json(path / "vae" / "config.json").get("block_out_channels")
-        if isinstance(sample, int) and 0 < sample < 1024 and isinstance(levels, list) and 0 < len(levels) < 8:
-            return sample * 2 ** (len(levels) - 1)
-    return REFERENCE_PX
+        sample, scale = _json(component(path, denoiser) / "config.json").get("sample_size"), vae_scale(path)
+        sample = sample[0] if isinstance(sample, list) and sample else sample
+        if isinstance(sample, int) and 0 < sample <= 1024 and scale:
+            return sample * scale
+    return None
+
+
+def vae_scale(path: Path) -> int | None:
+    """Pixels per position of the denoiser, by a model's configurations; 1 where it has no autoencoder, None where they do not say."""
+    if path.is_dir() and not (path / "vae").is_dir():
+        return 1
+    levels = _json(path / "vae" / "config.json").get("block_out_channels")
+    return 2 ** (len(levels) - 1) if isinstance(levels, list) and 0 < len(levels) < 8 else None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
-from studio.families.folder import refuse_pickle
+from studio.families.folder import check_folder, refuse_pickle
 from studio.families.single_file import read_header
 from studio.model_facts import size_mib
 from studio.model_places import Found, look_through
 from studio.store import ASSETS, Workspace, sha256
 
 STARTER = ASSETS / "starter"
+EMBEDDED_BASES = {"starter": STARTER, "starter-pixel": STARTER / "pixel"}  # by the short names they are chosen by
 EMBEDDED, OWN = "embedded", "models folder"  # places that nobody added
 
 
@@ -31,29 +32,33 @@ class Base:
 
     @property
     def preset_key(self) -> str:
-        """Which presets fit: the embedded model has its own, others those of their family."""
-        return "starter" if self.path == STARTER else self.family
+        """Which presets fit: an embedded model has its own, others those of their family."""
+        return _short_name(self.path) or self.family
+
+
+def _short_name(path: Path) -> str | None:
+    """The name by which an embedded model is chosen."""
+    return next((name for name, place in EMBEDDED_BASES.items() if place == path), None)
 
 
 def find_base(source: str, workspace: Workspace | None = None) -> Base:
-    """The base model named by `starter`, a path, or a name in the workspace's models folder or an added place; StudioError if unusable."""
-    if source == "starter":
-        path = STARTER
-    else:
-        path = Path(os.path.expanduser(source))
-        if workspace and not path.exists():
-            path = _by_name(workspace, source) or path
+    """The base model named by its short name, a path, or a name in the models folder or an added place; StudioError if unusable."""
+    path = EMBEDDED_BASES.get(source) or Path(os.path.expanduser(source))
+    if workspace and not path.exists():
+        path = _by_name(workspace, source) or path
     if not path.exists():
-        raise StudioError(f"--base {source}: nothing there; give starter, a diffusers model folder or a .safetensors file")
+        embedded = ", ".join(EMBEDDED_BASES)
+        raise StudioError(f"--base {source}: nothing there; give {embedded}, a diffusers model folder or a .safetensors file")
     refuse_pickle(path)
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".safetensors"):
         raise StudioError(f"--base {source}: not a .safetensors file or a model folder")
     path = path.resolve()
     for key in registry.FAMILIES:
         if registry.family(key).recognise(path):
-            return Base("starter" if path == STARTER else str(path), path, key)
+            return Base(_short_name(path) or str(path), path, key)
     titles = ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
-    raise StudioError(f"--base {source}: this kind of model is not known here; known are: {titles}")
+    kind = str(check_folder(path).get("_class_name", ""))[:80] if path.is_dir() else ""
+    raise StudioError(f"--base {source}: {kind + ' is' if kind else 'this is'} a kind of model that is not known here; known are: {titles}")
 
 
 def _by_name(workspace: Workspace, name: str) -> Path | None:
@@ -66,8 +71,15 @@ def _by_name(workspace: Workspace, name: str) -> Path | None:
     return found[0] if found else None
 
 
+def reads_text(source: str, workspace: Workspace) -> bool:
+    """Whether a base draws by prompts; one that is gone counts as one that does, for its error is told elsewhere."""
+    with contextlib.suppress(StudioError, OSError):
+        return registry.family(find_base(source, workspace).family).card.text
+    return True
+
+
 def list_models(workspace: Workspace) -> list[dict]:
-    """One row per model: the embedded one, all in the workspace's models folder and in added places; with the reason where unusable."""
+    """One row per model: the embedded ones, all in the workspace's models folder and in added places; with the reason where unusable."""
     return [_describe(found) for found in _find_all(workspace, look_through(workspace)[0])]
 
 
@@ -80,9 +92,10 @@ def detail_models(workspace: Workspace) -> dict[str, Any]:
 
 
 def _find_all(workspace: Workspace, added: list[Found]) -> Iterator[Found]:
-    """Every model once, the embedded one first; added ones whose name says too little go by their whole path."""
+    """Every model once, the embedded ones first; added ones whose name says too little go by their whole path."""
     own = sorted(workspace.models.iterdir()) if workspace.models.is_dir() else []
-    all_found = [Found("starter", STARTER, EMBEDDED), *(Found(p.name, p, OWN) for p in own if not p.name.startswith(".")), *added]
+    embedded = (Found(name, path, EMBEDDED) for name, path in EMBEDDED_BASES.items())
+    all_found = [*embedded, *(Found(p.name, p, OWN) for p in own if not p.name.startswith(".")), *added]
     unique = {found.path: found for found in reversed(all_found)}
     names = Counter(found.name for found in unique.values())
     for found in dict.fromkeys(unique[f.path] for f in all_found):
@@ -152,7 +165,7 @@ def _examine_file(path: Path, size: int, time_ns: int) -> tuple[str | None, str 
 
 def _examine(path: Path) -> tuple[str | None, str | None]:
     try:
-        return find_base("starter" if path == STARTER else str(path)).family, None
+        return find_base(str(path)).family, None
     except Exception as error:  # whatever lies in a folder of models, the list comes, with one line about it
         return None, one_line(error)[:500]
 

@@ -9,8 +9,8 @@ from studio import registry, subject
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
-from studio.models import Base
-from studio.spec import MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, validate
+from studio.models import EMBEDDED_BASES, Base
+from studio.spec import NO_GUIDANCE, MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, text_settings, validate
 from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4
@@ -51,11 +51,34 @@ def _is_whole(recipe: Any) -> bool:
     return bool(recipe["methods"]) and all(isinstance(m, dict) and m.get("kind") in registry.METHODS for m in recipe["methods"])
 
 
+def _read(name: str) -> dict[str, Any]:
+    return read_json(ASSETS / "presets" / f"{name}.json")
+
+
 def load_recipe(name: str) -> dict[str, Any]:
     """A recipe by name; StudioError naming the known ones."""
     if name not in list_recipes():
         raise StudioError(f"--recipe {name}: no such recipe; there are: {', '.join(list_recipes())}")
-    return read_json(ASSETS / "presets" / f"{name}.json")
+    return _read(name)
+
+
+def default_base(recipe: str) -> str:
+    """The embedded base that a recipe is for; the first one where it has presets for several."""
+    return next((name for name in EMBEDDED_BASES if name in load_recipe(recipe)["bases"]), next(iter(EMBEDDED_BASES)))
+
+
+def refusal(name: str, base: Base) -> str | None:
+    """Why a recipe cannot be used on a base, in a sentence; None when it can."""
+    recipe, card = load_recipe(name), registry.family(base.family).card
+    refusals = [registry.method(m["kind"]).supports(card) for m in recipe["methods"]]
+    if any(refusals):
+        return next(filter(None, refusals))
+    return None if base.preset_key in recipe["bases"] else f"it has no presets for this kind of base, but for {', '.join(recipe['bases'])}"
+
+
+def suitable(base: Base) -> list[str]:
+    """The recipes that a base can carry."""
+    return [name for name in list_recipes() if refusal(name, base) is None]
 
 
 def resolve(choice: Choice) -> RunSpec:
@@ -74,9 +97,14 @@ def resolve(choice: Choice) -> RunSpec:
     for method, dictated in zip(values["methods"], choice.methods, strict=False):
         method |= dictated
     given = list(choice.settings)
+    card = registry.family(choice.base.family).card
     for assignment in given:
         apply_setting(values, assignment)
+        if not card.text and _name_of(assignment) in text_settings([m["kind"] for m in values["methods"]]):
+            raise StudioError(f"--set {_name_of(assignment)}: {card.title} reads no text, so this has no meaning there: leave it out")
     spec = validate(values)
+    if not card.text:
+        spec.preview.prompts, spec.preview.guidance = [""] * PREVIEW_PROMPTS, NO_GUIDANCE
     spec.methods = [_adopted(m, choice.dataset) for m in spec.methods]
     spec.prior = subject.adopt(spec.prior, choice.dataset.about, recipe.get("subject", False))
     if not any(a.replace(" ", "").startswith("train.steps=") for a in given):
@@ -84,15 +112,15 @@ def resolve(choice: Choice) -> RunSpec:
     return fix_steps(spec, choice.dataset)
 
 
+def _name_of(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
+
+
 def _apply_preset(values: dict[str, Any], recipe: dict[str, Any], choice: Choice) -> None:
-    bases = recipe["bases"]
-    if choice.base.preset_key not in bases:
-        raise StudioError(f"--recipe {choice.recipe}: has no presets for this kind of base; it knows {', '.join(bases)}")
-    card = registry.family(choice.base.family).card
-    for method in values["methods"]:
-        refusal = registry.method(method["kind"]).supports(card)
-        if refusal:
-            raise StudioError(f"--recipe {choice.recipe}: {refusal}")
+    bases, reason = recipe["bases"], refusal(choice.recipe, choice.base)
+    if reason:
+        others = ", ".join(suitable(choice.base))
+        raise StudioError(f"--recipe {choice.recipe}: {reason}" + (f"; on this base there is {others}" if others else ""))
     presets = bases[choice.base.preset_key]["presets"]
     if choice.preset not in presets:
         raise StudioError(f"--preset {choice.preset}: no such preset; there are: {', '.join(presets)}")

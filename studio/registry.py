@@ -5,7 +5,7 @@ from types import ModuleType
 
 from studio.errors import StudioError
 
-FAMILIES = {"sd": "studio.families.sd"}
+FAMILIES = {"sd": "studio.families.sd", "ddpm": "studio.families.ddpm"}
 METHODS = {
     "lora": "studio.methods.lora",
     "textual_inversion": "studio.methods.textual_inversion",

@@ -11,6 +11,7 @@ from studio.errors import StudioError
 
 SCHEMA = 1
 MAX_PROMPT = 2000
+NO_GUIDANCE = 1.0  # the guidance scale at which nothing is added to what the base predicts by itself
 
 
 class Settings(BaseModel):
@@ -27,17 +28,28 @@ class Settings(BaseModel):
 
 
 def setting(
-    default: Any, title: str, description: str, *, unit: str = "", advanced: bool = True, personal: bool = False, **bounds: Any
+    default: Any,
+    title: str,
+    description: str,
+    *,
+    unit: str = "",
+    advanced: bool = True,
+    personal: bool = False,
+    needs_text: bool = False,
+    **bounds: Any,
 ) -> Any:
-    """A pydantic field that carries all a form, a help text and a docs table need; what is `personal` goes into no exported file."""
-    told = {"unit": unit, "advanced": advanced, "personal": personal}
+    """A pydantic field that carries all a form, a help text and a docs table need.
+
+    What is `personal` goes into no exported file; what `needs_text` is not there for base models that read none.
+    """
+    told = {"unit": unit, "advanced": advanced, "personal": personal, "needs_text": needs_text}
     return Field(default, title=title, description=description, json_schema_extra=told, **bounds)
 
 
 class BaseSpec(Settings):
     """Which pretrained model is adapted, and what of its facts is overridden."""
 
-    source: str = setting("starter", "Base model", "starter, a model folder, or one .safetensors file", advanced=False)
+    source: str = setting("starter", "Base model", "starter, starter-pixel, a model folder, or one .safetensors file", advanced=False)
     size_px: int | None = setting(None, "Size", "Training size; empty = the model's own", unit="px", ge=16, le=4096)
     prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
         None, "Prediction type", "What the model predicts; empty = as its files say"
@@ -53,6 +65,7 @@ class DataSpec(Settings):
         None,
         "Caption dropout",
         "Share of samples trained without caption, which guidance needs; empty = 0.05 from 20 pictures on",
+        needs_text=True,
         ge=0,
         le=1,
     )
@@ -90,17 +103,27 @@ class PreviewSpec(Settings):
 
     every: int | None = setting(None, "Preview every", "Steps between previews; empty = 4 per run, 0 = none", unit="steps", ge=0)
     at_steps: list[int] = setting([], "Preview steps", "Filled in when the run is made: fixed before step 1")
-    prompts: list[str] = setting([], "Preview prompts", "Empty = captions of held-out pictures", advanced=False, max_length=8)
-    negative: str = setting("", "Negative prompt", "What previews should not show", max_length=MAX_PROMPT)
+    prompts: list[str] = setting(
+        [], "Preview prompts", "Empty = captions of held-out pictures", advanced=False, needs_text=True, max_length=8
+    )
+    negative: str = setting("", "Negative prompt", "What previews should not show", needs_text=True, max_length=MAX_PROMPT)
     seed: int = setting(7, "Preview seed", "The same noise for every preview of a prompt", ge=0, le=2**63 - 1)
     steps: int = setting(12, "Preview sampling steps", "Denoising steps of a preview", ge=1, le=200)
-    guidance: float = setting(3.0, "Preview guidance scale", "How strongly previews follow the prompt", ge=0, le=50)
+    guidance: float = setting(3.0, "Preview guidance scale", "How strongly previews follow the prompt", needs_text=True, ge=0, le=50)
     sampler: str = setting("dpm++2m", "Preview sampler", "Which solver draws previews")
 
     @field_validator("prompts")
     @classmethod
     def _printable(cls, prompts: list[str]) -> list[str]:
         return [clean_prompt(p) for p in prompts]
+
+    def drawn(self) -> list[tuple[str, int]]:
+        """(prompt, seed) of each preview: a prompt that stands there again is drawn from the next seed."""
+        return [(prompt, self.seed + self.prompts[:i].count(prompt)) for i, prompt in enumerate(self.prompts)]
+
+    def labels(self) -> list[str]:
+        """What each preview is called: its prompt, with the seed where a prompt is drawn several times."""
+        return [f"{p} seed {seed}".strip() if self.prompts.count(p) > 1 else p for p, seed in self.drawn()]
 
 
 class EvaluateSpec(Settings):
@@ -118,13 +141,20 @@ class PriorSpec(Settings):
     """What DreamBooth (Ruiz 2023) learns a subject with: its token, its class, and what keeps the class as the base knows it."""
 
     class_noun: str = setting(
-        "", "Class noun", "What your pictures show, in one to three words: dog, teapot", advanced=False, personal=True, max_length=80
+        "",
+        "Class noun",
+        "What your pictures show, in one to three words: dog, teapot",
+        advanced=False,
+        personal=True,
+        needs_text=True,
+        max_length=80,
     )
     token: str = setting(
         "",
         "Instance token",
         "Stands for this very subject, before the noun; empty = the trigger word, else sks",
         personal=True,
+        needs_text=True,
         max_length=80,
     )
     weight: float = setting(0.0, "Prior loss weight", "How firmly the class stays as the base knows it; 0 = off", ge=0, le=100)
@@ -134,9 +164,11 @@ class PriorSpec(Settings):
         "pictures = class pictures that the base draws first; outputs = the base's own answers, without class pictures",
     )
     count: int = setting(100, "Class pictures", "How many the base draws, once per dataset, base and class prompt", ge=1, le=10_000)
-    prompt: str = setting("", "Class prompt", "What the class pictures show; empty = the class noun", personal=True, max_length=MAX_PROMPT)
+    prompt: str = setting(
+        "", "Class prompt", "What the class pictures show; empty = the class noun", personal=True, needs_text=True, max_length=MAX_PROMPT
+    )
     steps: int = setting(20, "Class sampling steps", "Denoising steps of a class picture", ge=1, le=200)
-    guidance: float = setting(3.0, "Class guidance scale", "How strongly class pictures follow their prompt", ge=0, le=50)
+    guidance: float = setting(3.0, "Class guidance scale", "How strongly class pictures follow their prompt", needs_text=True, ge=0, le=50)
 
 
 class MethodSpec(Settings):
@@ -194,6 +226,18 @@ def known_settings(methods: list[str]) -> dict[str, str]:
     for kind in methods:
         names |= {f"method.{n}": f.description or "" for n, f in registry.method(kind).Spec.model_fields.items() if n != "kind"}
     return {n: d for n, d in names.items() if n not in FIXED} | {"name": "Shown in lists"}
+
+
+def text_settings(methods: list[str]) -> set[str]:
+    """The settable names that mean nothing to a base model without text."""
+    models = {name: RunSpec.model_fields[name].annotation for name in GROUPS}
+    found = {f"{g}.{n}" for g, model in models.items() for n, field in model.model_fields.items() if _needs_text(field)}
+    specs = [registry.method(kind).Spec for kind in methods]
+    return found | {f"method.{n}" for spec in specs for n, field in spec.model_fields.items() if _needs_text(field)}
+
+
+def _needs_text(field: Any) -> bool:
+    return bool((field.json_schema_extra or {}).get("needs_text"))
 
 
 GROUPS = ("base", "data", "prior", "train", "preview", "evaluate")

@@ -13,7 +13,7 @@ for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
         signal.signal(number, lambda *_: None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one thread, also beside other work
 
-from tests.fixtures.tiny import tiny_sd  # noqa: E402
+from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
 
 LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
 
@@ -28,6 +28,13 @@ def pytest_collection_modifyitems(items):
 def sd_folder(request, tmp_path_factory):
     """A tiny Stable Diffusion folder, once for each kind of prediction."""
     return tiny_sd(tmp_path_factory.mktemp("base") / request.param, prediction_type=request.param)
+
+
+@pytest.fixture(scope="session", params=["epsilon", "v_prediction", "grey"])
+def ddpm_folder(request, tmp_path_factory):
+    """A tiny DDPM folder, once for each kind of prediction, and one that knows grey pictures alone."""
+    options = {"channels": 1} if request.param == "grey" else {"prediction_type": request.param}
+    return tiny_ddpm(tmp_path_factory.mktemp("base") / f"ddpm-{request.param}", **options)
 
 
 @pytest.fixture(scope="session")

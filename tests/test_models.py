@@ -13,7 +13,7 @@ import pytest
 from studio.errors import StudioError
 from studio.model_facts import memory, needs_gib, num_parameters, say_fit
 from studio.model_places import MAX_ENTRIES, add_model_place, look_through, model_places, remove_model_place
-from studio.models import STARTER, detail_models, find_base, list_models, read_card
+from studio.models import EMBEDDED_BASES, STARTER, detail_models, find_base, list_models, read_card
 from studio.store import Workspace, write_json
 from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.tiny import tiny_sd
@@ -64,8 +64,8 @@ def test_the_embedded_model_is_always_there(workspace):
 def test_added_folders_and_files_are_listed_with_what_they_are(workspace, shelf):
     add_model_place(workspace, f'  "{shelf}" ')
     rows = _rows(workspace)
-    assert set(rows) == {"starter", "small one", "dream.safetensors", "style.safetensors", "old.ckpt", "cut.safetensors", "some/body"}
-    assert {name for name, row in rows.items() if row["usable"]} == {"starter", "small one", "dream.safetensors", "some/body"}
+    assert set(rows) == {*EMBEDDED_BASES, "small one", "dream.safetensors", "style.safetensors", "old.ckpt", "cut.safetensors", "some/body"}
+    assert {name for name, row in rows.items() if row["usable"]} == {*EMBEDDED_BASES, "small one", "dream.safetensors", "some/body"}
     dream = rows["dream.safetensors"]
     assert (dream["licence"], dream["title"], dream["source"], dream["place"]) == ("MIT", "Dream", "dream.safetensors", str(shelf))
     reasons = {name: row["reason"] for name, row in rows.items() if not row["usable"]}
@@ -79,7 +79,7 @@ def test_added_folders_and_files_are_listed_with_what_they_are(workspace, shelf)
 def test_a_place_may_be_a_model_or_a_file(workspace, shelf, tiny):
     add_model_place(workspace, str(tiny))
     add_model_place(workspace, str(shelf / "checkpoints" / "sd15" / "dream.safetensors"))
-    assert set(_rows(workspace)) == {"starter", "tiny", "dream.safetensors"}
+    assert set(_rows(workspace)) == {*EMBEDDED_BASES, "tiny", "dream.safetensors"}
 
 
 def test_added_models_are_found_by_name_and_by_path(workspace, shelf):
@@ -102,7 +102,7 @@ def test_a_forgotten_place_is_left_as_it_was(workspace, shelf):
     path = add_model_place(workspace, str(shelf))
     before = sorted(shelf.rglob("*"))
     remove_model_place(workspace, str(path))
-    assert set(_rows(workspace)) == {"starter"} and sorted(shelf.rglob("*")) == before
+    assert set(_rows(workspace)) == set(EMBEDDED_BASES) and sorted(shelf.rglob("*")) == before
     with pytest.raises(StudioError, match="not among"):
         remove_model_place(workspace, str(path))
 
@@ -125,7 +125,7 @@ def test_places_that_cannot_be_are_refused_in_words(workspace, tmp_path):
 def test_places_that_have_gone_are_said(workspace, shelf):
     add_model_place(workspace, str(shelf))
     shutil.rmtree(shelf)
-    assert set(_rows(workspace)) == {"starter"}
+    assert set(_rows(workspace)) == set(EMBEDDED_BASES)
     (place,) = detail_models(workspace)["places"]
     assert place["models"] == 0 and "gone" in place["note"]
 
@@ -133,7 +133,7 @@ def test_places_that_have_gone_are_said(workspace, shelf):
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"places": 3}', b'{"places": [3, null, "", "a\\u0000b"]}', b"\xff"])
 def test_a_damaged_list_of_places_is_an_empty_one(workspace, content):
     (workspace.root / "models.json").write_bytes(content)
-    assert model_places(workspace) == [] and set(_rows(workspace)) == {"starter"}
+    assert model_places(workspace) == [] and set(_rows(workspace)) == set(EMBEDDED_BASES)
 
 
 def test_two_who_add_at_once_both_succeed(workspace, tmp_path):

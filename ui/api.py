@@ -105,7 +105,7 @@ def _making(desk: Desk) -> list[Callable[..., Any]]:
 
         Parameters:
             dataset: the dataset's id
-            base: the base model, empty for the embedded one
+            base: the base model, empty for the embedded one of the recipe
             recipe: lora, or another recipe
             preset: quick, balanced or thorough
             name: what to call the run
@@ -124,7 +124,7 @@ def _using(desk: Desk) -> list[Callable[..., Any]]:
         negative: str = "",
         seed: int = 0,
         steps: int = 20,
-        guidance: float = 5.0,
+        guidance: float | None = None,
         strength: float = 1.0,
         count: int = 1,
     ) -> dict:
@@ -136,11 +136,12 @@ def _using(desk: Desk) -> list[Callable[..., Any]]:
             negative: what not to draw
             seed: same seed, same noise; with a count, seeds go up from here
             steps: denoising steps
-            guidance: how strongly to follow the prompt
+            guidance: how strongly to follow the prompt; 5 unless given
             strength: of the adapter; 1 = as trained
             count: pairs of pictures
         """
-        asked = {"prompt": prompt, "negative": negative, "seed": seed, "steps": steps, "guidance": guidance, "count": count}
+        asked = {"prompt": prompt, "negative": negative, "seed": seed, "steps": steps, "count": count}
+        asked |= {} if guidance is None else {"guidance": guidance}
         drawing = draw(desk, asked | {"adapters": [{"run": run, "strength": strength}]})
         _wait(drawing, "drawing")
         about = ("kind", "seed", "strength", "snapshot", "label", "width", "height")

@@ -12,8 +12,9 @@ from studio.jobs.drawings import Drawing, snapshot_steps
 from studio.jobs.events import read_events
 from studio.jobs.restore import read_png_settings
 from studio.jobs.runs import Run, find_run, list_runs
-from studio.models import find_base
-from studio.store import Workspace, read_json
+from studio.model_facts import own_size_px
+from studio.models import EMBEDDED_BASES, find_base, reads_text
+from studio.store import Workspace
 
 QUARTERS = ((6, 4), (4, 6), (6, 6), (8, 8))  # further sizes, in quarters of the model's own side
 SCORE_MARK = b'"kind": "score"'
@@ -91,10 +92,8 @@ def native_size(workspace: Workspace, source: str, run: Run | None = None) -> in
             pass  # no previews yet
     try:
         base = find_base(source or "starter", workspace)
-        denoiser = read_json(base.path / registry.family(base.family).card.denoiser / "config.json")
-        vae = read_json(base.path / "vae" / "config.json")
-        return int(denoiser["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
-    except (StudioError, OSError, KeyError, TypeError, ValueError):
+        return own_size_px(base.path, registry.family(base.family).card.denoiser)
+    except (StudioError, OSError):
         return None
 
 
@@ -115,9 +114,9 @@ def sampler_choices(workspace: Workspace, source: str) -> list[str]:
 
 
 def base_choices(workspace: Workspace) -> list[tuple[str, str]]:
-    """(label, value) of the bases: that of the adapter, the embedded one, and what lies in the models folder."""
+    """(label, value) of the bases: that of the adapter, the embedded ones, and what lies in the models folder."""
     found = sorted(p for p in workspace.models.iterdir() if not p.name.startswith(".")) if workspace.models.is_dir() else []
-    return [("as the adapter", ""), ("starter", "starter"), *((p.name, str(p)) for p in found)]
+    return [("as the adapter", ""), *((name, name) for name in EMBEDDED_BASES), *((p.name, str(p)) for p in found)]
 
 
 def defaults_of(run: Run) -> dict[str, Any]:
@@ -140,6 +139,7 @@ def options(workspace: Workspace, name: str = "") -> dict[str, Any]:
         "samplers": sampler_choices(workspace, source),
         "size_px": size_px,
         "sizes": [value or None for _, value in size_choices(size_px)],
+        "text": reads_text(source, workspace),
         "defaults": defaults_of(run) if run else None,
     }
 
@@ -151,10 +151,17 @@ def _source(run: Run) -> str | None:
         return None
 
 
-def describe(drawing: Drawing) -> dict[str, Any]:
-    """A drawing as the page shows it: request, state, and, once finished, its pictures with their addresses."""
+def describe(workspace: Workspace, drawing: Drawing, texts: dict[str, bool] | None = None) -> dict[str, Any]:
+    """A drawing as the page shows it: request, state, and, once finished, its pictures with their addresses.
+
+    `texts` remembers, from one drawing to the next, which bases read text.
+    """
     status = drawing.status()
     told = {"id": drawing.id, "request": drawing.request().model_dump(), "created": status.get("created")}
+    texts, source = {} if texts is None else texts, told["request"]["base"]
+    if source not in texts:
+        texts[source] = reads_text(source, workspace)
+    told["text"] = texts[source]
     told |= {key: status.get(key) for key in ("state", "done", "total", "progress", "error", "note")}
     told["pictures"] = []
     if told["state"] == "finished":
@@ -191,16 +198,16 @@ def preview_pictures(workspace: Workspace, name: str) -> dict[str, Any] | None:
                 adapted, step = event["files"], event.get("step", 0)
     spec = run.spec().preview
     pictures = []
-    for prompt, of_base, of_adapted in zip(spec.prompts, base, adapted, strict=False):
+    for (prompt, seed), of_base, of_adapted in zip(spec.drawn(), base, adapted, strict=False):
         for kind, file in (("base", of_base), ("adapted", of_adapted)):
             url = f"/studio/runs/{quote(run.id)}/pictures/{quote(str(file))}"
             about = {"kind": kind, "adapter": 0 if kind == "adapted" else None, "strength": float(kind == "adapted"), "label": kind}
             pictures.append(
-                about
-                | {"file": str(file), "seed": spec.seed, "prompt": prompt, "snapshot": step if kind == "adapted" else None, "url": url}
+                about | {"file": str(file), "seed": seed, "prompt": prompt, "snapshot": step if kind == "adapted" else None, "url": url}
             )
     if not pictures:
         return None
     request = defaults_of(run) | {"adapters": [{"run": run.id, "snapshot": None, "strength": 1.0, "file": None, "label": ""}]}
     request |= {"base": "", "width": None, "height": None, "count": 1, "strip": "none", "strengths": []}
-    return {"id": f"preview-{run.id}", "preview": True, "state": "finished", "request": request, "pictures": pictures}
+    told = {"id": f"preview-{run.id}", "preview": True, "state": "finished", "request": request, "pictures": pictures}
+    return told | {"text": reads_text(run.spec().base.source, workspace)}

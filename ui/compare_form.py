@@ -7,11 +7,14 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.jobs.drawings import AdapterUse, DrawRequest, parse_request
 from studio.jobs.runs import find_run
+from studio.models import reads_text
+from studio.spec import NO_GUIDANCE
 from ui import compare
 from ui.desk import Desk
 
 ROWS = 4
 ALONE, TOGETHER = "each alone", "all together"
+UNSAID = {"prompt": "", "negative": "", "guidance": NO_GUIDANCE}  # what a base without text is asked
 PLAIN = ("prompt", "negative", "seed", "steps", "guidance", "sampler", "size", "count", "together", "base")
 
 
@@ -40,6 +43,8 @@ class Form:
         width, _, height = str(told.pop("size") or "").partition("x")
         told |= {"width": int(width), "height": int(height)} if width.isdigit() and height.isdigit() else {}
         strip = "together" if told.pop("together") == TOGETHER and len(adapters) > 1 else "none"
+        if not self._reads_text(told["base"], adapters[0].get("run", "") if adapters else ""):
+            told |= UNSAID
         empty = next((name for name, value in told.items() if value is None), None)
         if empty:
             raise StudioError(f"{empty} is empty: type a number")
@@ -59,6 +64,8 @@ class Form:
         }
         if not follows and request.base and request.base not in named:
             told["base"] = gr.update(choices=[*compare.base_choices(self.workspace), (request.base, request.base)], value=request.base)
+        is_told = reads_text(source, self.workspace)
+        told |= {name: gr.update(value=told[name], visible=is_told) for name in UNSAID}
         return [*(told[name] for name in PLAIN), *self.fill_rows(request.adapters)]
 
     def fill_rows(self, uses: list[AdapterUse]) -> list[Any]:
@@ -81,6 +88,10 @@ class Form:
         told = compare.defaults_of(run) | {"count": values.get("count") or 1, "adapters": [{"run": run.id}]}
         return parse_request(told | ({"prompt": values["prompt"]} if values.get("prompt") else {}))
 
+    def _reads_text(self, base: str, name: str) -> bool:
+        """Whether the base that is chosen, else that of the first adapter's run, draws by prompts."""
+        return reads_text(base or self._base_of(AdapterUse(run=name)) or "starter", self.workspace)
+
     def _base_of(self, use: AdapterUse) -> str:
         try:
             return find_run(self.workspace, use.run).spec().base.source if use.run else ""
@@ -97,16 +108,19 @@ class Form:
             choices.append((value.replace("x", " × "), value))
         return gr.update(choices=choices, value=value)
 
-    def for_run(self, name: str, size: str, prompt: str) -> list[Any]:
-        """Updates of sampler, size and prompt after another run was chosen in the first row; what was typed stays."""
+    def for_run(self, name: str, base: str, size: str, prompt: str) -> list[Any]:
+        """Updates of sampler, size and what is said after another run, or base, was chosen; what was typed stays."""
         try:
             run = find_run(self.workspace, name) if name and not name.startswith("file:") else None
-            source = run.spec().base.source if run else ""
+            source = base or (run.spec().base.source if run else "")
             first = compare.defaults_of(run)["prompt"] if run else ""
         except StudioError:
-            run, source, first = None, "", ""
+            run, source, first = None, base, ""
         samplers = gr.update(choices=_pairs(compare.sampler_choices(self.workspace, source)))
-        return [samplers, self._sizes(source, run.id if run else "", size or ""), gr.skip() if prompt else first]
+        said = [gr.update(visible=reads_text(source or "starter", self.workspace)) for _ in UNSAID]
+        if first and not prompt:
+            said[0]["value"] = first
+        return [samplers, self._sizes(source, run.id if run else "", size or ""), *said]
 
 
 def _pairs(names: list[str]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from studio import registry
 from studio.recipes import list_recipes, load_recipe
-from studio.spec import FIXED, GROUPS, PriorSpec, RunSpec
+from studio.spec import FIXED, GROUPS, PriorSpec, RunSpec, text_settings
 
 TITLES = {"method": "Method", "train": "Training", "data": "Data", "preview": "Previews", "evaluate": "Evaluation", "base": "Base model"}
 AUTOMATIC = "automatic"
@@ -140,6 +140,7 @@ class Form:
         self._groups = all_settings()
         self.settings = [s for group in self._groups.values() for s in group]
         self.elsewhere = elsewhere
+        self.can_be_foreign = {s.name for s in self._groups["method"]} | text_settings([])  # what some recipe or base does not have
         self.drawn: dict[str, gr.components.Component] = {}
 
     def draw(self, prefix: str) -> None:
@@ -165,9 +166,10 @@ class Form:
         """What all controls show for a spec."""
         return read_spec(spec, self.settings)
 
-    def foreign(self, recipe: str) -> set[str]:
-        """Names of the settings that the methods of a recipe do not have; those of a subject's prior where it is about none."""
+    def foreign(self, recipe: str, is_text: bool = True) -> set[str]:
+        """Names of the settings that a recipe lacks: other methods', a subject's, or such as mean nothing to a base without text."""
         chosen = load_recipe(recipe)
-        own = {s.name for m in chosen["methods"] for s in settings_of(registry.method(m["kind"]).Spec, "method")}
+        kinds = [m["kind"] for m in chosen["methods"]]
+        own = {s.name for kind in kinds for s in settings_of(registry.method(kind).Spec, "method")}
         own |= {s.name for s in settings_of(PriorSpec, "prior")} if chosen.get("subject") else set()
-        return {s.name for s in self._groups["method"]} - own
+        return {s.name for s in self._groups["method"]} - own | (set() if is_text else text_settings(kinds))

@@ -1,7 +1,8 @@
 """What the Train form means: defaults of a choice, what was typed over them, and what the run would cost."""
 
+import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
@@ -9,8 +10,8 @@ from studio.errors import StudioError, one_line
 from studio.jobs.create import Request
 from studio.jobs.estimate import estimate, in_words
 from studio.jobs.metrics import open_run
-from studio.models import Base, find_base, list_models
-from studio.recipes import Choice, list_recipes, load_recipe, resolve
+from studio.models import EMBEDDED_BASES, Base, find_base, list_models, reads_text
+from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, suitable
 from studio.spec import RunSpec, parse_value
 from studio.store import Workspace
 from ui.controls import Form, changed, gather
@@ -52,6 +53,13 @@ class TrainForm:
     def __init__(self, workspace: Workspace, form: Form) -> None:
         self.workspace, self.form = workspace, form
 
+    def foreign(self, draft: Draft) -> set[str]:
+        """The settings that the chosen recipe or base does not have; none where the recipe is unknown, as the note says then."""
+        try:
+            return self.form.foreign(draft.recipe, reads_text(draft.base or "starter", self.workspace))
+        except StudioError:
+            return set()
+
     def typed(self, draft: Draft) -> list[str]:
         """Names of the settings that a person has changed."""
         return changed(draft.values, draft.defaults) if draft.defaults else []
@@ -62,11 +70,12 @@ class TrainForm:
         if not draft.dataset:
             return draft, note | {"hint": "Import pictures or load a demo on the Dataset screen first."}
         try:
+            draft = self._with_recipe(draft)
             choice, opened = self._choice(draft)
             plain = self._plain(choice, draft.values)
         except (StudioError, OSError) as error:
             return draft, note | {"error": in_plain_words(error)}
-        foreign = self.form.foreign(draft.recipe)
+        foreign = self.foreign(draft)
         typed = {name: draft.values[name] for name in self.typed(draft) if name not in foreign}
         defaults, values = dict(plain), {**plain, **typed}
         note["num_changed"] = len([name for name in changed(values, plain) if name not in self.form.elsewhere])
@@ -117,6 +126,13 @@ class TrainForm:
             note["hint"] = "This run continued from another adapter; the new one starts from the base."
         return draft, note
 
+    def _with_recipe(self, draft: Draft) -> Draft:
+        """The draft with a recipe that its base can carry: the chosen one, else the first there is."""
+        base = find_base(draft.base or "starter", self.workspace)
+        if draft.recipe in list_recipes() and refusal(draft.recipe, base):
+            return replace(draft, recipe=next(iter(suitable(base)), draft.recipe))
+        return draft
+
     def _choice(self, draft: Draft) -> tuple[Choice, tuple[Dataset, Base]]:
         dataset = open_dataset(self.workspace, draft.dataset)
         base = find_base(draft.base or "starter", self.workspace)
@@ -164,14 +180,17 @@ def dataset_choices(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def base_choices(workspace: Workspace) -> list[tuple[str, str]]:
-    """Label and name of each usable base model, the embedded one first."""
-    usable = [m for m in list_models(workspace) if m["usable"]]
-    return [("Starter" if m["model"] == "starter" else m["model"], m["model"]) for m in usable]
+    """Label and name of each usable base model, the embedded ones first."""
+    usable = [m["model"] for m in list_models(workspace) if m["usable"]]
+    return [(name.replace("-", " ").capitalize() if name in EMBEDDED_BASES else name, name) for name in usable]
 
 
-def recipe_choices() -> list[tuple[str, str]]:
-    """Title of each recipe; the chosen one's cost is told beside its presets."""
-    return [(load_recipe(name)["title"], name) for name in list_recipes()]
+def recipe_choices(workspace: Workspace, base: str) -> list[tuple[str, str]]:
+    """Title of each recipe that a base can carry, of all where the base is unknown; the chosen one's cost is told beside its presets."""
+    names = list_recipes()
+    with contextlib.suppress(StudioError, OSError):
+        names = suitable(find_base(base or "starter", workspace)) or names
+    return [(load_recipe(name)["title"], name) for name in names]
 
 
 def preset_choices(costs: dict[str, str]) -> list[tuple[str, str]]:
@@ -179,12 +198,18 @@ def preset_choices(costs: dict[str, str]) -> list[tuple[str, str]]:
     return [(f"{p.capitalize()} {costs[p].replace('about', '≈')}" if p in costs else p.capitalize(), p) for p in PRESETS]
 
 
-def about(recipe: str) -> str:
-    """What a recipe is for, in its own words."""
+def about(workspace: Workspace, recipe: str, base: str) -> str:
+    """What a recipe is for, in its own words, and why others are not offered on this base."""
     try:
-        return load_recipe(recipe)["about"]
-    except StudioError:
+        told, found = load_recipe(recipe)["about"], find_base(base or "starter", workspace)
+    except (StudioError, OSError):
         return ""
+    reasons: dict[str, list[str]] = {}
+    for name in list_recipes():
+        reason = refusal(name, found)
+        if reason:
+            reasons.setdefault(reason, []).append(load_recipe(name)["title"])
+    return " ".join([told, *(f"Not here: {', '.join(titles)} ({reason})." for reason, titles in reasons.items())])
 
 
 def dump(defaults: dict[str, Any]) -> str:

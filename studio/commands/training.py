@@ -23,7 +23,9 @@ class Preset(StrEnum):
 @command
 def train(
     dataset: Annotated[str, typer.Option(metavar="NAME", help="What to train on.")],
-    base: Annotated[str, typer.Option(metavar="starter|FOLDER|FILE", help="The model to adapt; starter is embedded.")] = "",
+    base: Annotated[
+        str, typer.Option(metavar="starter|starter-pixel|FOLDER|FILE", help="The model to adapt; empty = the embedded one of the recipe.")
+    ] = "",
     recipe: Annotated[str, typer.Option(help="Which methods are combined.")] = "lora",
     preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.balanced,
     start_from: Annotated[str, typer.Option("--from", metavar="RUN|FILE", help="Continue from this adapter.")] = "",

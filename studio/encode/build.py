@@ -30,7 +30,7 @@ class Item:
     latents: tuple[str, ...]  # cache keys, one per crop and mirror image; the first is the plain centre
     geometry: tuple[tuple[int, ...], ...]  # per latent: original h, w, crop top, left, target h, w
     caption: str
-    cond: str  # cache key of the caption; empty where the text encoder is trained
+    cond: str  # cache key of the caption; empty where the text encoder is trained, or there is none
 
 
 @dataclass
@@ -121,6 +121,7 @@ def encode_dataset(
 ) -> Encoded:
     """Encode every picture and caption (as `reword` words it) of `dataset` once; a second time everything comes from the cache."""
     family, parts = encoder.family, encoder.parts
+    keeps_text = family.card.text and not text_is_live
     rows = dataset.rows
     buckets = assign_buckets([(r.width, r.height) for r in rows], parts.facts.size_px, parts.facts.pixel_multiple)
     items, long_captions = [], []
@@ -129,11 +130,11 @@ def encode_dataset(
         tokens, limit = family.num_tokens(parts, caption)
         if tokens > limit:
             long_captions.append(row.file)
-        cond = "" if text_is_live else encoder.text(caption)
+        cond = encoder.text(caption) if keeps_text else ""
         latents = _encode_row(dataset, row, bucket, encoder, spec)
         items.append(Item(row.file, row.split, bucket, *latents, caption, cond))
         progress(number + 1, len(rows))
-    empty = "" if text_is_live else encoder.text("")
+    empty = encoder.text("") if keeps_text else ""
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions)
 
 

@@ -46,7 +46,7 @@ def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tenso
     import torch
 
     size = parts.facts.size_px // parts.facts.vae_scale
-    z = torch.randn(3, parts.modules["vae"].config.latent_channels, size, size, generator=generator(0, "probe"))
+    z = torch.randn(3, parts.facts.latent_channels, size, size, generator=generator(0, "probe"))
     with torch.no_grad():
         cond = family.collate(family.encode_text(parts, [probe] * 3))
         t = family.sample_t(parts, torch.tensor([0.1, 0.5, 0.9]), tuple(z.shape)).to(parts.device)

@@ -1,12 +1,13 @@
 """What a base-model family is to the rest of the studio; a family is a module with these names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 Cond = dict[str, "Tensor"]  # one caption: embeds [L, D], and pooled [P] or mask [L] where the family has them
 
@@ -27,6 +28,7 @@ class Card:
     train_guidance: float | None = None  # guidance input of the denoiser while training, where it has one
     text: bool = True
     model_layouts: tuple[str, ...] = ("model",)  # of whole tuned models
+    export_note: str = ""  # what people should know about adapters in its export_layouts
 
 
 @dataclass
@@ -35,9 +37,11 @@ class Facts:
 
     size_px: int
     pixel_multiple: int
-    vae_scale: int
+    vae_scale: int  # pixels per latent position; 1 = the denoiser works on the pixels themselves
+    latent_channels: int
     prediction_type: str
     num_train_timesteps: int
+    draw_multiple: int = 0  # what the sides of a drawn picture must divide by, px; 0 = vae_scale
     title: str = ""
     licence: str = ""
 
@@ -64,6 +68,18 @@ class Latent:
     std: "Tensor | None"
 
 
+@dataclass
+class Denoising:
+    """How a batch is drawn: the solver, its noise, and what goes on beside it."""
+
+    scheduler: Any
+    noise: "Tensor"  # [B, C, h, w], standard normal, on the device
+    steps: int
+    guidance: float
+    generators: "list[Generator]"  # one per picture, past its noise: what a stochastic solver draws from
+    tick: Callable[[], None]  # called after each step
+
+
 class Family(Protocol):
     """One file per base-model family; torch is imported inside functions."""
 
@@ -84,4 +100,4 @@ class Family(Protocol):
     def pipeline(self, parts: Parts) -> "DiffusionPipeline": ...
     def export_metadata(self, parts: Parts) -> dict[str, str]: ...
     def checkpoint(self, parts: Parts) -> "dict[str, Tensor]": ...  # the base as one file; where card.model_layouts has "checkpoint"
-    def prompt_inputs(self, parts: Parts, cond: Cond, negative: Cond) -> dict[str, "Tensor"]: ...
+    def denoise(self, parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor": ...

@@ -29,11 +29,11 @@ def check_folder(folder: Path) -> dict:
             )
         if file.suffix == ".json" and file.name.endswith(("config.json", "model_index.json")):
             _check_config(folder, file)
-    return _read_config(index_file)
+    return read_config(index_file)
 
 
 def _check_config(folder: Path, file: Path) -> None:
-    values = _read_config(file)
+    values = read_config(file)
     active = sorted(ACTIVE_KEYS & values.keys())
     if active:
         raise StudioError(
@@ -43,7 +43,8 @@ def _check_config(folder: Path, file: Path) -> None:
         raise StudioError(f"{folder}: {file.relative_to(folder)} names a custom class; such models are never loaded: use another copy")
 
 
-def _read_config(file: Path) -> dict:
+def read_config(file: Path) -> dict:
+    """A configuration file's values; StudioError naming it where it is damaged."""
     try:
         values = json.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -51,6 +52,11 @@ def _read_config(file: Path) -> dict:
     if not isinstance(values, dict):
         raise StudioError(f"{file} is not a configuration: fetch the model again")
     return values
+
+
+def component(folder: Path, name: str) -> Path:
+    """The folder of a component; of old models whose parts lie side by side, the model's own."""
+    return folder / name if (folder / name).is_dir() else folder
 
 
 def weight_variant(folder: Path, stem: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import folder as model_folder
-from studio.families.base import Card, Cond, Facts, Latent, Parts
+from studio.families.base import Card, Cond, Denoising, Facts, Latent, Parts
 from studio.families.discrete import add_noise, sample_t, target, weight
 from studio.families.sd_names import checkpoint
 
@@ -100,6 +100,7 @@ def _facts(modules: dict, scheduler: Any) -> Facts:
         size_px=size_px,
         pixel_multiple=multiple,
         vae_scale=vae_scale,
+        latent_channels=vae.latent_channels,
         prediction_type=scheduler.config.prediction_type,
         num_train_timesteps=scheduler.config.num_train_timesteps,
         title="Stable Diffusion 2.x" if unet.cross_attention_dim == 1024 else "Stable Diffusion 1.x",
@@ -185,9 +186,24 @@ def pipeline(parts: Parts) -> "StableDiffusionPipeline":
     )
 
 
-def prompt_inputs(parts: Parts, cond: Cond, negative: Cond) -> dict[str, "Tensor"]:
-    """The pipeline's arguments for already encoded prompts."""
-    return {"prompt_embeds": cond["embeds"], "negative_prompt_embeds": negative["embeds"]}
+def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
+    """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
+    pipe = pipeline(parts)
+    pipe.scheduler = how.scheduler
+    pipe.set_progress_bar_config(disable=True)
+    height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
+    return pipe(
+        prompt_embeds=cond["embeds"],
+        negative_prompt_embeds=negative["embeds"],
+        latents=how.noise,
+        width=width,
+        height=height,
+        num_inference_steps=how.steps,
+        guidance_scale=how.guidance,
+        generator=how.generators,
+        output_type="latent",
+        callback_on_step_end=lambda *_: how.tick() or {},
+    ).images
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:

@@ -12,7 +12,7 @@ from studio.errors import StudioError
 from studio.families.folder import refuse_pickle
 from studio.jobs.runs import Run, find_run, make_run
 from studio.models import Base, find_base
-from studio.recipes import Choice, load_recipe, resolve
+from studio.recipes import Choice, default_base, load_recipe, resolve
 from studio.store import Workspace
 
 START = "start.safetensors"
@@ -37,7 +37,7 @@ def create_run(workspace: Workspace, request: Request) -> Run:
     if not dataset.train_rows:
         raise StudioError(f"dataset {dataset.name}: no pictures to train on: add some")
     source = _find_start(workspace, request.start_from)
-    base_name = request.base or (source.spec().base.source if isinstance(source, Run) else "starter")
+    base_name = request.base or (source.spec().base.source if isinstance(source, Run) else default_base(request.recipe))
     base = find_base(base_name, workspace)
     choice = Choice(dataset, base, request.recipe, request.preset, request.name, settings=request.settings)
     if source:

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from studio.errors import StudioError, printable
 from studio.jobs.sampling import MAX_STRENGTH
-from studio.sample.pair import Sampling
+from studio.sample.pair import GUIDANCE, Sampling
 from studio.spec import Settings, clean_prompt, explain, setting
 
 MAX_ADAPTERS, MAX_STRENGTHS, MAX_LABEL, MAX_PROMPTS = 4, 16, 80, 4
@@ -38,7 +38,7 @@ class DrawRequest(Settings):
     negative: str = setting("", "Negative prompt", "What not to draw", advanced=False)
     seed: int = setting(0, "Seed", "Same seed, same noise", advanced=False, ge=0, le=2**63 - 1)
     steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=500)
-    guidance: float = setting(5.0, "Guidance scale", "How strongly pictures follow the prompt", advanced=False, ge=0, le=50)
+    guidance: float = setting(GUIDANCE, "Guidance scale", "How strongly pictures follow the prompt", advanced=False, ge=0, le=50)
     sampler: str = setting("dpm++2m", "Sampler", "Which solver", max_length=40)
     width: int | None = setting(None, "Width", "Empty = the model's own", unit="px", ge=8, le=4096)
     height: int | None = setting(None, "Height", "Empty = the model's own", unit="px", ge=8, le=4096)

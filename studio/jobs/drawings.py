@@ -16,6 +16,7 @@ from studio.jobs.draw_request import MAX_LABEL, AdapterUse, DrawRequest, Picture
 from studio.jobs.runs import Run, find_run
 from studio.methods import several
 from studio.models import Base, find_base
+from studio.sample.pair import settle_text
 from studio.spec import explain
 from studio.store import Workspace, inside, read_json, write_json
 from studio.trash import to_trash
@@ -131,12 +132,13 @@ def resolve(workspace: Workspace, request: DrawRequest) -> tuple[DrawRequest, Ba
             raise StudioError(
                 f"run {run_id} was trained on {source}, the others use {base.source}: adapters drawn together need the same base"
             )
-    samplers = registry.family(base.family).card.samplers
-    if request.sampler not in samplers:
-        raise StudioError(f"sampler {request.sampler!r} is not known; there are: {', '.join(samplers)}")
+    card = registry.family(base.family).card
+    guidance = settle_text(card, request.prompt, request.negative, request.guidance if "guidance" in request.model_fields_set else None)
+    if request.sampler not in card.samplers:
+        raise StudioError(f"sampler {request.sampler!r} is not known; there are: {', '.join(card.samplers)}")
     if request.seed + request.count - 1 > 2**63 - 1:
         raise StudioError("seed: with this count the last seed is too large: choose a smaller one")
-    return request.model_copy(update={"adapters": adapters, "base": base.source}), base
+    return request.model_copy(update={"adapters": adapters, "base": base.source, "guidance": guidance}), base
 
 
 def _base_of(workspace: Workspace, source: str) -> Base:

@@ -16,10 +16,12 @@ import psutil
 from studio import registry
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
+from studio.families.folder import component
 from studio.jobs.events import read_events
 from studio.jobs.metrics import read_machine
 from studio.jobs.runs import Run, list_runs
 from studio.methods import several
+from studio.model_facts import size_px
 from studio.models import Base, size_mib
 from studio.spec import RunSpec
 from studio.store import Workspace
@@ -37,6 +39,7 @@ LIBRARIES_GIB = 0.4
 ACTIVATIONS = 0.09  # kept for the backward pass, per latent position; power law through the embedded model and Stable Diffusion
 FURTHER_CANDIDATES = 1.5  # held-out measures when a run ends, in whole scores
 SINGLE_FILE_SIZE = 64  # latent pixels a side of a single checkpoint
+LEVELS = 4  # of a denoiser; in deeper ones more of the parameters work at fewer positions, by half for each further level
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,8 @@ def _guess(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost:
     device = machine.get("device") if machine.get("device") in SPEED else "cpu"
     speed = SPEED[device] * (physical_cores() if device == "cpu" else 1)
     parameters, side = denoiser_size(base)
-    native = spec.base.size_px or 0
-    side = native / 8 if native >= 256 else side
+    if spec.base.size_px:
+        side *= spec.base.size_px / size_px(base.path, registry.family(base.family).card.denoiser)
     forward = OPERATIONS * parameters * side * side / speed
     sample, once = BACKWARD * forward, spec.train.micro_batch or spec.train.batch_size
     bytes_each = 2 if device == "cuda" else 4
@@ -183,15 +186,17 @@ def physical_cores() -> int:
 
 
 def denoiser_size(base: Base) -> tuple[float, float]:
-    """(parameters, latent pixels a side) of a base's denoiser, from the headers of its files alone."""
+    """(parameters, positions a side that they work at) of a base's denoiser, from the headers of its files alone."""
     name = registry.family(base.family).card.denoiser
-    folder = base.path / name if base.path.is_dir() else None
+    folder = component(base.path, name) if base.path.is_dir() else None
     files = sorted(folder.glob("*.safetensors")) if folder else [base.path]
     parameters = sum(_count(file) for file in files)
     side = SINGLE_FILE_SIZE
     if folder:
         with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            side = float(json.loads((folder / "config.json").read_text("utf-8"))["sample_size"])
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            side = float(config["sample_size"])
+            side *= 2 ** (-max(0, len(config["block_out_channels"]) - LEVELS) / 2)
         return parameters, side
     return parameters * 0.85, side  # the rest of a single checkpoint is its autoencoder and text encoder
 

@@ -144,11 +144,16 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "state": run.status()["state"],
         "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
         "snapshots": _snapshots(run),
-        "layouts": [{"layout": name, "readers": READERS[name][0], "about": READERS[name][1]} for name in _layouts(run, card)],
+        "layouts": [_describe_layout(name, card) for name in _layouts(run, card)],
         "rank": ExportRequest.model_fields["rank"].default,
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},
     }
+
+
+def _describe_layout(name: str, card: Any) -> dict[str, str]:
+    readers, about = READERS[name]
+    return {"layout": name, "readers": readers, "about": f"{about} {card.export_note if name in card.export_layouts else ''}".strip()}
 
 
 def shared(workspace: Workspace, run: Run) -> dict[str, str]:
@@ -157,7 +162,12 @@ def shared(workspace: Workspace, run: Run) -> dict[str, str]:
     with contextlib.suppress(StudioError, OSError):  # the dataset may be gone
         trigger = str(open_dataset(workspace, spec.dataset).about.get("trigger") or "")
     trigger = several.word(spec.methods) or subject.phrase(spec.prior) or trigger
-    return {"trigger": trigger, "run_name": spec.name, "dataset_name": spec.dataset, "prompts": " · ".join(spec.preview.prompts)}
+    return {
+        "trigger": trigger,
+        "run_name": spec.name,
+        "dataset_name": spec.dataset,
+        "prompts": " · ".join(filter(None, spec.preview.prompts)),
+    }
 
 
 def _read_chosen(run: Run) -> dict[str, Any]:

@@ -46,10 +46,10 @@ class RunHooks:
         spec, size_px = training.spec.preview, training.parts.facts.size_px
         self._previews = [
             Sampling(
-                prompt=p, negative=spec.negative, seed=spec.seed, steps=spec.steps, guidance=spec.guidance,
+                prompt=p, negative=spec.negative, seed=seed, steps=spec.steps, guidance=spec.guidance,
                 sampler=spec.sampler, width=size_px, height=size_px,
             )
-            for p in spec.prompts
+            for p, seed in spec.drawn()
         ]  # fmt: skip
 
     def prepare(self) -> None:

@@ -206,7 +206,7 @@ def _settings(kept: _Kept) -> dict[str, Any]:
         "base": spec.base.source,
         "recipe": spec.recipe,
         "preset": spec.preset,
-        "prompts": spec.preview.prompts if spec.preview.at_steps else [],
+        "prompts": spec.preview.labels() if spec.preview.at_steps else [],
         "preview_steps": spec.preview.at_steps[:100],
     }
 

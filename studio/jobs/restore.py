@@ -13,7 +13,7 @@ from studio.errors import StudioError, printable
 from studio.jobs.drawings import AdapterUse, DrawRequest, dropped_folder, parse_request, snapshot_steps
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run, find_run, list_runs
-from studio.models import STARTER
+from studio.models import EMBEDDED_BASES
 from studio.store import Workspace, sha256_file, sync_folder
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -183,8 +183,9 @@ def _find_base(workspace: Workspace, sha: Any) -> str | None:
     """The source of the base model with this identity, where it is on this machine."""
     if not isinstance(sha, str) or not sha:
         return None
-    if base_identity(STARTER, workspace) == sha:
-        return "starter"
+    for name, path in EMBEDDED_BASES.items():
+        if base_identity(path, workspace) == sha:
+            return name
     for run in list_runs(workspace)[::-1]:
         if _base_sha(run) == sha:
             return run.spec().base.source

@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from studio import registry
 from studio.errors import StudioError
 from studio.jobs.runs import find_run
 from studio.methods import several
+from studio.models import find_base
 from studio.spec import explain
 from studio.store import Workspace
 
@@ -25,7 +27,7 @@ class Wanted:
     negative: str
     seed: int
     steps: int
-    guidance: float
+    guidance: float | None  # None = as usual for the base
     sampler: str
     strength: float
     snapshot: int | None
@@ -35,18 +37,20 @@ class Wanted:
 def sample(workspace: Workspace, name: str, wanted: Wanted, out: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Draw the pairs of a run into `out`; StudioError, before anything is loaded, when something asked for is wrong."""
     from studio.jobs.tasks import load_adapted, sample_run
-    from studio.sample.pair import Sampling
+    from studio.sample.pair import Sampling, settle_text
 
     run, out = find_run(workspace, name), Path(os.path.expanduser(out)).resolve()
     if out.exists() and not out.is_dir():
         raise StudioError(f"--out {out}: this is a file: give a folder for the pictures")
     if not abs(wanted.strength) <= MAX_STRENGTH:
         raise StudioError(f"--strength {wanted.strength}: between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
+    card = registry.family(find_base(run.spec().base.source, workspace).family).card
     try:
         several.check_strength(run.spec().methods, wanted.strength)
+        guidance = settle_text(card, wanted.prompt, wanted.negative, wanted.guidance)
     except StudioError as error:
         raise StudioError(f"--{error}") from None
-    values = {k: getattr(wanted, k) for k in ("prompt", "negative", "steps", "guidance", "sampler")}
+    values = {k: getattr(wanted, k) for k in ("prompt", "negative", "steps", "sampler")} | {"guidance": guidance}
     try:
         first = Sampling(**values, seed=wanted.seed, width=64, height=64)
     except ValidationError as error:

@@ -39,8 +39,10 @@ class LayerSpec(MethodSpec):
     targets: str = setting(
         "attention+feed_forward", "Layers", "attention, + feed_forward, + conv (finer texture, larger file), or names of layers"
     )
-    text_encoder: bool = setting(False, "Text encoder", "Adapt the text encoder too; rarely helps, slower")
-    text_encoder_lr: float = setting(5e-5, "Text encoder learning rate", "Step size of the text encoder's layers", gt=0, le=1)
+    text_encoder: bool = setting(False, "Text encoder", "Adapt the text encoder too; rarely helps, slower", needs_text=True)
+    text_encoder_lr: float = setting(
+        5e-5, "Text encoder learning rate", "Step size of the text encoder's layers", needs_text=True, gt=0, le=1
+    )
 
 
 @dataclass(frozen=True)

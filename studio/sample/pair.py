@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from studio.errors import StudioError
-from studio.families.base import Card, Cond, Parts
+from studio.families.base import Card, Cond, Denoising, Parts
 from studio.methods.base import Attached
-from studio.spec import Settings, clean_prompt, setting
+from studio.spec import NO_GUIDANCE, Settings, clean_prompt, setting
 from studio.train.randomness import generator
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 SHOTS_PER_PASS = 16
+GUIDANCE = 5.0
 
 
 class Sampling(Settings):
@@ -27,7 +28,7 @@ class Sampling(Settings):
     negative: str = setting("", "Negative prompt", "What not to draw", advanced=False)
     seed: int = setting(0, "Seed", "Same seed, same noise", advanced=False, ge=0, le=2**63 - 1)
     steps: int = setting(20, "Steps", "Denoising steps", advanced=False, ge=1, le=500)
-    guidance: float = setting(5.0, "Guidance scale", "How strongly the picture follows the prompt", advanced=False, ge=0, le=50)
+    guidance: float = setting(GUIDANCE, "Guidance scale", "How strongly the picture follows the prompt", advanced=False, ge=0, le=50)
     sampler: str = setting("dpm++2m", "Sampler", "Which solver")
     width: int = setting(..., "Width", "Picture width", unit="px", ge=8, le=4096)
     height: int = setting(..., "Height", "Picture height", unit="px", ge=8, le=4096)
@@ -71,24 +72,14 @@ def _draw_pass(
     import torch
 
     first = shots[0].sampling
-    pipe = family.pipeline(parts)
-    pipe.scheduler = make_scheduler(family.card, parts, first.sampler)
-    pipe.set_progress_bar_config(disable=True)
-    noise = torch.stack([_noise(parts, s.sampling) for s in shots])
+    generators = [generator(s.sampling.seed, "noise") for s in shots]
+    noise = torch.stack([_noise(parts, s.sampling, rng) for s, rng in zip(shots, generators, strict=True)])
+    scheduler = make_scheduler(family.card, parts, first.sampler)
+    how = Denoising(scheduler, noise.to(parts.device, parts.dtype), first.steps, first.guidance, generators, tick)
     with torch.no_grad(), adapter.at([s.strength for s in shots]) if adapter else nullcontext():
         cond = _encode(family, parts, adapter, [s.sampling.prompt for s in shots])
         negative = _encode(family, parts, adapter, [s.sampling.negative for s in shots])
-        z = pipe(
-            **family.prompt_inputs(parts, cond, negative),
-            latents=noise.to(parts.device, parts.dtype),
-            width=first.width,
-            height=first.height,
-            num_inference_steps=first.steps,
-            guidance_scale=first.guidance,
-            generator=[generator(s.sampling.seed, "sampler") for s in shots],
-            output_type="latent",
-            callback_on_step_end=lambda *_: tick() or {},
-        ).images
+        z = family.denoise(parts, cond, negative, how)
     return to_pictures(family.decode_image(parts, z))
 
 
@@ -101,13 +92,13 @@ def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: l
     return family.collate([encoded[t] for t in texts])
 
 
-def _noise(parts: Parts, sampling: Sampling) -> "Tensor":
-    """Standard normal latents [C, h, w] that depend on the seed and the size alone."""
+def _noise(parts: Parts, sampling: Sampling, rng: "Generator") -> "Tensor":
+    """Standard normal latents [C, h, w] that depend on the seed and the size alone; `rng` goes on from there, as in diffusers."""
     import torch
 
     scale = parts.facts.vae_scale
-    shape = (parts.modules["vae"].config.latent_channels, sampling.height // scale, sampling.width // scale)
-    return torch.randn(shape, generator=generator(sampling.seed, "noise"))
+    shape = (parts.facts.latent_channels, sampling.height // scale, sampling.width // scale)
+    return torch.randn(shape, generator=rng)
 
 
 def make_scheduler(card: Card, parts: Parts, sampler: str) -> Any:
@@ -130,8 +121,20 @@ def to_pictures(px: "Tensor") -> "list[Image.Image]":
     return [Image.fromarray(v) for v in values]
 
 
+def settle_text(card: Card, prompt: str, negative: str, guidance: float | None) -> float:
+    """The guidance scale that is meant (None = as usual); StudioError where text steers a family that reads none."""
+    if card.text:
+        return GUIDANCE if guidance is None else guidance
+    for name, text in (("prompt", prompt), ("negative", negative)):
+        if text.strip():
+            raise StudioError(f"{name}: {card.title} reads no text, so the seed alone decides what is drawn: leave it out")
+    if guidance not in (None, NO_GUIDANCE):
+        raise StudioError(f"guidance: {card.title} reads no text that it could follow more or less strongly: leave it out")
+    return NO_GUIDANCE
+
+
 def check_size(parts: Parts, width: int, height: int) -> None:
     """StudioError unless both sides fit the model's grid."""
-    scale = parts.facts.vae_scale
+    scale = parts.facts.draw_multiple or parts.facts.vae_scale
     if width % scale or height % scale:
         raise StudioError(f"size {width}x{height}: both sides must be multiples of {scale} px for this model")

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from studio.starter.stages import Bench
 
 MAX_BYTES = 8_000_000
+CARD = """---
+model_name: Domain Studio starter, pixels
+license: other
+license_name: Apache-2.0, MIT and CC BY 4.0 by parts, see the starter's README.md
+---
+
+# The embedded pixel base
+
+A small unconditional diffusion model at 32 px in the layout of `DDPMPipeline`, for the DDPM method: it draws emoji-like things and reads
+no text. How it was made, from what, and its figures are told with the embedded base model, in the folder above.
+"""
 
 
 def make_pixel_unet(recipe: "Recipe") -> UNet2DModel:
@@ -99,5 +110,6 @@ def save_pixel(work: Path, out: Path, recipe: "Recipe") -> None:
     unet = make_pixel_unet(recipe)
     unet.load_state_dict(read_ema(work / "state.safetensors")[0])
     DDPMPipeline(unet.half(), make_pixel_scheduler()).save_pretrained(out, safe_serialization=True)
+    (out / "README.md").write_text(CARD, encoding="utf-8")
     num_bytes = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
     assert num_bytes <= MAX_BYTES, f"the pixel base is {num_bytes / 1e6:.1f} MB"

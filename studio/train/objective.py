@@ -22,7 +22,7 @@ class Batch:
     z: "Tensor"
     eps: "Tensor"
     u: "Tensor"
-    conds: list[Cond]  # empty where the text encoder is trained
+    conds: list[Cond]  # empty where the text encoder is trained, or there is none
     captions: list[str]
     geometry: "Tensor"
     files: list[str]

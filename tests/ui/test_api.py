@@ -48,7 +48,7 @@ def test_six_endpoints_with_types_and_nothing_else(client):
     assert sorted(described["named_endpoints"]) == NAMES and not described["unnamed_endpoints"]
     parameters = described["named_endpoints"]["/sample"]["parameters"]
     assert [p["parameter_name"] for p in parameters] == ["run", "prompt", "negative", "seed", "steps", "guidance", "strength", "count"]
-    assert [p["python_type"]["type"] for p in parameters] == ["str", "str", "str", "int", "int", "float", "float", "int"]
+    assert [p["python_type"]["type"] for p in parameters] == ["str", "str", "str", "int", "int", "None | float", "float", "int"]
     assert [p["parameter_has_default"] for p in parameters] == [False] + [True] * 7
 
 

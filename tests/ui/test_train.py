@@ -118,7 +118,7 @@ def test_what_is_typed_while_an_answer_is_under_way_stays(train):
     form(train).get_by_label("Thorough").check()
     wait_until(lambda: held or train.wait_for_timeout(50), "the question what follows from the preset")
     base.click()
-    train.get_by_role("option", name="Starter").click()
+    train.get_by_role("option", name="Starter", exact=True).click()
     form(train).get_by_label("Preview prompts").fill("typed early")
     set_advanced(train, train__steps="77", train__snapshot_every="11")
     is_slow = False

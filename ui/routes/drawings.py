@@ -57,7 +57,7 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/drawings/{drawing_id}")
     def read(drawing_id: str) -> dict[str, Any]:
         drawing = drawings.read_drawing(desk.workspace, drawing_id)
-        told = compare.describe(drawing)
+        told = compare.describe(desk.workspace, drawing)
         if told["pictures"] and told["request"]["strip"] == "snapshots":
             told["changes"] = compare.changes_of(desk.workspace, drawing.request())
         return told
@@ -77,7 +77,7 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
 def _add_changing(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/drawings")
     def create(request: drawings.DrawRequest) -> dict[str, Any]:
-        return compare.describe(draw(desk, request))
+        return compare.describe(desk.workspace, draw(desk, request))
 
     @routes.delete("/drawings/{drawing_id}")
     def remove(drawing_id: str) -> dict[str, Any]:
@@ -138,9 +138,10 @@ def _limit(first: bytes) -> int:
 
 
 def _history(desk: Desk, limit: int) -> Iterator[dict[str, Any]]:
+    texts: dict[str, bool] = {}
     for drawing in drawings.list_drawings(desk.workspace, limit):
         try:
-            yield _brief(compare.describe(drawing))
+            yield _brief(compare.describe(desk.workspace, drawing, texts))
         except (StudioError, OSError):
             continue  # a damaged one is told when it is opened, not in place of all others
 

@@ -12,7 +12,7 @@ from studio.errors import StudioError, one_line
 from studio.jobs.asked import OVER
 from studio.jobs.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, list_drawings, parse_request, plan_shots, read_drawing
 from ui import compare
-from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, Form, rows_of, use_of
+from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, UNSAID, Form, rows_of, use_of
 from ui.desk import Desk
 from ui.frame import QUIET, widget
 from ui.routes.drawings import draw
@@ -132,8 +132,10 @@ def _listen(form: Form, view: Any, sample: Any, told: Any) -> None:
     for i, (run, snapshot, _) in enumerate(form.rows):
         run.input(_snapshots(form), run, snapshot, queue=False, **QUIET)
         form.removes[i].click(_removing(form, i), form.controls, rows, queue=False, **QUIET)
-    first = [form.plain["sampler"], form.plain["size"], form.plain["prompt"]]
-    form.rows[0][0].input(form.for_run, [form.rows[0][0], form.plain["size"], form.plain["prompt"]], first, queue=False, **QUIET)
+    first = [form.plain[name] for name in ("sampler", "size", *UNSAID)]
+    asked = [form.rows[0][0], form.plain["base"], form.plain["size"], form.plain["prompt"]]
+    for control in (form.rows[0][0], form.plain["base"]):
+        control.input(form.for_run, asked, first, queue=False, **QUIET)
     form.plain["add"].click(_adding(form), form.controls, rows, queue=False, **QUIET)
 
 

@@ -52,11 +52,6 @@ def build(desk: Desk) -> None:
     page.listen()
 
 
-def _control(name: str, value: Any, foreign: set[str]) -> Any:
-    """What a setting's control gets: its value, and for a setting of some recipes only, whether it is there at all."""
-    return {"__type__": "update", "value": value, "visible": name not in foreign} if name.startswith(OF_RECIPES) else value
-
-
 class TrainPage:
     """The controls of the screen, and what happens when they are used."""
 
@@ -71,10 +66,9 @@ class TrainPage:
         with gr.Row(elem_id="train-what"):
             self.plain["dataset"] = gr.Dropdown(dataset_choices(workspace), value=None, label="Dataset", elem_id="train-dataset", **named)
             self.plain["base"] = gr.Dropdown(base_choices(workspace), value="starter", label="Base", elem_id="train-base", **named)
-        recipes = recipe_choices()
-        self.plain["recipe"] = gr.Radio(
-            recipes, value=recipes[0][1], label="Method", info=about(recipes[0][1]), elem_id="train-recipe", interactive=True
-        )
+        recipes = recipe_choices(workspace, "starter")
+        told = about(workspace, recipes[0][1], "starter")
+        self.plain["recipe"] = gr.Radio(recipes, value=recipes[0][1], label="Method", info=told, elem_id="train-recipe", interactive=True)
         self.help = widget("train_help", events=("advice",))
         self.plain["preset"] = gr.Radio(preset_choices({}), value=PRESETS[0], label="Preset", elem_id="train-preset", interactive=True)
         noun = gr.Textbox(
@@ -98,16 +92,13 @@ class TrainPage:
         self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button", interactive=False)  # until there is a dataset
         self.train = TrainForm(workspace, self.form)
 
-    def _foreign(self, draft: Draft) -> set[str]:
-        """The settings that the chosen recipe does not have; none where it is unknown, as the note says then."""
-        try:
-            return self.form.foreign(draft.recipe)
-        except StudioError:
-            return set()
-
     def _advanced(self, num_changed: int, foreign: set[str]) -> str:
-        number = len({s.name for s in self.form.settings} - set(self.form.elsewhere) - foreign)
+        number = len([s for s in self.form.settings if s.name not in foreign and s.name not in self.form.elsewhere])
         return f"Advanced ({number})" + (f" · {num_changed} changed" if num_changed else "")
+
+    def _control(self, name: str, value: Any, foreign: set[str]) -> Any:
+        """What a setting's control gets: its value, and for a setting that not every choice has, whether it is there at all."""
+        return {"__type__": "update", "value": value, "visible": name not in foreign} if name in self.form.can_be_foreign else value
 
     @property
     def inputs(self) -> list[Any]:
@@ -128,16 +119,20 @@ class TrainPage:
         plain = {
             "dataset": gr.Dropdown(choices=dataset_choices(self.desk.workspace), **told["dataset"]),
             "base": gr.Dropdown(choices=base_choices(self.desk.workspace), **told["base"]),
-            "recipe": gr.Radio(info=about(draft.recipe), **told["recipe"]),
+            "recipe": gr.Radio(
+                choices=recipe_choices(self.desk.workspace, draft.base),
+                info=about(self.desk.workspace, draft.recipe, draft.base),
+                **told["recipe"],
+            ),
             "preset": gr.Radio(choices=preset_choices(note.get("costs", {})), **told["preset"]),
             **{name: told[name].get("value", gr.skip()) for name in ("name", "start_from")},
         }
-        foreign = self._foreign(draft)
+        foreign = self.train.foreign(draft)
         now = asked and [*(told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)), *asked[len(PLAIN) :]]
         reply = {
             "asked": now,
             "defaults": dump(draft.defaults),
-            "settings": [_control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
+            "settings": [self._control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
             "label": self._advanced(note.get("num_changed", 0), foreign),
             "note": note | {"chosen": {name: getattr(draft, name) for name in ("dataset", "base", "recipe")}},
             "ready": bool(draft.dataset),

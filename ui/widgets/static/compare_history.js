@@ -36,7 +36,7 @@ export function createHistory({ onRestore, onGone }) {
   }
 
   function build(item) {
-    const said = item.request.prompt || 'no prompt', when = fmt.time(item.created);
+    const said = item.text ? item.request.prompt || 'no prompt' : '', when = fmt.time(item.created);
     const what = [said, `seed ${item.request.seed}`, when, item.state === 'finished' ? '' : WORDS[item.state] || item.state].filter(Boolean).join(' · ');
     const face = item.thumbs.length
       ? item.thumbs.map((url, i) => h('img', { src: url, alt: '', loading: 'lazy', class: i ? 'adapted' : item.thumbs.length > 1 ? 'base' : '' }))

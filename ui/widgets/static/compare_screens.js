@@ -55,7 +55,7 @@ function chooseColumn(scene) {
 function drawPairs({ table, row, column, rail, go }) {
   if (table.rows.length < 2) return;
   rail.append(h('div', { class: 'film', role: 'group', 'aria-label': 'Pairs' }, table.rows.map((entry, i) => h('button', {
-    class: 'frame', type: 'button', 'aria-pressed': String(i === row), 'aria-label': `Pair ${i + 1}: seed ${entry.seed}`, title: `${entry.prompt || 'no prompt'}, seed ${entry.seed}`, onclick: () => go({ row: i }),
+    class: 'frame', type: 'button', 'aria-pressed': String(i === row), 'aria-label': `Pair ${i + 1}: seed ${entry.seed}`, title: [entry.prompt, `seed ${entry.seed}`].filter(Boolean).join(', '), onclick: () => go({ row: i }),
   }, h('span', { class: 'half' }, picture(entry.cells[0], ''), entry.cells[column] && column ? Object.assign(picture(entry.cells[column], ''), { className: 'adapted' }) : null), h('span', { class: 'mono', text: String(entry.seed) })))));
 }
 

@@ -1,0 +1,71 @@
+"""A base without text on the screens: nothing asks for words that it would not read."""
+
+import pytest
+
+from studio.dataset.intake import create_dataset
+from studio.jobs.drawings import read_drawing
+from studio.jobs.runs import list_runs
+from tests.fixtures.tiny import images, tiny_ddpm
+from tests.ui.browser import open_tab, wait_until
+from tests.ui.test_train import form, press_train, set_advanced
+
+SAID = ("prompt", "negative", "guidance")
+
+
+@pytest.fixture(scope="module")
+def shapes(studio, tiny_base):
+    tiny_ddpm(studio.workspace.models / "pixels")
+    return create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 12)])
+
+
+def _choose_base(page, name):
+    form(page).get_by_label("Base", exact=True).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def _methods(page):
+    return [label.inner_text() for label in form(page).locator("#train-recipe label").all()]
+
+
+def _visible(page):
+    return [name for name in SAID if page.locator(f"#compare-{name}").is_visible()]
+
+
+def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page):
+    page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
+    page.wait_for_selector(".train-note[data-state=ready]")
+    assert "LoRA" in _methods(page) and "DDPM LoRA" not in _methods(page)
+    assert "Not here: DDPM LoRA" in form(page).locator("#train-recipe").inner_text()
+    assert form(page).get_by_label("Preview prompts").is_visible()
+    _choose_base(page, "Starter pixel")
+    wait_until(lambda: _methods(page) == ["DDPM LoRA"], "the one method of this base")
+    _choose_base(page, "pixels")
+    wait_until(lambda: not form(page).get_by_label("Preview prompts").is_visible(), "no prompts asked for")
+    assert "reads no text" in form(page).locator("#train-recipe").inner_text()
+    set_advanced(page, train__steps="6", train__batch_size="4", train__snapshot_every="3", preview__every="3", preview__steps="2")
+    for name in ("preview-negative", "preview-guidance", "data-caption_dropout", "method-text_encoder"):
+        assert page.locator(f"#set-{name}").count() == 0 or not page.locator(f"#set-{name}").is_visible(), name
+    press_train(page)
+    run = wait_until(lambda: list_runs(studio.workspace), "a run")[-1]
+    page.wait_for_selector(".live-run[data-run-state=finished]")
+    assert run.spec().base.source.endswith("pixels") and run.spec().preview.prompts == [""] * 4
+    assert "seed 8" in page.locator(".live-run .previews").inner_text()
+
+    page.locator(".live-run").get_by_role("button", name="Compare").click()
+    page.wait_for_selector(".compare-view[data-state=ready] .pane")
+    wait_until(lambda: _visible(page) == [], "nothing that asks for words")
+    about = page.locator(".compare-view .about").inner_text()
+    assert "guidance" not in about and "prompt" not in about and "seed 7" in about
+    page.get_by_role("button", name="Sample", exact=True).click()
+    page.wait_for_selector(".compare-view[data-state=ready][data-drawing]:not([data-drawing^=preview])")
+    request = read_drawing(studio.workspace, page.locator(".compare-view").get_attribute("data-drawing")).request()
+    assert (request.prompt, request.guidance, request.sampler) == ("", 1.0, "ddim")
+
+    page.locator("#compare-run-1 input").click()
+    page.get_by_role("option", name="none: the base alone").click()
+    wait_until(lambda: _visible(page) == list(SAID), "the starter, which reads text")
+
+    open_tab(page, "Export")
+    page.get_by_text("No other program has a layout").wait_for()
+    open_tab(page, "Dataset")
+    page.wait_for_selector(".dataset-grid[data-state=ready] [data-file] textarea")  # captions stay: other bases read them
