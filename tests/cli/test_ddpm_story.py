@@ -102,7 +102,7 @@ def test_the_export_is_for_peft_alone_and_a_plain_pipeline_draws_the_same(shop, 
     cli, base, run = shop
     (layout,) = options(Workspace.at(cli.workspace), run)["layouts"]
     assert layout["layout"] == "peft" and "No other program" in layout["about"]
-    assert "there are peft" in cli.here("export", run, "--format", "kohya", "--out", tmp_path / "x.safetensors").complaint()
+    assert "peft" in cli.here("export", run, "--format", "kohya", "--out", tmp_path / "x.safetensors").complaint()
     answer = cli.here("export", run, "--out", tmp_path / "adapter", "--json").well().json
     assert answer["layers"] > 10 and answer["max_difference"] < 1e-4
     card = (tmp_path / "adapter" / "README.md").read_text()
