@@ -87,13 +87,15 @@ def test_a_duel_that_cannot_be_says_why(studio, shapes, new_page):
 
 
 def test_advice_fills_the_form(studio, shapes, new_page):
-    page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
+    page = new_page(f"{studio.url}/?tab=train&dataset=shapes&help=methods")
+    page.locator(".method-cards .card").wait_for()
+    page.keyboard.press("Escape")
     page.wait_for_selector(".train-note[data-state=ready]")
-    page.get_by_role("button", name="About these methods").click()
+    page.get_by_role("link", name="About these methods").press("Enter")
     wait_until(lambda: "Hu et al." in page.locator(".method-cards .card").inner_text(), "the card of the chosen method")
     page.keyboard.press("Escape")
     page.get_by_role("radio", name="Pivotal tuning").check()
-    page.get_by_role("button", name="Not sure?").click()
+    page.get_by_role("link", name="Not sure?").click()
     dialog = page.locator(".advisor")
     assert "For shapes on starter" in dialog.inner_text()
     dialog.get_by_label("A style").check()
