@@ -26,7 +26,7 @@ def _change(folder, name, **values):
 
 
 def test_recipes_come_in_their_order(folder):
-    _change(folder, "lora", order=99)
+    _change(folder, "lora", order=999)
     known = list_recipes()
     assert known.index("textual-inversion") < known.index("pivotal") and known[-1] == "lora"
     values = json.loads((folder / "lora.json").read_text())
