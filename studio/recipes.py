@@ -146,6 +146,11 @@ def fix_steps(spec: RunSpec, dataset: Dataset) -> RunSpec:
     return spec
 
 
+def stand_in(recipe: str) -> list[str]:
+    """Settings without which a recipe cannot be resolved at all, for looking at what it would be: a noun for a subject."""
+    return ["prior.class_noun=thing"] if load_recipe(recipe).get("subject") else []
+
+
 def worded(spec: RunSpec, caption: str) -> str:
     """A caption as a run trains on it: with its new word, or its subject's token and noun."""
     return subject.reword(spec.prior, several.reword(spec.methods, caption))

@@ -15,7 +15,7 @@ from studio.jobs.estimate import estimate
 from studio.jobs.metrics import read_machine
 from studio.method_cards import read_card
 from studio.models import find_base
-from studio.recipes import Choice, resolve
+from studio.recipes import Choice, resolve, stand_in
 from studio.spec import known_settings
 from studio.store import Workspace
 
@@ -114,11 +114,11 @@ def advise_for(workspace: Workspace, dataset: str, goal: str, memory_gib: float 
     situation = Situation(len(opened.train_rows) + len(opened.held_out_rows), goal, memory, recipes)
 
     def cost(recipe: str, settings: list[str]) -> tuple[float, int]:
-        spec = resolve(Choice(opened, found, recipe, "quick", settings=settings))
+        spec = resolve(Choice(opened, found, recipe, "quick", settings=[*stand_in(recipe), *settings]))
         return estimate(workspace, spec, opened, found)["memory_gib"], spec.train.batch_size
 
     advice = advise(situation, cost)
-    spec = resolve(Choice(opened, found, advice.recipe, advice.preset))
+    spec = resolve(Choice(opened, found, advice.recipe, advice.preset, settings=stand_in(advice.recipe)))
     known = known_settings([m.kind for m in spec.methods])
     settings = [s for s in advice.settings if s.partition("=")[0] in known]
     told = asdict(advice) | {"title": read_card(advice.recipe).title, "settings": settings, "memory_gib": round(memory, 2)}

@@ -12,7 +12,7 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.estimate import estimate
 from studio.jobs.runs import Run
 from studio.models import Base, find_base
-from studio.recipes import Choice, list_recipes, load_recipe, resolve
+from studio.recipes import Choice, list_recipes, load_recipe, resolve, stand_in
 from studio.spec import RunSpec, known_settings
 from studio.store import Workspace
 
@@ -75,7 +75,13 @@ def plan_duel(workspace: Workspace, wanted: Wanted) -> Duel:
 
 
 def _settings_for(recipe: str, recipes: list[str], settings: list[str]) -> list[str]:
-    """The typed settings that a recipe has; one that no recipe of the duel has is left for it to refuse."""
+    """The typed settings that a recipe has; one that no recipe of the duel has is left for it to refuse.
+
+    What is said of a subject concerns the recipes about one, where there are such.
+    """
+    subjects = [r for r in recipes if load_recipe(r).get("subject")]
+    if subjects and recipe not in subjects:
+        settings = [s for s in settings if not s.strip().startswith("prior.")]
     known = {r: known_settings([m["kind"] for m in load_recipe(r)["methods"]]) for r in recipes}
     names = [assignment.partition("=")[0].strip() for assignment in settings]
     if "name" in names:
@@ -117,8 +123,8 @@ def describe(workspace: Workspace, duel: Duel) -> dict[str, Any]:
     return duel.budget() | {"seconds": round(sum(seconds), 1)}
 
 
-def recipes_for(workspace: Workspace, dataset: str, base: str, preset: str) -> list[dict[str, str]]:
-    """{"recipe", "title", "about", "refusal"} of every recipe; `refusal` says why this base or dataset cannot have it."""
+def recipes_for(workspace: Workspace, dataset: str, base: str, preset: str) -> list[dict[str, Any]]:
+    """{"recipe", "title", "about", "refusal", "subject"} of every recipe; `refusal` says why this base or dataset cannot have it."""
     opened = found = None
     with contextlib.suppress(StudioError):
         opened, found = open_dataset(workspace, dataset), find_base(base or "starter", workspace)
@@ -127,8 +133,11 @@ def recipes_for(workspace: Workspace, dataset: str, base: str, preset: str) -> l
         recipe, refusal = load_recipe(name), ""
         if opened and found:
             try:
-                resolve(Choice(opened, found, name, preset))
+                resolve(Choice(opened, found, name, preset, settings=stand_in(name)))
             except StudioError as error:
                 refusal = str(error).removeprefix(f"--recipe {name}: ")
-        rows.append({"recipe": name, "title": recipe["title"], "about": recipe["about"], "refusal": refusal})
+        rows.append(
+            {"recipe": name, "title": recipe["title"], "about": recipe["about"], "refusal": refusal}
+            | {"subject": bool(recipe.get("subject"))}
+        )
     return rows

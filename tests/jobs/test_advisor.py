@@ -43,6 +43,12 @@ def test_what_suits_is_chosen_among_what_is_there(situation, recipe):
     assert _advise(**situation).recipe == recipe
 
 
+def test_a_subject_is_advised_dreambooth_though_its_noun_is_still_to_come(tmp_path):
+    workspace = Workspace.at(tmp_path / "workspace")
+    create_dataset(workspace, "shapes", [images(tmp_path / "pictures", 5)])
+    assert advise_for(workspace, "shapes", "subject")["recipe"] == "dreambooth-lora"
+
+
 def test_no_recipe_is_named_that_is_not_there():
     for goal, count, memory, recipes in itertools.product(GOALS, (1, 5, 9, 30, 100, 500), (1.0, 5.0, 100.0), (HERE, ALL, ("pivotal",))):
         advice = _advise(count, goal, memory, recipes)

@@ -47,6 +47,16 @@ def _equal(specs):
     assert len({s.evaluate.model_dump_json() for s in specs}) == 1
 
 
+def test_a_subjects_noun_is_for_the_recipe_about_it_alone(workspace):
+    told = {row["recipe"]: row for row in recipes_for(workspace, "shapes", "starter", "quick")}
+    assert told["dreambooth-lora"]["subject"] and not told["dreambooth-lora"]["refusal"] and not told["lora"]["subject"]
+    with pytest.raises(StudioError, match=r"prior\.class_noun"):
+        plan_duel(workspace, Wanted("shapes", ["lora", "dreambooth-lora"]))
+    duel = plan_duel(workspace, Wanted("shapes", ["lora", "dreambooth-lora"], settings=["prior.class_noun=disc"]))
+    assert duel.specs["dreambooth-lora"].prior.class_noun == "disc" and duel.specs["lora"].prior.class_noun == ""
+    _equal(duel.specs.values())
+
+
 def test_runs_of_a_duel_have_the_same_budget_and_their_own_rest(workspace, unequal):
     before = len(list_runs(workspace))
     duel, runs = create_duel(workspace, Wanted("shapes", ["lora", "small", "pivotal"]))

@@ -1,6 +1,7 @@
 """Several runs side by side: facts, pictures from the same seeds, files to keep; duels; the methods' cards, and advice."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -35,9 +36,11 @@ class Fight(BaseModel):
     base: str = Field("starter", max_length=4096)
     preset: Literal["quick", "balanced", "thorough"] = "quick"
     recipes: list[str] = Field(max_length=20)
+    class_noun: str = Field("", max_length=80)  # for recipes about a subject
 
     def wanted(self) -> duel.Wanted:
-        return duel.Wanted(self.dataset, self.recipes, self.base, self.preset)
+        noun = [f"prior.class_noun={json.dumps(self.class_noun)}"] if self.class_noun.strip() else []
+        return duel.Wanted(self.dataset, self.recipes, self.base, self.preset, noun)
 
 
 def router(desk: Desk) -> APIRouter:

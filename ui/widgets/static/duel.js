@@ -10,11 +10,13 @@ export async function openDuel(onStarted) {
   const state = { dataset: place.get().dataset || '', base: 'starter', preset: 'quick', chosen: new Set(), turn: 0 };
   const pick = (name, label) => h('label', { class: 'field' }, h('span', { text: label }), h('select', { class: 'studio-input', name, onchange: event => { state[name] = event.target.value; load(); } }));
   const fields = { dataset: pick('dataset', 'Dataset'), base: pick('base', 'Base'), preset: pick('preset', 'Preset') };
+  const noun = h('input', { class: 'studio-input', name: 'noun', maxlength: 80, spellcheck: false, onchange: () => plan() });
+  const subject = h('label', { class: 'field', hidden: true }, h('span', { text: 'Class noun' }), noun, h('small', { class: 'muted', text: 'What your pictures show, in one to three words: dog, teapot. DreamBooth needs it.' }));
   const list = h('fieldset', { class: 'recipes' }), note = h('p', { class: 'muted note', role: 'status', 'aria-live': 'polite' });
   const button = h('button', { class: 'btn primary', type: 'submit', text: 'Start duel', disabled: true });
   const dialog = h('dialog', { class: 'studio-dialog duel', 'aria-label': 'Duel' }, h('form', { onsubmit: start }, h('h3', { text: 'Duel' }),
     h('p', { text: 'Two to four recipes learn the same pictures with an equal budget, one after the other. The board opens and fills itself.' }),
-    h('div', { class: 'row top' }, Object.values(fields)), list, note,
+    h('div', { class: 'row top' }, Object.values(fields)), list, subject, note,
     h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => dialog.close() }), button)));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
@@ -48,13 +50,13 @@ export async function openDuel(onStarted) {
   function drawRecipes(recipes) {
     for (const r of recipes) if (r.refusal) state.chosen.delete(r.recipe);
     clear(list, h('legend', { text: 'Recipes' }), recipes.map(r => h('label', { class: r.refusal ? 'recipe refused' : 'recipe' },
-      h('input', { type: 'checkbox', value: r.recipe, checked: state.chosen.has(r.recipe), disabled: Boolean(r.refusal), onchange: event => { state.chosen[event.target.checked ? 'add' : 'delete'](r.recipe); plan(); } }),
+      h('input', { type: 'checkbox', value: r.recipe, dataset: { subject: r.subject ? 'yes' : '' }, checked: state.chosen.has(r.recipe), disabled: Boolean(r.refusal), onchange: event => { state.chosen[event.target.checked ? 'add' : 'delete'](r.recipe); plan(); } }),
       h('span', {}, h('strong', { text: r.title }), h('span', { class: 'muted', text: ` ${r.refusal ? `Not here: ${r.refusal}` : r.about}` })))));
   }
 
   function asked() {
     const recipes = [...list.querySelectorAll('input:checked')].map(input => input.value);
-    return { dataset: state.dataset, base: state.base, preset: state.preset, recipes };
+    return { dataset: state.dataset, base: state.base, preset: state.preset, recipes, class_noun: subject.hidden ? '' : noun.value };
   }
 
   function tell(text, isProblem = false) {
@@ -63,6 +65,7 @@ export async function openDuel(onStarted) {
   }
 
   async function plan() {
+    subject.hidden = !list.querySelector('input[data-subject=yes]:checked');
     const mine = state.turn, { recipes } = asked();
     button.disabled = true;
     if (!state.dataset) return tell('There is no dataset yet: import pictures or load a demo on the Dataset screen first.');
