@@ -39,7 +39,7 @@ def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page
     assert form(page).get_by_label("Preview prompts").is_visible()
     _choose_base(page, "Starter pixel")
     wait_until(lambda: all(name.startswith("DDPM") for name in _methods(page)), "the methods of this base alone")
-    assert form(page).get_by_label("DDPM LoRA").is_checked()
+    wait_until(lambda: form(page).get_by_label("DDPM LoRA").is_checked(), "the first of them")
     _choose_base(page, "pixels")
     wait_until(lambda: not form(page).get_by_label("Preview prompts").is_visible(), "no prompts asked for")
     assert "reads no text" in form(page).locator("#train-recipe").inner_text()
