@@ -24,7 +24,7 @@ def _choose_base(page, name):
 
 
 def _methods(page):
-    return [label.inner_text() for label in form(page).locator("#train-recipe label").all()]
+    return form(page).locator("#train-recipe label").all_inner_texts()
 
 
 def _visible(page):
@@ -38,8 +38,8 @@ def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page
     assert "Not here: DDPM LoRA" in form(page).locator("#train-recipe").inner_text()
     assert form(page).get_by_label("Preview prompts").is_visible()
     _choose_base(page, "Starter pixel")
-    wait_until(lambda: all(name.startswith("DDPM") for name in _methods(page)), "the methods of this base alone")
-    assert form(page).get_by_label("DDPM LoRA").is_checked()
+    wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")
+    wait_until(lambda: form(page).get_by_label("DDPM LoRA").is_checked(), "the first of them")
     _choose_base(page, "pixels")
     wait_until(lambda: not form(page).get_by_label("Preview prompts").is_visible(), "no prompts asked for")
     assert "reads no text" in form(page).locator("#train-recipe").inner_text()
