@@ -137,6 +137,7 @@ def advise(
 ) -> None:
     """Recommend a recipe and settings for a dataset, each with its reason and who found it."""
     from studio.jobs.advisor import advise_for
+    from studio.recipes import stand_in
 
     told = advise_for(Workspace.at(workspace), dataset, goal, memory, base)
     lines = [f"{told['title']}, preset {told['preset']}: about {told['needs_gib']:.1f} of {told['memory_gib']:g} GiB"]
@@ -144,5 +145,6 @@ def advise(
     lines += [f"!! {warning}" for warning in told["warnings"]]
     lines += [f"or {other['recipe']}: {other['text']} ({other['source']})" for other in told["instead"]]
     words = ["train", "--dataset", told["dataset"], *(["--base", base] if base else []), "--recipe", told["recipe"]]
+    words += ["--set", "prior.class_noun=NOUN"] if stand_in(told["recipe"]) else []
     words += ["--preset", told["preset"], *(word for s in told["settings"] for word in ("--set", s))]
     answer(told, as_json, "\n".join([*lines, "start it: " + shlex.join(words)]))

@@ -122,6 +122,11 @@ def advise_for(workspace: Workspace, dataset: str, goal: str, memory_gib: float 
     known = known_settings([m.kind for m in spec.methods])
     settings = [s for s in advice.settings if s.partition("=")[0] in known]
     told = asdict(advice) | {"title": read_card(advice.recipe).title, "settings": settings, "memory_gib": round(memory, 2)}
+    if stand_in(advice.recipe):
+        told["warnings"] = [
+            *told["warnings"],
+            "It needs the class noun, which only you can tell: what your pictures show, as dog or teapot.",
+        ]
     told["instead"] = [{"recipe": r, "title": read_card(r).title, **asdict(reason)} for r, reason in advice.instead]
     return told | {"num_images": situation.num_images, "goal": goal, "dataset": opened.root.name, "base": base or "starter"}
 

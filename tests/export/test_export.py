@@ -1,7 +1,6 @@
 """An exported adapter: equal in other programs, readable by them, silent about whose pictures it saw."""
 
 import json
-import signal
 import stat
 import struct
 
@@ -13,11 +12,11 @@ from studio import quiet
 from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.families import sd
-from studio.jobs import worker
 from studio.jobs.create import Request, create_run
 from studio.jobs.tasks import export_run, load_adapted
 from studio.sample.pair import Sampling, Shot, draw
 from studio.store import Workspace, read_metadata, tensors_to_bytes
+from tests.fixtures.runs import carry_out
 from tests.fixtures.tiny import images
 
 quiet.silence()
@@ -37,11 +36,7 @@ def finished(tmp_path_factory, tiny_folder):
         "method.text_encoder=true", "method.rslora=true", "evaluate.num_timesteps=2", 'preview.prompts=["quixotic"]', "preview.steps=2",
     ]  # fmt: skip
     run = create_run(workspace, Request("geheim", str(tiny_folder), settings=settings))
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    assert worker.main(run.folder) == 0, (run.folder / "status.json").read_text()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return workspace, run
+    return workspace, carry_out(run)
 
 
 def _fresh_pipeline(tiny_folder):

@@ -1,6 +1,5 @@
 """A tuned model taken away: a folder and a file that plain diffusers loads, a base for the studio, and a LoRA taken out of it."""
 
-import signal
 from dataclasses import replace
 
 import pytest
@@ -11,12 +10,12 @@ from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.export.verify import outputs
 from studio.families import sd
-from studio.jobs import worker
 from studio.jobs.create import Request, create_run
 from studio.jobs.tasks import Aid, export_run, load_adapted
 from studio.methods import layers, lora
 from studio.models import find_base
 from studio.store import Workspace, read_metadata, read_tensors
+from tests.fixtures.runs import carry_out
 from tests.fixtures.tiny import images, tiny_sd_four_level
 
 quiet.silence()
@@ -35,11 +34,7 @@ def tune(root, base):
         "train.snapshot_every=2",
     ]
     run = create_run(workspace, Request("geheim", str(base), "full", settings=settings))
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    assert worker.main(run.folder) == 0, (run.folder / "status.json").read_text()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return workspace, run
+    return workspace, carry_out(run)
 
 
 @pytest.fixture(scope="module")

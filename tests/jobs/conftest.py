@@ -1,13 +1,11 @@
 """Fixtures of the job room: a workspace with finished runs on a tiny base, made once."""
 
-import signal
-
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs import worker
 from studio.jobs.create import Request, create_run
 from studio.store import Workspace
+from tests.fixtures.runs import carry_out as carry_out_here
 from tests.fixtures.tiny import images
 
 SETTINGS = [
@@ -19,15 +17,6 @@ SETTINGS = [
 def make_run_of(workspace, base, *settings, name="shapes", recipe="lora"):
     """A run that is ready to start."""
     return create_run(workspace, Request("shapes", str(base), recipe, name=name, settings=[*SETTINGS, *settings]))
-
-
-def carry_out_here(run):
-    """Work on a run in this process."""
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    assert worker.main(run.folder) == 0, (run.folder / "status.json").read_text()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return run
 
 
 @pytest.fixture(scope="session")

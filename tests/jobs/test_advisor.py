@@ -101,14 +101,17 @@ def test_a_recipe_without_a_rule_speaks_for_itself(monkeypatch):
 
 def test_advice_for_a_dataset_can_be_trained(tmp_path):
     from studio.models import find_base
-    from studio.recipes import Choice, resolve
+    from studio.recipes import Choice, resolve, stand_in
 
     workspace = Workspace.at(tmp_path / "workspace")
     dataset = create_dataset(workspace, "shapes", [images(tmp_path / "pictures", 12)])
     for goal in GOALS:
         told = advise_for(workspace, "shapes", goal)
         assert told["num_images"] == 12 and told["memory_gib"] == round(machine_gib(workspace), 2)
-        choice = Choice(dataset, find_base("starter"), told["recipe"], told["preset"], settings=told["settings"])
+        choice = Choice(
+            dataset, find_base("starter"), told["recipe"], told["preset"], settings=[*stand_in(told["recipe"]), *told["settings"]]
+        )
+        assert any("class noun" in w for w in told["warnings"]) == bool(stand_in(told["recipe"]))
         assert resolve(choice).recipe == told["recipe"] in list_recipes()
     tight = advise_for(workspace, "shapes", "style", 0.62)
     assert any(s.startswith("train.micro_batch=") for s in tight["settings"]) and tight["fits"]

@@ -32,7 +32,7 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     form.get_by_label("LoHa").check()
     page.wait_for_selector(".train-note[data-state=ready]")
     assert "GB of memory" in page.locator(".train-note").inner_text()
-    assert "InvokeAI" in page.locator("#train-recipe").inner_text(), "what the method is for"
+    wait_until(lambda: "InvokeAI" in page.locator("#train-recipe").inner_text(), "what the method is for")
     page.locator("#train-advanced > button").click()
     wait_until(lambda: _field(page, "method.rank").is_visible() and _field(page, "method.rank").input_value() == "8", "LoHa's settings")
     assert not _field(page, "method.block_size").is_visible() and not _field(page, "method.rslora").is_visible()
