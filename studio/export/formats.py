@@ -32,7 +32,10 @@ READERS = {  # layout -> (programs that read it, what it is)
     "peft": ("PEFT, in your own Python", "A folder as PEFT saves it, packed as .zip."),
     "model": ("diffusers, InvokeAI, and this studio as a base", "The whole tuned model as a diffusers folder, packed as .zip."),
     "checkpoint": ("ComfyUI, A1111/Forge, InvokeAI, diffusers", "The whole tuned model as one .safetensors file."),
-    "extracted": ("ComfyUI, A1111/Forge, InvokeAI, diffusers", "A LoRA taken out of the tuned model: small, and nearly the same."),
+    "extracted": (
+        "ComfyUI, A1111/Forge, InvokeAI, diffusers",
+        "A LoRA taken out of the tuned model: small, and as near to it as its rank allows.",
+    ),
 }
 FOLDERS = ("peft", "model")  # layouts that are no single file
 

@@ -26,7 +26,8 @@ PROBE = "a picture to compare with"
 class Verified:
     """What came back: layers (a word's vectors, a model's tensors) read of those written, largest difference of any output, largest effect.
 
-    `lacks` = the share of a tuned model's change that the LoRA taken out of it does not hold, where that is what was written.
+    `note` = what readers must know to load it. `lacks` = the share of a tuned model's change of weights that a LoRA taken out of it
+    does not hold.
     """
 
     layers: int
@@ -35,10 +36,12 @@ class Verified:
     effect: float
     unit: str = "layers"
     lacks: float | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         text = f"{self.layers}/{self.expected} {self.unit}, max difference {self.max_difference:.0e}".replace("0e+00", "0")
-        return text if self.lacks is None else f"{text}; this LoRA lacks {100 * self.lacks:.1f} % of the tuned model's change of weights"
+        lacks = "" if self.lacks is None else f"; this LoRA lacks {100 * self.lacks:.1f} % of the tuned model's change of weights"
+        return text + lacks + (f"; {self.note}" if self.note else "")
 
 
 def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tensor]":

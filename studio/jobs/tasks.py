@@ -30,7 +30,8 @@ from studio.train import checkpoint
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PROMPT_LABEL = 80
+CLIP_TOKENS = 49408
+OWN_WORDS = "its tokenizer is its own, and programs that bring CLIP's read other words: there, use the folder (--format model)"
 
 
 @dataclass
@@ -231,7 +232,9 @@ def _write_model(adapted: Adapted, own: MethodSpec, target: Path, layout: str, c
     aid.tell("writing")
     write_whole(adapted.family, adapted.parts, target, layout, metadata)
     aid.tell("verifying")
-    return verify_whole(adapted.family, adapted.parts, adapted.adapter, target, layout, target.parent / "configs")
+    verified = verify_whole(adapted.family, adapted.parts, adapted.adapter, target, layout, target.parent / "configs")
+    own_words = layout == "checkpoint" and any(len(t) != CLIP_TOKENS for t in adapted.parts.tokenizers.values())
+    return replace(verified, note=OWN_WORDS) if own_words else verified
 
 
 def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: str, counts: dict[str, Any], aid: Aid) -> Verified:

@@ -82,7 +82,7 @@ def test_one_file_has_the_original_names_and_loads_from_local_configs(tmp_path, 
     base = tiny_sd_four_level(tmp_path / "base", version=version)
     workspace, run = tune(tmp_path, base)
     file, verified = export_run(workspace, run, "checkpoint", None, tmp_path / "tuned.safetensors")
-    assert verified.layers == verified.expected
+    assert verified.layers == verified.expected and not verified.note
     adapted = load_adapted(workspace, run, None)
     pipe = StableDiffusionPipeline.from_single_file(file, config=str(base), local_files_only=True, safety_checker=None)
     assert close(outputs(sd, adapted.parts), plain(pipe, adapted.parts))
@@ -139,6 +139,12 @@ def test_a_lora_of_full_rank_does_all_that_layers_do(tiny_parts):
     taken = layers.Adapter(tiny_parts, found.spec, found.targets, lora.KIND, 0)
     taken.restore(found.state)
     assert found.error < 1e-3 and close(ours, outputs(sd, tiny_parts), 1e-3)
+
+
+def test_a_file_whose_words_no_other_program_knows_says_so(tuned, tmp_path):
+    workspace, run = tuned
+    _, verified = export_run(workspace, run, "checkpoint", None, tmp_path / "x.safetensors")
+    assert "its tokenizer is its own" in str(verified) and str(verified) in (tmp_path / "x.card.md").read_text()
 
 
 def test_wrong_formats_and_names_are_refused(tuned, tmp_path):
