@@ -1,7 +1,6 @@
 """One run from spec to adapter, in a process of its own: the only place where all stages meet."""
 
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -18,9 +17,9 @@ from studio.device import is_out_of_memory, peak_memory_gib
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
-from studio.evaluate.choose import choose
 from studio.families.base import Parts
 from studio.jobs import queue
+from studio.jobs.candidates import choose_adapter
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
@@ -38,7 +37,6 @@ from studio.train.loop import Training, train
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
 STATUS_EVERY_S = 5.0
 CACHING_EVERY_S = 0.5
-AVERAGED = 3  # the last so many raw snapshots form one more candidate (post-hoc averaging, Karras 2024)
 
 
 class Stopped(Exception):
@@ -156,7 +154,7 @@ def _run(job: Job) -> tuple[str, dict[str, Any]]:
     job.emit("started" if not resumed_at else "resumed", step=resumed_at, steps=job.spec.train.steps, layers=training.adapter.num_layers)
     ended = train(training, hooks, job.emit) if training.step < job.spec.train.steps else "finished"
     job.status("finishing")
-    chosen, reason = _choose(job, training, hooks, ended)
+    chosen, reason = choose_adapter(job, training, hooks, ended)
     _require_effect(training, chosen["state"])
     write_bytes(job.run.adapter, tensors_to_bytes(chosen.pop("state")))
     scores = {"schema": 1, "chosen": chosen, "reason": reason, "scores": training.scores}
@@ -243,40 +241,6 @@ def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
     adapter = sum(t.numel() * 4 for t in state.values())
     needed = adapter * checkpoint.copies_on_disk(len(spec.train.snapshot_steps), several.keeps_every_snapshot(spec.methods)) + 2**24
     require_free(job.run.folder, needed, "this run with its snapshots")
-
-
-def _choose(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
-    """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
-    whole = set(checkpoint.whole_steps(job.run.snapshots))
-    averages = [{"step": s["step"], "average": "ema", "held_out": _finite(s)} for s in training.scores if s["step"] in whole]
-    if len(averages) < len(training.scores) and several.keeps_every_snapshot(job.spec.methods):
-        lost = ", ".join(str(s["step"]) for s in training.scores if s["step"] not in whole)
-        job.emit("warning", message=f"the snapshots of steps {lost} are damaged or gone: they could not be chosen")
-    if ended == "stopped" or not averages:
-        last = {"step": training.step, "average": "ema", "held_out": None, "state": training.average.tensors}
-        return last, "stopped here: the last average" if ended == "stopped" else "the last average"
-    best, last = choose(averages)[0]["step"], averages[-1]["step"]
-    further: dict[str, dict[str, Any]] = {}
-    for step in sorted({best, last}):
-        further[f"raw of step {step}"] = checkpoint.read_snapshot(job.run.snapshots, step, "raw")
-    if len(averages) >= AVERAGED:
-        steps = [c["step"] for c in averages[-AVERAGED:]]
-        states = [checkpoint.read_snapshot(job.run.snapshots, step, "raw") for step in steps]
-        further[f"mean of steps {steps}"] = {name: sum(s[name] for s in states) / AVERAGED for name in states[0]}
-    raw_steps = dict.fromkeys(further, last) | {f"raw of step {best}": best}
-    candidates = averages + [
-        {"step": raw_steps[name], "average": name, "held_out": _finite(hooks.measure(state, ("held_out",)))}
-        for name, state in further.items()
-    ]
-    chosen, reason = choose(candidates)
-    state = further.get(chosen["average"]) or checkpoint.read_snapshot(job.run.snapshots, chosen["step"], "ema")
-    return chosen | {"state": state}, reason
-
-
-def _finite(scores: dict[str, Any]) -> dict[str, Any] | None:
-    """The held-out score, None where there is none or an adapter that has diverged gave no number."""
-    score = scores.get("held_out")
-    return score if score and math.isfinite(score["log_ratio"]) else None
 
 
 def _require_effect(training: Training, state: dict[str, Any]) -> None:
