@@ -4,10 +4,9 @@ import pytest
 
 from studio.dataset.intake import create_dataset
 from studio.jobs.drawings import read_drawing
-from studio.jobs.runs import list_runs
 from tests.fixtures.tiny import images, tiny_ddpm
 from tests.ui.browser import open_tab, wait_until
-from tests.ui.test_train import form, press_train, set_advanced
+from tests.ui.test_train import finished_run, form, press_train, set_advanced
 
 SAID = ("prompt", "negative", "guidance")
 
@@ -46,9 +45,7 @@ def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page
     set_advanced(page, train__steps="6", train__batch_size="4", train__snapshot_every="3", preview__every="3", preview__steps="2")
     for name in ("preview-negative", "preview-guidance", "data-caption_dropout", "method-text_encoder"):
         assert page.locator(f"#set-{name}").count() == 0 or not page.locator(f"#set-{name}").is_visible(), name
-    press_train(page)
-    run = wait_until(lambda: list_runs(studio.workspace), "a run")[-1]
-    page.wait_for_selector(".live-run[data-run-state=finished]")
+    run = finished_run(studio, page, press_train)
     assert run.spec().base.source.endswith("pixels") and run.spec().preview.prompts == [""] * 4
     assert "seed 8" in page.locator(".live-run .previews").inner_text()
 

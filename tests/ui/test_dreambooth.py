@@ -11,7 +11,7 @@ from studio.jobs.runs import list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
 from tests.ui.browser import open_tab, wait_until
-from tests.ui.test_train import SMALL_NAMES, choose, form, live, press_train, set_advanced
+from tests.ui.test_train import SMALL_NAMES, choose, finished_run, form, press_train, set_advanced
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,7 @@ def test_a_subject_is_named_learned_and_its_class_pictures_are_seen(studio, trai
     train.locator("#set-prior-steps input, #set-prior-steps textarea").fill("1")
     train.locator("#set-prior-steps input, #set-prior-steps textarea").blur()
     wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
-    press_train(train)
-    live(train, "finished")
-    run = list_runs(studio.workspace)[-1]
+    run = finished_run(studio, train, press_train)
     assert run.spec().recipe == "dreambooth-lora" and run.spec().prior.class_noun == "disc" and run.spec().prior.count == 5
     assert "class pictures drawn: 5" in train.locator(".live-run").inner_text().lower()
     open_tab(train, "Dataset")
@@ -68,8 +66,7 @@ def test_a_whole_model_is_tuned_compared_and_taken_away(studio, train):
     wait_until(lambda: not train.locator("#set-method-rank").is_visible(), "the settings of LoRA gone")
     set_advanced(train, **SMALL_NAMES, train__steps="10", method__lr="0.002")
     wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
-    press_train(train)
-    live(train, "finished")
+    finished_run(studio, train, press_train)
     train.locator(".live-run").get_by_role("button", name="Compare").click()
     train.wait_for_selector(".compare-view[data-state=ready]")
     train.get_by_role("button", name="Sample", exact=True).click()

@@ -9,7 +9,7 @@ from studio.dataset.intake import create_dataset
 from studio.jobs.runs import Run, list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import PATIENCE_S, open_tab, wait_until
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> ${document.title='taken'} {{value}}"
 SMALL = {
@@ -68,6 +68,15 @@ def set_advanced(page, **more):
 
 def press_train(page, clicks=1):
     page.get_by_role("button", name="Train adapter", exact=True).click(click_count=clicks)
+
+
+def finished_run(studio, page, press):
+    """The run that `press` starts, once the page shows that it has finished: an earlier one may be shown until then."""
+    before = {r.id for r in list_runs(studio.workspace)}
+    press(page)
+    run = wait_until(lambda: next((r for r in list_runs(studio.workspace) if r.id not in before), None), "a new run")
+    page.wait_for_selector(f".live-run[data-run='{run.id}'][data-run-state=finished]", timeout=3 * PATIENCE_S * 1000)
+    return run
 
 
 def live(page, state=None):
@@ -234,9 +243,7 @@ def test_a_new_word_is_learned_compared_and_exported(studio, train):
     wait_until(lambda: "num_vectors" in train.locator(".train-note").inner_text(), "what is wrong")
     set_advanced(train, method__num_vectors="3")
     wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
-    press_train(train)
-    live(train, "finished")
-    run = list_runs(studio.workspace)[-1]
+    run = finished_run(studio, train, press_train)
     assert run.spec().methods[0].num_vectors == 3 and run.spec().recipe == "textual-inversion"
     train.locator(".live-run").get_by_role("button", name="Compare").click()
     train.wait_for_selector(".compare-view[data-state=ready]")
