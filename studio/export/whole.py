@@ -95,7 +95,8 @@ def _drop_paths(folder: Path) -> None:
     for file in folder.rglob("*"):
         if file.suffix == ".json" and file.name.endswith(("config.json", "model_index.json")):
             values = read_json(file)
-            if any(values.pop(key, None) is not None for key in PATHS):
+            told = [values.pop(key, None) for key in PATHS]
+            if any(told):
                 write_json(file, values)
         if file.is_file():
             file.chmod(0o644)
