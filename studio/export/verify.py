@@ -66,11 +66,11 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
     base_probe = adapter.read_as(probe, 0.0)
     adapter.detach()
     base = outputs(family, parts, base_probe)
-    effect, size = _distance(ours, base), max(float(a.abs().max()) for a in ours)
+    effect, size = distance(ours, base), max(float(a.abs().max()) for a in ours)
     differences = []
     for read in READERS.get(layout, (_diffusers_file,)):
         with read(family, parts, target, probe) as (loaded, text, layers):
-            difference = _distance(ours, outputs(family, loaded, text))
+            difference = distance(ours, outputs(family, loaded, text))
         if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
             raise StudioError(
                 f"export: the file did not come back as it was written ({layers}/{expected} {unit}, difference {difference:.1e}, "
@@ -80,7 +80,8 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
     return Verified(expected, expected, max(differences), effect, unit)
 
 
-def _distance(ours: "list[Tensor]", theirs: "list[Tensor]") -> float:
+def distance(ours: "list[Tensor]", theirs: "list[Tensor]") -> float:
+    """The largest difference of any output."""
     return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 

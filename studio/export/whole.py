@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
-from studio.export.verify import TOLERANCE, Verified, outputs
+from studio.export.verify import TOLERANCE, Verified, distance, outputs
 from studio.families.base import Parts
 from studio.methods.base import Attached
 from studio.store import read_json, write_json, write_tensors
@@ -41,8 +41,7 @@ def verify_whole(family: ModuleType, parts: Parts, adapter: Attached, target: Pa
         came = theirs.modules[family.card.denoiser].state_dict()
         same = sum(name in came and came[name].shape == value.shape and bool((came[name] == value).all()) for name, value in tuned.items())
         back = outputs(family, theirs)
-    difference = max(float((a - b).abs().max()) for a, b in zip(ours, back, strict=True))
-    effect = max(float((a - b).abs().max()) for a, b in zip(ours, base, strict=True))
+    difference, effect = distance(ours, back), distance(ours, base)
     size = max(float(a.abs().max()) for a in ours)
     if same != len(tuned) or not difference <= TOLERANCE * size or difference > effect / 2:
         raise StudioError(
