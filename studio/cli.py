@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import board, caption, dataset, results, starter, training, ui
+from studio.commands import board, caption, dataset, install, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 from studio.store import Workspace
 
@@ -22,6 +22,7 @@ app.add_typer(training.app)
 app.add_typer(results.app)
 app.add_typer(board.app)
 app.add_typer(starter.app, name="starter")
+app.add_typer(install.app)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from studio import extras
 from studio.errors import StudioError, one_line
 from studio.store import Workspace
 
@@ -24,7 +25,7 @@ def examine(workspace: Path) -> dict[str, Any]:
         device, check = _device()
     except Exception as error:
         check = _check("device", False, one_line(error), "install the requirements again: python launch.py")
-    checks += [check, _unused_gpu(device), _workspace(workspace), _starter()]
+    checks += [check, _unused_gpu(device), _workspace(workspace), _starter(), _extras()]
     return {"ok": all(c["ok"] for c in checks), "device": device, "checks": checks}
 
 
@@ -120,3 +121,11 @@ def _starter() -> dict[str, Any]:
 
     ok = (STARTER / "model_index.json").is_file()
     return _check("embedded base model", ok, str(STARTER) if ok else "missing", "get a whole copy of the studio")
+
+
+def _extras() -> dict[str, Any]:
+    """Optional packages: which are here, and how the others come; none of them is missed."""
+    here = [name for name in extras.EXTRAS if extras.installed(name)]
+    others = [name for name in extras.EXTRAS if name not in here]
+    more = f"; more with python launch.py install NAME: {', '.join(others)}" if others else ""
+    return _check("optional extras", True, (", ".join(here) or "none installed") + more)

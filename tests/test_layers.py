@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
-    "tower", "subject", "__init__", "__version__",
+    "extras", "tower", "subject", "__init__", "__version__",
 }  # fmt: skip
 CHOICES = {"recipes", "method_cards"}  # what people choose among
 FRONT = {"cli", "console", "commands", "doctor"}
