@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studio.dataset.archives import MAX_ARCHIVE_BYTES, SUFFIXES
 from studio.dataset.building import clean, staging
 from studio.dataset.edit import add_pictures
 from studio.dataset.intake import MAX_NAME, create_dataset
-from studio.dataset.kinds import MAX_FILE_BYTES
+from studio.dataset.kinds import MAX_FILE_BYTES, suffix_of
 from studio.dataset.rows import open_dataset
 from studio.dataset.sources import natural_key
 from studio.errors import StudioError, one_line, printable
@@ -252,9 +253,10 @@ class Imports:
 
 
 def check_size(label: str, num_bytes: int) -> None:
-    """StudioError naming the file where it is larger than any picture may be."""
-    if num_bytes > MAX_FILE_BYTES:
-        raise StudioError(f"{label}: is larger than {MAX_FILE_BYTES >> 20} MiB: export it smaller")
+    """StudioError naming the file where it is larger than any picture, or archive of them, may be."""
+    limit = MAX_ARCHIVE_BYTES if suffix_of(label) in SUFFIXES else MAX_FILE_BYTES
+    if num_bytes > limit:
+        raise StudioError(f"{label}: is larger than {limit >> 20} MiB: export it smaller")
 
 
 def _progress(job: Import, done: int, total: int, file: str) -> None:

@@ -12,10 +12,9 @@ from studio.dataset.alike import group
 from studio.dataset.building import clean as clean_folder
 from studio.dataset.building import staging, sync_files
 from studio.dataset.captions import clean
-from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, take_all
+from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.rows import INDEX, Dataset, Row, Skipped, find_root, list_datasets
-from studio.dataset.sources import find
 from studio.dataset.split import hold_out
 from studio.dataset.table import Words
 from studio.errors import StudioError, printable
@@ -74,10 +73,10 @@ def add_pictures(
     """
     dataset = Dataset.load(find_root(workspace, name))
     background = colour(background or dataset.background)
-    found = find(sources)
+    progress = progress or (lambda done, total, name: None)
     clean_folder(dataset.root.parent)
-    with staging(dataset.root.parent) as folder:
-        intake = Intake(folder, background, found, progress or (lambda done, total, name: None), workspace.cache / "views")
+    with gathered(sources, dataset.root.parent, progress) as found, staging(dataset.root.parent) as folder:
+        intake = Intake(folder, background, found, progress, workspace.cache / "views")
         words = take_all(intake)
         problems = list(found.skipped)
         with editing(workspace, dataset.root.name) as dataset:

@@ -3,7 +3,8 @@
 import base64
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from studio.dataset.alike import THUMB_PX, group
-from studio.dataset.building import building, clean
+from studio.dataset.archives import is_archive, read_archives
+from studio.dataset.building import building, clean, staging
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.prints import keep_prints
 from studio.dataset.rows import Dataset, Row
@@ -80,9 +82,8 @@ def _create(
     label = " ".join(printable(name).split())
     target = _target(workspace, label)
     background = colour(background)
-    found = find(sources)
     clean(target.parent)
-    with building(target) as folder:
+    with gathered(sources, target.parent, progress) as found, building(target) as folder:
         intake = Intake(folder, background, found, progress, workspace.cache / "views")
         words = take_all(intake)
         dataset = Dataset(
@@ -99,6 +100,18 @@ def _create(
         dataset.save()
     keep_prints(workspace, target.name, dict(zip([row.pixels for row in dataset.rows], intake.thumbs, strict=True)))
     return dataset.model_copy(update={"root": target})
+
+
+@contextmanager
+def gathered(sources: Sequence[Path], parent: Path, progress: Progress) -> Iterator[Found]:
+    """The files of an import, those in zip archives among them, which are read into a temporary folder in `parent`."""
+    found = find(sources)
+    if not any(is_archive(picture.path) for picture in found.pictures):
+        yield found
+        return
+    with staging(parent) as folder:
+        read_archives(found, folder, lambda name: progress(0, len(found.pictures), name))
+        yield found
 
 
 def colour(text: str) -> str:

@@ -124,7 +124,7 @@ def test_one_bad_file_of_each_kind_does_not_stop_the_good(workspace, tmp_path):
         ({}, "there are no pictures here"),
         ({"README.md": b"hello"}, "there are no pictures here"),
         ({"a.png": b"text", "b.heic": b"x"}, "of 2 files none could be read; the first: a.png holds text"),
-        ({"a.zip": b"PK\3\4xxxx"}, "a.zip is an archive: unpack it first"),
+        ({"a.zip": b"PK\3\4xxxx"}, "a.zip is a damaged archive"),
     ],
 )
 def test_nothing_readable_is_one_clear_line(workspace, tmp_path, files, reason):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 
+from studio.dataset.archives import MAX_ARCHIVE_BYTES
 from studio.dataset.kinds import MAX_FILE_BYTES
 from studio.errors import StudioError
 from ui.desk import Desk
@@ -35,7 +36,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post("/imports")
     def create(new: NewImport) -> dict[str, Any]:
-        limits = {"file_bytes": MAX_FILE_BYTES, "files": MAX_FILES, "total_bytes": MAX_TOTAL_BYTES}
+        limits = {"file_bytes": MAX_FILE_BYTES, "archive_bytes": MAX_ARCHIVE_BYTES, "files": MAX_FILES, "total_bytes": MAX_TOTAL_BYTES}
         return {**imports.create(new.dataset, new.name).public(), "limits": limits}
 
     @routes.put("/imports/{id}/files")

@@ -26,7 +26,7 @@ function start() {
     h('div', { class: 'row' },
       h('button', { class: 'btn', type: 'button', text: 'Choose images', onclick: () => choose() }),
       h('button', { class: 'btn', type: 'button', text: 'Choose a folder', onclick: () => choose(true) })),
-    h('p', { class: 'muted', text: 'PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF; captions from .txt files or metadata.jsonl beside them. Nothing leaves this machine.' }));
+    h('p', { class: 'muted', text: 'PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF, also in zip archives; captions from .txt files or metadata.jsonl beside them. Nothing leaves this machine.' }));
 }
 
 function set(each) {

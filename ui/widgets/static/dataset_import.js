@@ -6,7 +6,8 @@ import { clear, fmt, h } from './dom.js';
 import { announce, labelOf, openDataset } from './dataset_state.js';
 
 const AT_ONCE = 4, KEY = 'studio.import';
-const NEVER_READ = /\.(zip|7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
+const ARCHIVE = /\.(zip|cbz)$/i; // read by the studio, picture by picture
+const NEVER_READ = /\.(7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
 let line = Promise.resolve(), waiting = 0, current = null;
 
 // Import what was found, [{file, path}], after whatever is under way; into the dataset that is open then.
@@ -68,7 +69,8 @@ async function run(found) {
 
 async function create(dataset, found) {
   const tops = new Set(found.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
-  const name = tops.size === 1 ? [...tops][0] || null : null;
+  const only = found.length === 1 && ARCHIVE.test(found[0].path) ? found[0].path.replace(ARCHIVE, '') : null;
+  const name = only || (tops.size === 1 ? [...tops][0] || null : null);
   try {
     return await api.post('/studio/imports', { dataset: dataset || null, name });
   } catch (error) {
@@ -104,7 +106,8 @@ async function sendAll(job, files, limits) {
 
 async function sendOne(job, file, path, limits) {
   const isForeign = NEVER_READ.test(file.name);
-  if (file.size > limits.file_bytes && !isForeign) throw new Error(`is ${fmt.bytes(file.size)}, more than ${limits.file_bytes / 2 ** 20} MiB: export it smaller`);
+  const limit = ARCHIVE.test(file.name) ? limits.archive_bytes : limits.file_bytes;
+  if (file.size > limit && !isForeign) throw new Error(`is ${fmt.bytes(file.size)}, more than ${limit / 2 ** 20} MiB: export it smaller`);
   const body = isForeign ? file.slice(0, 4096) : file;
   const answer = await request(job, body, path);
   if (answer.ok) return;
