@@ -22,6 +22,7 @@ UNUSED = {"safety_checker", "feature_extractor", "image_encoder", "scheduler"}
 PROGRAM_GIB = 0.8
 ACTIVATIONS_GIB = 2.5  # Stable Diffusion 1.5 at 512 px in half precision, LoRA, one picture
 REFERENCE_PARAMETERS, REFERENCE_PX = 1.07e9, 512
+USUAL_SCALE, SINGLE_FILE_MULTIPLE = 8, 64  # of Stable Diffusion, where nothing else is said
 PIXEL_SIDE = 3  # a denoiser of pixels needs what one of latents needs at three times the size (114 M at 128 px in fp32: 0.87 GiB)
 GIB = 2**30
 
@@ -106,6 +107,17 @@ def own_size_px(path: Path, denoiser: str) -> int | None:
         if isinstance(sample, int) and 0 < sample <= 1024 and scale:
             return sample * scale
     return None
+
+
+def pixel_multiple(path: Path, denoiser: str) -> int:
+    """What the sides of a training picture divide by, told by a model's configurations as its family tells it once it is loaded."""
+    config = _json(component(path, denoiser) / "config.json") if path.is_dir() else {}
+    scale, levels = vae_scale(path) or USUAL_SCALE, config.get("block_out_channels")
+    if isinstance(levels, list) and levels:
+        whole = scale * 2 ** (len(levels) - 1)  # every halving is exact
+        return whole if scale == 1 else max(scale, min(whole, size_px(path, denoiser) // 4))
+    patch = config.get("patch_size")
+    return scale * patch if isinstance(patch, int) and patch > 0 else SINGLE_FILE_MULTIPLE
 
 
 def vae_scale(path: Path) -> int | None:

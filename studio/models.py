@@ -35,6 +35,12 @@ class Base:
         """Which presets fit: an embedded model has its own, others those of their family."""
         return _short_name(self.path) or self.family
 
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """(picture size, what the sides of training pictures divide by), told without loading the model."""
+        denoiser = registry.family(self.family).card.denoiser
+        return model_facts.size_px(self.path, denoiser), model_facts.pixel_multiple(self.path, denoiser)
+
 
 def _short_name(path: Path) -> str | None:
     """The name by which an embedded model is chosen."""

@@ -14,7 +14,8 @@ from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, write_json
 from studio.trash import from_trash, to_trash
 
-MAX_CAPTION_RECORDS = 100  # kept per dataset; records of removed pictures are all kept
+MAX_RECORDS = 100  # of each kind below, kept per dataset; records of removed pictures are all kept
+_PRUNED = ("captions", "framing")
 
 
 def remove_pictures(workspace: Workspace, name: str, files: Sequence[str]) -> dict[str, Any]:
@@ -125,18 +126,22 @@ def _record_path(root: Path, undo: str) -> Path:
 
 
 def _prune(root: Path) -> None:
-    """Forget the oldest changes of captions, beyond MAX_CAPTION_RECORDS."""
-    captions = [path for path in sorted((root / HISTORY).glob("[0-9]*.json")) if _kind(path) == "captions"]
-    for path in captions[:-MAX_CAPTION_RECORDS]:
-        path.unlink(missing_ok=True)
+    """Forget the oldest changes of captions and of framing, beyond MAX_RECORDS."""
+    records: dict[str, list[Path]] = {kind: [] for kind in _PRUNED}
+    for path in sorted((root / HISTORY).glob("[0-9]*.json")):
+        records.get(_kind(path), []).append(path)
+    for paths in records.values():
+        for path in paths[:-MAX_RECORDS]:
+            path.unlink(missing_ok=True)
 
 
 def _kind(path: Path) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            return "captions" if '"kind": "captions"' in file.read(200) else ""
+            head = file.read(200)
     except OSError:
         return ""
+    return next((kind for kind in _PRUNED if f'"kind": "{kind}"' in head), "")
 
 
 def _pass_on(here: Path, there: Path, row: Row) -> None:

@@ -3,22 +3,11 @@
 import hashlib
 import math
 from collections import Counter
-from dataclasses import dataclass
+
+from studio.dataset.framing import Edit, Frame
 
 MAX_BUCKETS = 5
 MAX_ASPECT = 4.0
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A part of a picture: resize to (resized_w, resized_h), then cut (width, height) at (left, top); all px."""
-
-    resized_w: int
-    resized_h: int
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 def bucket_shapes(size_px: int, multiple: int) -> list[tuple[int, int]]:
@@ -26,8 +15,8 @@ def bucket_shapes(size_px: int, multiple: int) -> list[tuple[int, int]]:
     side = max(multiple, size_px // multiple * multiple)
     shapes = {(side, side)}
     for width in range(multiple, int(side * math.sqrt(MAX_ASPECT)) + 1, multiple):
-        height = max(multiple, side * side // width // multiple * multiple)
-        if max(width / height, height / width) <= MAX_ASPECT:
+        height = side * side // width // multiple * multiple
+        if height and max(width / height, height / width) <= MAX_ASPECT:
             shapes |= {(width, height), (height, width)}
     return sorted(shapes)
 
@@ -44,14 +33,33 @@ def _nearest(aspect: float, shapes: list[tuple[int, int]]) -> tuple[int, int]:
     return min(shapes, key=lambda s: (abs(math.log(s[0] / s[1] / aspect)), -s[0] * s[1], s))
 
 
-def crops(size: tuple[int, int], bucket: tuple[int, int], count: int, identity: str) -> list[Crop]:
-    """Up to `count` different crops of a picture (width, height) that fill `bucket`: the centre, then places drawn from `identity`."""
-    (w, h), (bucket_w, bucket_h) = size, bucket
+def frames(size: tuple[int, int], edit: Edit, bucket: tuple[int, int], count: int, identity: str) -> list[Frame]:
+    """Up to `count` different frames of a stored picture (width, height), edited so, that fill `bucket`.
+
+    The first lies around the focal point, or in the middle; the others at places drawn from `identity` that hold the focal point.
+    """
+    (w, h), (bucket_w, bucket_h) = edit.size_px(*size), bucket
     scale = max(bucket_w / w, bucket_h / h)
-    resized_w, resized_h = max(bucket_w, round(w * scale)), max(bucket_h, round(h * scale))
-    slack_w, slack_h = resized_w - bucket_w, resized_h - bucket_h
-    places = [(slack_w // 2, slack_h // 2)]
+    resized = max(bucket_w, round(w * scale)), max(bucket_h, round(h * scale))
+    focus = edit.seen_focus(*size)
+    ranges = [_range(resized[i], bucket[i], focus and focus[i]) for i in (0, 1)]
+    places = [tuple(first for first, _, _ in ranges)]
     for k in range(1, count):
         digest = hashlib.sha256(f"{identity}/{k}".encode()).digest()
-        places.append((int.from_bytes(digest[:8]) % (slack_w + 1), int.from_bytes(digest[8:16]) % (slack_h + 1)))
-    return [Crop(resized_w, resized_h, left, top, bucket_w, bucket_h) for left, top in dict.fromkeys(places)]
+        drawn = int.from_bytes(digest[:8]), int.from_bytes(digest[8:16])
+        places.append(tuple(low + n % (high - low + 1) for n, (_, low, high) in zip(drawn, ranges, strict=True)))
+    box = edit.box_px(*size)
+    return [
+        Frame(box, edit.turns, int(edit.mirror), resized, (left, top, left + bucket_w, top + bucket_h))
+        for left, top in dict.fromkeys(places)
+    ]
+
+
+def _range(length: int, part: int, focus: float | None) -> tuple[int, int, int]:
+    """(first, lowest, highest) place of a part of a length, all of them with the focal point in it."""
+    slack = length - part
+    if focus is None:
+        return slack // 2, 0, slack
+    point = focus * length
+    first = min(slack, max(0, round(point - part / 2)))
+    return first, min(first, max(0, math.ceil(point - part))), max(first, min(slack, math.floor(point)))

@@ -1,20 +1,22 @@
 """A dataset as the training loop needs it: cached latents and text embeddings, nothing decoded or encoded twice."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.dataset.decode import open_image
+from studio.dataset.framing import Frame, render
 from studio.dataset.rows import Dataset, Row
-from studio.encode.buckets import Crop, assign_buckets, crops
 from studio.encode.cache import Cache, key_of
+from studio.encode.plan import geometry, plan
 from studio.errors import StudioError
 from studio.families.base import Cond, Parts
 from studio.spec import RunSpec
 from studio.store import sha256_file
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 Progress = Callable[[int, int], None]
@@ -27,7 +29,7 @@ class Item:
     file: str
     split: str  # train | held_out
     bucket: tuple[int, int]  # width, height, px
-    latents: tuple[str, ...]  # cache keys, one per crop and mirror image; the first is the plain centre
+    latents: tuple[str, ...]  # cache keys, one per frame; the first is the plain one
     geometry: tuple[tuple[int, ...], ...]  # per latent: original h, w, crop top, left, target h, w
     caption: str
     cond: str  # cache key of the caption; empty where the text encoder is trained, or there is none
@@ -77,19 +79,19 @@ class Encoder:
             self.num_reused += 1
         return key
 
-    def image(self, dataset: Dataset, row: Row, crop: Crop, mirrored: bool) -> str:
-        """The cache key of one crop's latent, encoded now if it was not."""
-        key = key_of(what="latent", image=row.sha256, crop=asdict(crop), mirrored=mirrored, **self._model)
-        return self._ensure(key, lambda: self._encode_image(dataset, row, crop, mirrored))
+    def image(self, dataset: Dataset, row: Row, frame: Frame) -> str:
+        """The cache key of one frame's latent, encoded now if it was not."""
+        key = key_of(what="latent", image=row.sha256, frame=frame.token(), **self._model)
+        return self._ensure(key, lambda: self._encode_image(dataset, row, frame))
 
-    def _encode_image(self, dataset: Dataset, row: Row, crop: Crop, mirrored: bool) -> "dict[str, Tensor]":
+    def _encode_image(self, dataset: Dataset, row: Row, frame: Frame) -> "dict[str, Tensor]":
         path = dataset.path(row)
         image = open_image(path)
         if sha256_file(path) != row.sha256:
             raise StudioError(
                 f"dataset {dataset.name}: {row.file} was changed after it was read in: make the dataset anew with the new picture"
             )
-        latent = self.family.encode_image(self.parts, pixels(image, crop, mirrored)[None])
+        latent = self.family.encode_image(self.parts, to_tensor(render(image, frame))[None])
         tensors = {"mean": latent.mean[0]}
         return tensors if latent.std is None else tensors | {"std": latent.std[0]}
 
@@ -104,16 +106,12 @@ class Encoder:
         return self._ensure(key_of(what="text", caption=caption, **self._model), make)
 
 
-def pixels(image: Any, crop: Crop, mirrored: bool) -> "Tensor":
-    """The crop of a PIL image as [3, H, W] in [-1, 1]."""
+def to_tensor(image: "Image") -> "Tensor":
+    """The pixels of an RGB image as [3, H, W] in [-1, 1]."""
     import numpy
     import torch
-    from PIL import Image
 
-    image = image.convert("RGB").resize((crop.resized_w, crop.resized_h), Image.Resampling.LANCZOS)
-    image = image.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
-    values = torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
-    return values.flip(-1) if mirrored else values
+    return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def encode_dataset(
@@ -122,30 +120,18 @@ def encode_dataset(
     """Encode every picture and caption (as `reword` words it) of `dataset` once; a second time everything comes from the cache."""
     family, parts = encoder.family, encoder.parts
     keeps_text = family.card.text and not text_is_live
-    rows = dataset.rows
-    buckets = assign_buckets([(r.width, r.height) for r in rows], parts.facts.size_px, parts.facts.pixel_multiple)
+    planned = plan(dataset.rows, parts.facts.size_px, parts.facts.pixel_multiple, spec.data)
     items, long_captions = [], []
-    for number, (row, bucket) in enumerate(zip(rows, buckets, strict=True)):
+    for number, each in enumerate(planned):
+        row = each.row
         caption = reword(dataset.caption(row))
         tokens, limit = family.num_tokens(parts, caption)
         if tokens > limit:
             long_captions.append(row.file)
         cond = encoder.text(caption) if keeps_text else ""
-        latents = _encode_row(dataset, row, bucket, encoder, spec)
-        items.append(Item(row.file, row.split, bucket, *latents, caption, cond))
-        progress(number + 1, len(rows))
+        latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
+        places = tuple(geometry(row, frame) for frame in each.frames)
+        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond))
+        progress(number + 1, len(planned))
     empty = encoder.text("") if keeps_text else ""
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions)
-
-
-def _encode_row(
-    dataset: Dataset, row: Row, bucket: tuple[int, int], encoder: Encoder, spec: RunSpec
-) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """(cache keys, geometry) of a picture's latents, one per crop and mirror image."""
-    keys, geometry = [], []
-    mirrors = (False, True) if spec.data.flip else (False,)
-    for crop in crops((row.width, row.height), bucket, spec.data.crops, row.sha256):
-        for mirrored in mirrors:
-            keys.append(encoder.image(dataset, row, crop, mirrored))
-            geometry.append((row.height, row.width, crop.top, crop.left, crop.height, crop.width))
-    return tuple(keys), tuple(geometry)

@@ -224,7 +224,7 @@ def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
 def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
     """Record what the run was made from; on resume, refuse another base and tell of a changed dataset."""
     path = job.run.folder / "origin.json"
-    data = {r.file: {"image": r.sha256, "caption": sha256(dataset.caption(r).encode()), "split": r.split} for r in dataset.rows}
+    data = {row.file: _origin_of(dataset, row) for row in dataset.rows}
     packages = {name: version(name) for name in PACKAGES}
     now = {"base": identity, "data": data, "packages": packages, "python": sys.version.split()[0], "device": str(parts.device)}
     if path.exists():
@@ -235,6 +235,12 @@ def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
             write_json(path, now)
     else:
         write_json(path, now)
+
+
+def _origin_of(dataset: Any, row: Any) -> dict[str, Any]:
+    """What a run takes of a picture, told by hashes."""
+    found = {"image": row.sha256, "caption": sha256(dataset.caption(row).encode()), "split": row.split}
+    return found | ({"edit": row.edit.model_dump(mode="json")} if row.edit else {})
 
 
 def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:

@@ -1,11 +1,14 @@
 """Nothing is encoded twice, nothing depends on its neighbours, and every picture fills its bucket."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 
-from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, crops
-from studio.encode.build import Encoder, encode_dataset, pixels
+from studio.dataset.framing import Edit, render
+from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, frames
+from studio.encode.build import Encoder, encode_dataset, to_tensor
 from studio.encode.cache import Cache
 from studio.errors import StudioError
 from studio.families import sd
@@ -32,22 +35,22 @@ def test_pictures_go_to_the_nearest_of_few_buckets():
 @pytest.mark.parametrize("size", [(256, 256), (1000, 300), (300, 1000), (17, 16), (64, 65)])
 def test_crops_lie_inside_and_the_first_is_the_centre(size):
     bucket = assign_buckets([size], 64, 16)[0]
-    found = crops(size, bucket, 4, "identity")
-    assert found == crops(size, bucket, 4, "identity") and len(set(found)) == len(found)
-    for c in found:
-        assert (c.width, c.height) == bucket
-        assert 0 <= c.left <= c.resized_w - c.width and 0 <= c.top <= c.resized_h - c.height
-        assert c.resized_w == c.width or c.resized_h == c.height, "one side is used whole"
-    assert found[0].left == (found[0].resized_w - found[0].width) // 2
+    found = frames(size, Edit(), bucket, 4, "identity")
+    assert found == frames(size, Edit(), bucket, 4, "identity") and len(set(found)) == len(found)
+    for f in found:
+        assert f.size == bucket and f.box == (0, 0, *size)
+        assert 0 <= f.place[0] and f.place[2] <= f.resized[0] and 0 <= f.place[1] and f.place[3] <= f.resized[1]
+        assert f.resized[0] == bucket[0] or f.resized[1] == bucket[1], "one side is used whole"
+    assert found[0].place[0] == (found[0].resized[0] - bucket[0]) // 2
 
 
 def test_pixels_are_the_picture():
     image = Image.new("RGB", (40, 20), (0, 0, 0))
     image.paste((255, 255, 255), (20, 0, 40, 20))
-    crop = crops((40, 20), (16, 16), 1, "x")[0]
-    px = pixels(image, crop, mirrored=False)
+    frame = frames((40, 20), Edit(), (16, 16), 1, "x")[0]
+    px = to_tensor(render(image, frame))
     assert px.shape == (3, 16, 16) and px[:, :, 0].max() < -0.9 and px[:, :, -1].min() > 0.9
-    assert torch.equal(pixels(image, crop, mirrored=True), px.flip(-1))
+    assert torch.equal(to_tensor(render(image, replace(frame, further_mirror=1))), px.flip(-1))
 
 
 @pytest.fixture()
@@ -105,14 +108,16 @@ def test_an_entry_does_not_depend_on_what_was_encoded_with_it(room, tiny_parts):
     item = encoded.items[-1]
     mean, std = encoded.latent(item.latents[0])
     image = Image.open(data.path(data.rows[-1])).convert("RGB")
-    crop = crops(image.size, item.bucket, 1, "")[0]
-    alone = sd.encode_image(tiny_parts, pixels(image, crop, False)[None])
+    frame = frames(image.size, Edit(), item.bucket, 1, "")[0]
+    alone = sd.encode_image(tiny_parts, to_tensor(render(image, frame))[None])
     assert torch.equal(mean, alone.mean[0]) and torch.equal(std, alone.std[0])
 
 
 def test_mirrored_pictures_are_kept_beside_the_plain_ones(room):
     _, encode = room
-    assert all(len(i.latents) == 2 * len(j.latents) for i, j in zip(encode("data.flip=true").items, encode().items, strict=True))
+    both, plain = encode("data.flip=true"), encode()
+    assert all(len(i.latents) == 2 * len(j.latents) for i, j in zip(both.train, plain.train, strict=True))
+    assert both.held_out == plain.held_out, "what is held out is measured as it is"
 
 
 def test_long_captions_are_named(room):
