@@ -7,9 +7,8 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import board, caption, dataset, framing, install, results, starter, training, ui
+from studio.commands import board, caption, dataset, framing, install, models, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
-from studio.store import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +21,7 @@ app.add_typer(caption.app)
 app.add_typer(training.app)
 app.add_typer(results.app)
 app.add_typer(board.app)
+app.add_typer(models.app, name="models")
 app.add_typer(starter.app, name="starter")
 app.add_typer(install.app)
 
@@ -38,17 +38,6 @@ def doctor(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) ->
     ]
     answer(report, as_json, "\n".join(lines))
     return 0 if report["ok"] else 1
-
-
-@app.command()
-@command
-def models(workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
-    """List the base models on this machine."""
-    from studio.models import list_models
-
-    rows = list_models(Workspace.at(workspace))
-    text = "\n".join(f"{r['model']:24} {r['size_mib']:>9.1f} MiB  {r['family'] or r['reason']}" for r in rows)
-    answer(rows, as_json, text + f"\nadd one: put a model folder or .safetensors file into {workspace.expanduser() / 'models'}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

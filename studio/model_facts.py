@@ -11,7 +11,7 @@ import psutil
 
 from studio.errors import StudioError
 from studio.families.folder import component
-from studio.families.single_file import read_header
+from studio.families.header import read_header
 from studio.store import Workspace, read_json
 
 MAX_FILES = 20_000  # counted in one folder

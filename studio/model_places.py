@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ MAX_ENTRIES = 200  # models told of one place
 MAX_LOOKED_AT = 20_000  # files and folders looked at in one place
 SECONDS = 5.0  # for looking through all places; network drives may be slow
 DEPTH = 2  # folders below an added one that are looked into: "checkpoints/sd15/model.safetensors" is found
-WEIGHTS = {".safetensors", ".ckpt"}
+WEIGHTS = {".safetensors", ".sft", ".ckpt", ".gguf"}
+OWN = "models folder"  # the place of what nobody added
+FIRST_SHARD = re.compile(r"-\d{5}(-of-\d{5})")
+LATER_SHARD = re.compile(r"-(?!00001)\d{5}-of-\d{5}$")
 LOCK_WAIT_S = 10
 
 
@@ -100,12 +104,22 @@ def _changing(workspace: Workspace) -> Iterator[list[Path]]:
         raise StudioError("the list of places is being changed by another window: try again") from None
 
 
-def look_through(workspace: Workspace) -> tuple[list[Found], list[dict[str, Any]]]:
+def own_models(folder: Path) -> list[Found]:
+    """What lies in the workspace's own models folder: every entry, or what is found in it where it is a folder of models."""
+    found = []
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not entry.name.startswith("."):
+            inside = look_through([entry])[0] if entry.is_dir() else []
+            found += [Found(one.name, one.path, OWN) for one in inside] or [Found(entry.name, entry, OWN)]
+    return found
+
+
+def look_through(places: list[Path], seconds: float = SECONDS) -> tuple[list[Found], list[dict[str, Any]]]:
     """(all that may be a model, what is to be said of each place): no file is opened, and it ends within seconds."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + seconds
     found: list[Found] = []
     told = []
-    for place in model_places(workspace):
+    for place in places:
         seen, note = [], ""
         try:
             walk = _walk(place, until)
@@ -137,7 +151,7 @@ def _walk(place: Path, until: float) -> Iterator[Path]:
         os.stat(place)  # FileNotFoundError for one that is gone
         yield place
         return
-    if (place / "model_index.json").is_file():
+    if _is_model(place):
         yield place
         return
     budget = _Budget(until)
@@ -150,13 +164,19 @@ def _walk(place: Path, until: float) -> Iterator[Path]:
                 path = Path(entry.path)
                 if _is_folder(entry):
                     inner = _hub_snapshot(path) or path
-                    if (inner / "model_index.json").is_file():
+                    if _is_model(inner):
                         yield inner
                     else:
                         below.append(path)
                 elif path.suffix.lower() in WEIGHTS or (depth == 0 and path.suffix.lower() in PICKLES):
-                    yield path
+                    if not (LATER_SHARD.search(path.stem) and path.with_name(FIRST_SHARD.sub(r"-00001\1", path.name)).is_file()):
+                        yield path
         level = below
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder is one model, or one component of a model with its configuration."""
+    return (folder / "model_index.json").is_file() or ((folder / "config.json").is_file() and any(folder.glob("*.safetensors")))
 
 
 class _Budget:

@@ -11,15 +11,20 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
-from studio.families.folder import check_folder, refuse_pickle
-from studio.families.single_file import read_header
+from studio.families.folder import check_folder, check_whole, refuse_pickle
+from studio.families.header import read_header
+from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
 from studio.model_facts import size_mib
-from studio.model_places import Found, look_through
+from studio.model_places import OWN, Found, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
 
 STARTER = ASSETS / "starter"
 EMBEDDED_BASES = {"starter": STARTER, "starter-pixel": STARTER / "pixel"}  # by the short names they are chosen by
-EMBEDDED, OWN = "embedded", "models folder"  # places that nobody added
+NO_WEIGHTS = {
+    ".gguf": "GGUF files are quantised for drawing and cannot be trained on: fetch the model's .safetensors",
+    ".sft": "a safetensors file of another name: rename it so that it ends in .safetensors",
+}
+EMBEDDED = "embedded"  # the place of what comes with the studio
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,41 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
         raise StudioError(f"--base {source}: nothing there; give {embedded}, a diffusers model folder or a .safetensors file")
     refuse_pickle(path)
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".safetensors"):
-        raise StudioError(f"--base {source}: not a .safetensors file or a model folder")
+        raise StudioError(f"--base {source}: {NO_WEIGHTS.get(path.suffix.lower(), 'not a .safetensors file or a model folder')}")
     path = path.resolve()
+    if path.is_file():
+        refuse_other(path)
     for key in registry.FAMILIES:
         if registry.family(key).recognise(path):
             return Base(_short_name(path) or str(path), path, key)
-    titles = ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
-    kind = str(check_folder(path).get("_class_name", ""))[:80] if path.is_dir() else ""
-    raise StudioError(f"--base {source}: {kind + ' is' if kind else 'this is'} a kind of model that is not known here; known are: {titles}")
+    raise StudioError(f"--base {source}: {_unknown(path)}")
+
+
+def _unknown(path: Path) -> str:
+    """Why a whole model is none of the known families."""
+    titles = "known are: " + ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
+    if path.is_dir():
+        kind = str(check_folder(path).get("_class_name", ""))[:80]
+        return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here; {titles}"
+    kind = identify(path)
+    if kind.what == CHECKPOINT and not kind.parts:
+        return (
+            f"this is {kind.words()}, its denoiser alone, which is not read by itself: give the whole model as a diffusers folder; {titles}"
+        )
+    return f"this is {kind.words()}, which is not read as one file: give it as a diffusers folder; {titles}"
+
+
+def check(base: Base) -> None:
+    """StudioError, naming the file, unless a base's folder is whole; told by its headers. A single file is looked at when it is loaded."""
+    if base.path.is_dir():
+        check_whole(base.path)
 
 
 def _by_name(workspace: Workspace, name: str) -> Path | None:
     """The model of this name in the workspace's models folder, else in an added place; StudioError where several have it."""
     if (workspace.models / name).exists():
         return workspace.models / name
-    found = sorted({f.path for f in look_through(workspace)[0] if f.name == name})
+    found = sorted({f.path for f in [*own_models(workspace.models), *look_through(model_places(workspace))[0]] if f.name == name})
     if len(found) > 1:
         raise StudioError(f"--base {name}: several added models have this name; give the whole path: {', '.join(map(str, found[:5]))}")
     return found[0] if found else None
@@ -84,24 +109,25 @@ def reads_text(source: str, workspace: Workspace) -> bool:
     return True
 
 
-def list_models(workspace: Workspace) -> list[dict]:
-    """One row per model: the embedded ones, all in the workspace's models folder and in added places; with the reason where unusable."""
-    return [_describe(found) for found in _find_all(workspace, look_through(workspace)[0])]
+def list_models(workspace: Workspace, places: list[Path] | None = None) -> list[dict]:
+    """One row per model, with the reason where unusable: of `places`, else embedded ones, the models folder and added places."""
+    found = look_through(places)[0] if places is not None else _find_all(workspace, look_through(model_places(workspace))[0])
+    here = model_facts.memory(workspace)
+    return [_describe(one, here) for one in found]
 
 
 def detail_models(workspace: Workspace) -> dict[str, Any]:
-    """{"models", "places", "memory"} for a screen; a row also has "id", "source", "title", "place", "card", "needs_gib", "fits", "fit"."""
-    added, places = look_through(workspace)
+    """{"models", "places", "memory"} for a screen; a row also has "id", "source", "title", "place" and "card"."""
+    added, places = look_through(model_places(workspace))
     here = model_facts.memory(workspace)
-    rows = [_detail(found, _describe(found), here) for found in _find_all(workspace, added)]
+    rows = [_detail(found, _describe(found, here)) for found in _find_all(workspace, added)]
     return {"models": rows, "places": places, "memory": {"free_gib": here.free_gib, "total_gib": here.total_gib, "where": here.where}}
 
 
 def _find_all(workspace: Workspace, added: list[Found]) -> Iterator[Found]:
     """Every model once, the embedded ones first; added ones whose name says too little go by their whole path."""
-    own = sorted(workspace.models.iterdir()) if workspace.models.is_dir() else []
     embedded = (Found(name, path, EMBEDDED) for name, path in EMBEDDED_BASES.items())
-    all_found = [*embedded, *(Found(p.name, p, OWN) for p in own if not p.name.startswith(".")), *added]
+    all_found = [*embedded, *own_models(workspace.models), *added]
     unique = {found.path: found for found in reversed(all_found)}
     names = Counter(found.name for found in unique.values())
     for found in dict.fromkeys(unique[f.path] for f in all_found):
@@ -109,37 +135,55 @@ def _find_all(workspace: Workspace, added: list[Found]) -> Iterator[Found]:
         yield found if is_clear else replace(found, name=str(found.path))
 
 
-def _describe(found: Found) -> dict[str, Any]:
-    row = {
-        "model": found.name,
-        "path": str(found.path),
-        "family": None,
-        "size_mib": round(size_mib(found.path), 1),
-        "licence": None,
-        "usable": False,
-        "reason": None,
-    }
-    family, reason = examine(found.path)
+def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
+    """What a model is, by its headers: "kind" in one word, "what" in words; its memory where it can be trained on; what to do with it."""
+    path = found.path
+    row = {"model": found.name, "path": str(path), "family": None, "kind": "unknown", "what": "", "size_mib": round(size_mib(path), 1)}
+    row |= {"licence": None, "usable": False, "reason": None, "needs_gib": None, "fits": None, "fit": "", "do": ""}
+    row |= _kind(path)
+    family, reason = examine(path)
+    said = told(path)
+    row["licence"] = said.get("license_name") or said.get("license") or _metadata(path).get("modelspec.license")
     if family is None:
-        return row | {"reason": reason}
-    card, said = registry.family(family).card, told(found.path)
-    licence = said.get("license_name") or said.get("license") or _metadata(found.path).get("modelspec.license") or card.licence
-    return row | {"family": card.title, "licence": licence, "usable": True}
+        return row | {"reason": _without_name(reason, path), "do": _way_out(row["kind"], reason, path)}
+    card = registry.family(family).card
+    needed = model_facts.needs_gib(path, card.denoiser, here.bytes_per_number)
+    fits, fit = model_facts.say_fit(needed, here)
+    row |= {"family": card.title, "kind": CHECKPOINT, "usable": True, "licence": row["licence"] or card.licence}
+    do = f"train on it: --base {found.name}" if fits is not False else "choose a smaller base, or a machine with more memory"
+    return row | {"needs_gib": round(needed, 1) if needed else None, "fits": fits, "fit": fit, "do": do}
 
 
-def _detail(found: Found, row: dict[str, Any], here: model_facts.Memory) -> dict[str, Any]:
-    path, (family, _) = found.path, examine(found.path)
+def _kind(path: Path) -> dict[str, str]:
+    """{"kind", "what"} of a file or folder, as far as its headers say."""
+    with contextlib.suppress(StudioError, OSError):
+        if path.is_dir():
+            name = check_folder(path).get("_class_name")
+            return {"kind": CHECKPOINT, "what": str(name or "a model folder")[:80]}
+        if path.suffix.lower() == ".safetensors":
+            kind = identify(path)
+            alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
+            return {"kind": kind.what, "what": kind.words() + alone}
+    return {}
+
+
+def _without_name(reason: str, path: Path) -> str:
+    """A reason without the path it begins with, which stands beside it."""
+    return reason.removeprefix(f"--base {path}: ").removeprefix(f"{path}: ")
+
+
+def _way_out(kind: str, reason: str, path: Path) -> str:
+    """What to do with what cannot be trained on."""
+    if kind in {ADAPTER, EMBEDDING}:
+        return f"drop it on Compare, or continue it: train --from {path}"
+    return reason.rpartition(": ")[2]
+
+
+def _detail(found: Found, row: dict[str, Any]) -> dict[str, Any]:
+    path = found.path
     title = told(path).get("model_name") or _metadata(path).get("modelspec.title") or found.name
     more = {"id": model_id(path), "source": found.name, "title": title[:200], "place": found.place, "card": (path / "README.md").is_file()}
-    more["size_bytes"] = round(size_mib(path) * 2**20)
-    more |= {"needs_gib": None, "fits": None, "fit": ""}
-    if family:
-        needed = model_facts.needs_gib(path, registry.family(family).card.denoiser, here.bytes_per_number)
-        more["needs_gib"] = round(needed, 1) if needed else None
-        more["fits"], more["fit"] = model_facts.say_fit(needed, here)
-    if row["reason"]:
-        more["reason"] = row["reason"].removeprefix(f"--base {path}: ").removeprefix(f"{path}: ")
-    return row | more
+    return row | more | {"size_bytes": round(size_mib(path) * 2**20)}
 
 
 def model_id(path: Path) -> str:
@@ -149,7 +193,7 @@ def model_id(path: Path) -> str:
 
 def read_card(workspace: Workspace, wanted: str) -> str:
     """The model card of the listed model with this id, as plain text; StudioError where there is none."""
-    for found in _find_all(workspace, look_through(workspace)[0]):
+    for found in _find_all(workspace, look_through(model_places(workspace))[0]):
         if model_id(found.path) == wanted:
             return model_facts.card_text(found.path)
     raise StudioError("this model is not listed (any more): open the list again")
@@ -171,7 +215,9 @@ def _examine_file(path: Path, size: int, time_ns: int) -> tuple[str | None, str 
 
 def _examine(path: Path) -> tuple[str | None, str | None]:
     try:
-        return find_base(str(path)).family, None
+        base = find_base(str(path))
+        check(base)
+        return base.family, None
     except Exception as error:  # whatever lies in a folder of models, the list comes, with one line about it
         return None, one_line(error)[:500]
 

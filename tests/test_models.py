@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from studio.model_places import MAX_ENTRIES, add_model_place, look_through, mode
 from studio.models import EMBEDDED_BASES, STARTER, detail_models, find_base, list_models, read_card
 from studio.store import Workspace, write_json
 from tests.fixtures.kept_runs import write_safetensors
+from tests.fixtures.shelf import SHELF, mixed_shelf
+from tests.fixtures.shelf import sparse_safetensors as write_dtype
 from tests.fixtures.tiny import tiny_sd
 
 UNET = "model.diffusion_model."
@@ -58,7 +61,9 @@ def test_the_embedded_model_is_always_there(workspace):
     assert row["usable"] and row["source"] == "starter" and row["card"] and row["fits"] and "Apache-2.0" in row["licence"]
     assert "needs about" in row["fit"] and "GiB" in row["fit"]
     assert "# The embedded base model" in read_card(workspace, row["id"])
-    assert list_models(workspace)[0].keys() == {"model", "path", "family", "size_mib", "licence", "usable", "reason"}
+    assert list_models(workspace)[0].keys() == {
+        "model", "path", "family", "kind", "what", "size_mib", "licence", "usable", "reason", "needs_gib", "fits", "fit", "do",
+    }  # fmt: skip
 
 
 def test_added_folders_and_files_are_listed_with_what_they_are(workspace, shelf):
@@ -158,7 +163,7 @@ def test_looking_through_ends(workspace, tmp_path):
     os.symlink(deep, deep / "1" / "back")
     for place in (many, deep):
         add_model_place(workspace, str(place))
-    found, places = look_through(workspace)
+    found, places = look_through(model_places(workspace))
     assert [p["models"] for p in places] == [MAX_ENTRIES, 0] and len(found) == MAX_ENTRIES
     assert "first" in places[0]["note"] and "no models" in places[1]["note"]
 
@@ -197,7 +202,7 @@ def test_hostile_folders_get_one_line(workspace, content):
     row = _rows(workspace)["odd"]
     assert not row["usable"] and row["reason"] and "\n" not in row["reason"]
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline", "../../x": ["a", "b"], "unet": ["a", "b"]}')
-    assert "memory" in _rows(workspace)["odd"]["fit"]
+    assert "unet (b) is missing" in _rows(workspace)["odd"]["reason"]
 
 
 def test_what_a_model_needs_is_counted_from_its_files(workspace, tmp_path, tiny):
@@ -243,3 +248,63 @@ def test_listing_needs_no_torch(tmp_path):
         "detail_models(Workspace.at(sys.argv[1])); sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+def test_twenty_mixed_files_are_told(workspace, tmp_path):
+    from typer.testing import CliRunner
+
+    from studio.cli import app
+
+    shelf = mixed_shelf(tmp_path / "shelf")
+    told = CliRunner().invoke(app, ["models", "--in", str(shelf), "--workspace", str(workspace.root), "--json"]).output
+    rows = {row["model"]: row for row in json.loads(told.splitlines()[-1])}
+    assert len(rows) == len(SHELF) + 2 == 20
+    for name, (_, _, kind, words) in SHELF.items():
+        row = rows[name]
+        assert row["kind"] == kind and words in row["what"] and row["do"], row
+        assert row["usable"] or (row["reason"] and "\n" not in row["reason"]), row
+        assert (row["needs_gib"] is not None) == row["usable"]
+    assert rows["sd15.safetensors"]["usable"] and rows["sd15.safetensors"]["licence"] == "MIT"
+    assert "not a whole .safetensors" in rows["cut.safetensors"]["reason"]
+    assert "GGUF" in rows["flux1-dev-Q4_K_S.gguf"]["reason"] and "drop it on Compare" in rows["style-kohya.safetensors"]["do"]
+    assert {r["model"] for r in rows.values() if r["usable"]} >= {"sd15.safetensors"}
+
+
+WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
+SHARD = "diffusion_pytorch_model-0000{}-of-00002.safetensors"
+BROKEN = {  # what is done to a whole model folder -> what is said, naming the file
+    "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder (CLIPTextModel) is missing"),
+    "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "tokenizer"),
+    "a cut weight file": (lambda f: _cut(f / WEIGHTS), "diffusion_pytorch_model.safetensors: not a whole"),
+    "a missing shard": (
+        lambda f: (f / WEIGHTS).rename(f / "unet" / SHARD.format(1)),
+        f"1 of 2 shards are missing, first {SHARD.format(2)}",
+    ),
+    "another VAE": (lambda f: _set(f / "vae" / "config.json", latent_channels=16), "its VAE has 16 latent channels, its unet reads 4"),
+    "inpainting": (lambda f: _set(f / "unet" / "config.json", in_channels=9), "inpainting"),
+    "integers": (
+        lambda f: write_dtype(f / WEIGHTS, {"conv_in.weight": [8, 4, 3, 3]}, "I8"),
+        "stored as I8, not as F32, BF16 or F16",
+    ),
+    "code": (lambda f: _set(f / "unet" / "config.json", auto_map={"AutoModel": "x.Y"}), "asks for code"),
+    "a list as class": (lambda f: _set(f / "unet" / "config.json", _class_name=["x", "Y"]), "custom class"),
+}  # fmt: skip
+
+
+def _cut(file):
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def _set(file, **values):
+    write_json(file, json.loads(file.read_text()) | values)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_folder_is_told_before_anything_is_loaded(workspace, tiny, what):
+    breaks, words = BROKEN[what]
+    folder = workspace.models / "broken"
+    shutil.copytree(tiny, folder)
+    assert _rows(workspace)["broken"]["usable"]
+    breaks(folder)
+    row = _rows(workspace)["broken"]
+    assert not row["usable"] and words in row["reason"] and row["do"] and "\n" not in row["reason"], row

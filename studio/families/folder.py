@@ -1,11 +1,17 @@
 """Model folders and files from outside: looked over before anything in them is loaded."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 from studio.errors import StudioError
+from studio.families.header import read_header
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
+UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of a pipeline that training and drawing do without
+FLOATS = {"F16", "BF16", "F32", "F64"}
+INPAINTING = {5, 8, 9}  # input channels of UNets that also read a mask, a depth map or a picture
 ACTIVE_KEYS = {"auto_map", "trust_remote_code", "auto_mapping", "custom_pipeline"}
 
 
@@ -21,7 +27,7 @@ def check_folder(folder: Path) -> dict:
     """The model_index.json of a diffusers folder that carries no code; StudioError, naming the file, otherwise."""
     index_file = folder / "model_index.json"
     if not index_file.is_file():
-        raise StudioError(f"{folder}: no model_index.json here: point to a diffusers model folder or to one .safetensors file")
+        raise StudioError(f"{folder}: {describe_folder(folder)}")
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() == ".py":
             raise StudioError(
@@ -71,3 +77,86 @@ def weight_variant(folder: Path, stem: str) -> str | None:
     if others:
         refuse_pickle(folder / others[0])
     raise StudioError(f"{folder}: no {stem}.safetensors here: fetch the model again, with its safetensors weights")
+
+
+def describe_folder(folder: Path) -> str:
+    """What a folder without model_index.json is, in words, with the way out: a component, an adapter, or nothing known."""
+    if (folder / "adapter_config.json").is_file():
+        return "this is an adapter (PEFT), not a base model: give the base model that it was made for, then drop its file on Compare"
+    if (folder / "config.json").is_file():
+        values = read_config(folder / "config.json")
+        names = values.get("architectures")
+        kind = values.get("_class_name") or (names[0] if isinstance(names, list) and names else "")
+        if isinstance(kind, str) and kind:
+            return f"this is one component of a model ({kind[:80]}): give the folder that holds model_index.json"
+    return "no model_index.json here: point to a diffusers model folder or to one .safetensors file"
+
+
+def check_whole(folder: Path) -> None:
+    """StudioError, naming the file, unless every component that the index of a model folder names is there, whole and fitting."""
+    index = check_folder(folder)
+    for name, value in index.items():
+        if name in UNCHECKED or "/" in name or not isinstance(value, list) or len(value) != 2 or not all(isinstance(v, str) for v in value):
+            continue
+        _check_component(folder, name, value[1])
+    _check_channels(folder)
+
+
+def _check_component(folder: Path, name: str, kind: str) -> None:
+    place = component(folder, name)
+    if kind.endswith(("Scheduler", "Tokenizer", "TokenizerFast", "Processor")):
+        alone = (folder / "scheduler_config.json").is_file() if name == "scheduler" else False
+        if (place == folder and not alone) or not any(place.iterdir()):
+            raise StudioError(f"{folder}: {name} ({kind[:80]}) is missing: fetch the whole model again")
+        return
+    if place == folder and not (folder / "config.json").is_file():
+        raise StudioError(f"{folder}: {name} ({kind[:80]}) is missing: fetch the whole model again")
+    if not (place / "config.json").is_file():
+        raise StudioError(f"{place}: config.json is missing: fetch the model again")
+    for file in weight_files(place):
+        header = read_header(file)
+        strange = {dtype for dtype in header.dtypes.values() if dtype not in FLOATS and not dtype.startswith(("I", "U", "BOOL", "F8"))}
+        numbers = sum(math.prod(s) for n, s in header.shapes.items() if header.dtypes[n] in FLOATS or header.dtypes[n].startswith("F8"))
+        if strange or numbers * 2 < header.num_values:
+            stored = ", ".join(sorted(strange or set(header.dtypes.values())))
+            raise StudioError(f"{file}: its weights are stored as {stored}, not as F32, BF16 or F16: fetch an unquantised copy")
+
+
+def weight_files(place: Path) -> list[Path]:
+    """The .safetensors files that one component is loaded from; StudioError where they are missing, or a shard of them is."""
+    stem = "diffusion_pytorch_model" if any(place.glob("diffusion_pytorch_model*")) else "model"
+    variant = weight_variant(place, stem)
+    name = f"{stem}.{variant}" if variant else stem
+    if (place / f"{name}.safetensors").is_file():
+        return [place / f"{name}.safetensors"]
+    indices = sorted(place.glob(f"{stem}*.safetensors.index*.json"))
+    shards = sorted(place.glob(f"{name}-*-of-*.safetensors")) or sorted(place.glob(f"{stem}-*-of-*.safetensors"))
+    wanted = {s.name for s in shards}
+    if indices:
+        mapped = read_config(indices[0]).get("weight_map")
+        wanted = {str(v) for v in mapped.values()} if isinstance(mapped, dict) else set()
+    elif shards and (found := re.search(r"-of-(\d{5})", shards[0].name)):
+        wanted = {re.sub(r"-\d{5}-of-", f"-{i:05d}-of-", shards[0].name) for i in range(1, min(int(found[1]), 999) + 1)}
+    missing = sorted(n for n in wanted if "/" in n or "\\" in n or not (place / n).is_file())
+    if missing:
+        raise StudioError(f"{place}: {len(missing)} of {len(wanted)} shards are missing, first {missing[0][:120]}: fetch the model again")
+    return [place / n for n in sorted(wanted)]
+
+
+def _check_channels(folder: Path) -> None:
+    """StudioError where the autoencoder makes other latents than the denoiser reads."""
+    vae = _config(folder / "vae")
+    latent = vae.get("latent_channels", vae.get("z_dim"))
+    for name in ("unet", "transformer"):
+        reads = _config(folder / name).get("in_channels")
+        if not all(isinstance(n, int) and n > 0 for n in (latent, reads)):
+            continue
+        if reads == latent or (name == "transformer" and reads % latent == 0):  # transformers take several positions as one
+            continue
+        if name == "unet" and reads in INPAINTING and latent == 4:
+            raise StudioError(f"{folder}: this is an inpainting or depth model ({reads} input channels): use its plain version")
+        raise StudioError(f"{folder}: its VAE has {latent} latent channels, its {name} reads {reads}: use the VAE that belongs to it")
+
+
+def _config(place: Path) -> dict:
+    return read_config(place / "config.json") if (place / "config.json").is_file() else {}

@@ -6,11 +6,11 @@ Sizes are read from the tensors' shapes. What shapes cannot tell (activations, n
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
+from studio.families.header import Header, read_header
 from studio.store import ASSETS
 
 if TYPE_CHECKING:
@@ -34,42 +34,6 @@ OPEN_CLIP_NAMES = (
     ("positional_embedding", "embeddings.position_embedding.weight"),
 )  # fmt: skip
 PREDICTION_TYPES = {"epsilon": "epsilon", "eps": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a .safetensors file says before its data: tensor shapes and metadata."""
-
-    path: Path
-    shapes: dict[str, tuple[int, ...]]
-    metadata: dict[str, str]
-
-    def has(self, prefix: str) -> bool:
-        """Whether any tensor's name starts so."""
-        return any(key.startswith(prefix) for key in self.shapes)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """The shape of a tensor; StudioError if the file lacks it."""
-        if key not in self.shapes:
-            raise StudioError(f"{self.path}: tensor {key} is missing: fetch the model again")
-        return self.shapes[key]
-
-    def count(self, prefix: str) -> int:
-        """One more than the largest number after `prefix` in the tensors' names, so that a gap shows up as missing tensors."""
-        found = (re.match(r"(\d{1,3})\.", key[len(prefix) :]) for key in self.shapes if key.startswith(prefix))
-        return 1 + max((int(number[1]) for number in found if number), default=-1)
-
-
-def read_header(path: Path) -> Header:
-    """The header of a .safetensors file, read without its data and without torch; StudioError if damaged or cut short."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in sorted(file.keys())}
-            return Header(path, shapes, file.metadata() or {})
-    except SafetensorError as error:
-        raise StudioError(f"{path}: not a whole .safetensors file ({error}): fetch it again") from None
 
 
 def is_sd(path: Path) -> bool:

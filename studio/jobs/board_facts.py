@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from studio import registry
 from studio.errors import StudioError
-from studio.families.single_file import read_header
+from studio.families.header import read_header
 from studio.jobs.runs import Run
 from studio.method_cards import find_card
 from studio.spec import GROUPS, RunSpec
