@@ -15,7 +15,7 @@ from typing import Any
 from studio.store import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60
+PATIENCE_S = 90
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 PLACES = (
     "/usr/bin/chromium-headless-shell",
@@ -115,6 +115,23 @@ def drop(page: Any, selector: str, files: Sequence[Path]) -> None:
 def open_tab(page: Any, label: str) -> None:
     """Go to a tab as a person does."""
     page.get_by_role("tab", name=label, exact=True).click()
+    settle(page)
+
+
+def unfold(page: Any, selector: str) -> None:
+    """Open what is folded under this selector."""
+    page.locator(f"{selector} > button").click()
+    settle(page)
+
+
+def settle(page: Any) -> None:
+    """Wait as long as a person would before typing: Gradio fills controls that have just appeared once more, a frame later."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
+
+def address(page: Any) -> str:
+    """Where the page is; asked of the page, for `page.url` is as it was when the browser was last spoken with."""
+    return page.evaluate("location.href")
 
 
 def wait_until(check: Any, what: str, seconds: float = PATIENCE_S) -> Any:

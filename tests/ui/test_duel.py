@@ -9,7 +9,7 @@ from studio.jobs.drawings import list_drawings
 from studio.jobs.runs import list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
-from tests.ui.browser import wait_until
+from tests.ui.browser import address, unfold, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_duel_fills_its_board(studio, shapes, new_page):
     start.click()
     page.wait_for_selector(".runs-board[data-state=ready]")
     runs = list_runs(studio.workspace)
-    assert [r.spec().recipe for r in runs] == ["lora", "textual-inversion"] and f"runs={runs[0].id}%2C{runs[1].id}" in page.url
+    assert [r.spec().recipe for r in runs] == ["lora", "textual-inversion"] and f"runs={runs[0].id}%2C{runs[1].id}" in address(page)
     assert len({r.spec().train.steps for r in runs}) == len({r.spec().train.batch_size for r in runs}) == 1
     heads = page.locator(".runs-board thead a")
     wait_until(lambda: heads.all_inner_texts() == ["shapes duel LoRA", "shapes duel Textual inversion"], "both runs as columns")
@@ -113,9 +113,9 @@ def test_advice_fills_the_form(studio, shapes, new_page):
     for name in ("LoRA", re.compile("^Balanced")):
         wait_until(lambda name=name: form.get_by_role("radio", name=name, exact=True).is_checked(), f"{name}, as advised")
     wait_until(lambda: "changed" in page.locator("#train-advanced").inner_text(), "that settings were changed")
-    page.locator("#train-advanced > button").click()
+    unfold(page, "#train-advanced")
     page.get_by_role("button", name="Reset to the preset").wait_for()
-    page.locator("#set-train > button").click()
+    unfold(page, "#set-train")
     part = page.locator("#set-train-micro_batch").locator("input, textarea").first
     part.wait_for()
     assert part.input_value() in {"1", "2", "4", "8"}

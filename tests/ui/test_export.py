@@ -9,7 +9,7 @@ import pytest
 from studio.jobs import supervisor
 from studio.jobs.create import Request, create_run
 from tests.fixtures.runs import dataset
-from tests.ui.browser import wait_until
+from tests.ui.browser import address, wait_until
 
 SECRETS = ("zanzibar", "geheimrun", "quixotic", "heimlich")  # trigger word, run, prompt, dataset
 SETTINGS = [
@@ -47,7 +47,7 @@ def test_without_a_run_there_is_a_sentence_and_a_way(studio, new_page):
     page = _open(studio, new_page)
     assert "No finished run yet" in page.locator(".export-view .empty").inner_text()
     page.get_by_role("button", name="Go to Train").click()
-    wait_until(lambda: "tab=train" in page.url, "the Train tab")
+    wait_until(lambda: "tab=train" in address(page), "the Train tab")
 
 
 def test_the_file_loads_in_a_fresh_pipeline_and_changes_what_it_draws(studio, new_page, run, tmp_path):

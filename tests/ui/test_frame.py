@@ -11,7 +11,7 @@ from studio.jobs.runs import make_run
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from tests.fixtures.tiny import images
-from tests.ui.browser import ROOT, open_tab, wait_until
+from tests.ui.browser import ROOT, address, open_tab, wait_until
 
 TABS = ["Dataset", "Train", "Compare", "Runs", "Export", "Models"]
 
@@ -30,7 +30,7 @@ def test_six_tabs_in_the_order_of_the_work(page):
 def test_every_tab_opens_and_is_told_in_the_address(page):
     for label in TABS[1:]:
         open_tab(page, label)
-        wait_until(lambda label=label: parse_qs(urlsplit(page.url).query).get("tab") == [label.lower()], f"?tab={label.lower()}")
+        wait_until(lambda label=label: parse_qs(urlsplit(address(page)).query).get("tab") == [label.lower()], f"?tab={label.lower()}")
 
 
 def test_a_deep_link_opens_its_tab(studio, new_page):

@@ -8,7 +8,7 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.runs import list_runs
 from studio.models import find_base
 from tests.fixtures.tiny import images
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import open_tab, unfold, wait_until
 
 SETTINGS = ["train.steps=4", "train.batch_size=2", "train.snapshot_every=2", "evaluate.num_timesteps=1", "preview.steps=1"]
 
@@ -33,7 +33,7 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     page.wait_for_selector(".train-note[data-state=ready]")
     assert "GB of memory" in page.locator(".train-note").inner_text()
     wait_until(lambda: "InvokeAI" in page.locator("#train-recipe").inner_text(), "what the method is for")
-    page.locator("#train-advanced > button").click()
+    unfold(page, "#train-advanced")
     wait_until(lambda: _field(page, "method.rank").is_visible() and _field(page, "method.rank").input_value() == "8", "LoHa's settings")
     assert not _field(page, "method.block_size").is_visible() and not _field(page, "method.rslora").is_visible()
     _field(page, "method.rank").fill("4")
@@ -41,7 +41,7 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     for setting in SETTINGS:
         name, _, value = setting.partition("=")
         if not _field(page, name).is_visible():
-            page.locator(f"#set-{name.partition('.')[0]} > button").click()
+            unfold(page, f"#set-{name.partition('.')[0]}")
         _field(page, name).fill(value)
         _field(page, name).blur()
     page.get_by_role("button", name="Train adapter", exact=True).click()

@@ -6,7 +6,7 @@ import pytest
 
 from studio.model_places import model_places
 from tests.fixtures.kept_runs import write_safetensors
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import address, open_tab, wait_until
 
 CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3], "cond_stage_model.transformer.text_model.x": [4, 4]}
 
@@ -44,7 +44,7 @@ def test_the_embedded_model_is_told_and_trained_on(studio, tiny_base, new_page):
     dialog.get_by_role("button", name="Close").click()
     for source, label in ((tiny_base, tiny_base), ("starter", "Starter")):
         _card(page, source).get_by_role("button", name="Train on").click()
-        wait_until(lambda: "tab=train" in page.url, "the Train tab")
+        wait_until(lambda: "tab=train" in address(page), "the Train tab")
         wait_until(lambda label=label: page.get_by_role("combobox", name="Base").input_value() == label, f"{label} as the base")
         open_tab(page, "Models")
 

@@ -10,7 +10,7 @@ from studio.jobs.manage import delete_run
 from studio.jobs.runs import list_runs
 from studio.trash import list_trash
 from tests.fixtures.kept_runs import kept_run
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import address, open_tab, wait_until
 
 HOSTILE = "<img src=x onerror=console.error(1)> ${console.error(2)} {{value}} ../.."
 
@@ -134,7 +134,7 @@ def test_delete_is_asked_and_can_be_undone(studio, clean, new_page):
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     _toast(page, "Deleted 2 runs")
     page.get_by_text("No runs yet").wait_for()
-    assert list_runs(clean) == [] and "runs=" not in page.url
+    assert list_runs(clean) == [] and "runs=" not in address(page)
     page.get_by_role("button", name="Trash").click()
     page.get_by_role("button", name="Bring back to stay").click()
     wait_until(lambda: _names(page) == ["to stay"], "the run from the trash")
@@ -179,7 +179,7 @@ def test_a_run_deleted_while_shown_leaves_the_table_and_is_named_on_the_board(st
     page.locator(".runs-board .why", has_text="deleted").wait_for()
     page.get_by_role("button", name=f"Take {runs[0].id} out").click()
     page.locator(".runs-board").wait_for(state="hidden")
-    assert f"runs={runs[1].id}" in page.url
+    assert f"runs={runs[1].id}" in address(page)
 
 
 def test_two_selected_stand_side_by_side(studio, clean, new_page):
@@ -206,7 +206,7 @@ def test_two_selected_stand_side_by_side(studio, clean, new_page):
     pictures = page.locator(".board-matrix img")
     wait_until(lambda: pictures.count() == 6, "two rows: the base, then both runs")
     assert page.locator(".board-matrix thead .chip").all_inner_texts() == ["base", "rank 16", HOSTILE[:100]]
-    for other in (page, new_page(page.url)):  # a reload and a second browser show the same
+    for other in (page, new_page(address(page))):  # a reload and a second browser show the same
         other.reload()
         other.wait_for_selector(".runs-board[data-state=ready]")
         assert other.locator(".runs-table tr[aria-selected=true]").count() == 2
@@ -273,7 +273,7 @@ def test_pictures_that_cannot_be_drawn_say_why(studio, clean, new_page):
     page.reload()
     wait_until(lambda: "no adapter yet" in notes.inner_text(), "the same after a reload")
     page.get_by_role("button", name="Back to previews").click()
-    wait_until(lambda: page.locator(".board-matrix img").count() > 0 and "matrix=" not in page.url, "the previews")
+    wait_until(lambda: page.locator(".board-matrix img").count() > 0 and "matrix=" not in address(page), "the previews")
 
 
 def test_one_run_waits_for_a_second(studio, clean, new_page):
@@ -324,7 +324,7 @@ def test_keys_move_select_and_open(studio, clean, new_page):
     wait_until(lambda: page.locator(".runs-table tr[aria-selected=true]").count() == 0, "nothing selected")
     page.keyboard.press("End")
     page.keyboard.press("Enter")
-    wait_until(lambda: f"run={runs[0].id}" in page.url and "tab=train" in page.url, "the run opens")
+    wait_until(lambda: f"run={runs[0].id}" in address(page) and "tab=train" in address(page), "the run opens")
 
 
 def test_many_runs_on_a_narrow_page(studio, clean, new_page):

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from studio.cli import app
 from studio.errors import StudioError
 from studio.store import Workspace
-from tests.ui.browser import PATIENCE_S, ROOT, Studio, open_tab
+from tests.ui.browser import PATIENCE_S, ROOT, Studio, address, open_tab
 from ui import serve
 from ui.serve import Options
 
@@ -188,7 +188,7 @@ def test_the_token_opens_the_page_once_and_is_told_nowhere_else(start):
 def test_a_token_of_ones_own_enters_by_address_and_by_header(start, new_page):
     studio = start(DOMAIN_STUDIO_TOKEN="correct-horse-battery")
     page = new_page(studio.url + "/?tab=train&token=correct-horse-battery")
-    assert "token" not in page.url and "tab=train" in page.url
+    assert "token" not in address(page) and "tab=train" in address(page)
     assert _ask(studio.url + "/studio/status", Authorization="Bearer correct-horse-battery")[0] == 200
     assert b"correct-horse" not in psutil.Process(studio.process.pid).cmdline()[-1].encode()
 

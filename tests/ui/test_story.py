@@ -9,7 +9,7 @@ import pytest
 from studio.dataset.rows import open_dataset
 from studio.jobs.runs import list_runs
 from tests.fixtures.tiny import images
-from tests.ui.browser import Studio, drop, open_tab, wait_until
+from tests.ui.browser import Studio, address, drop, open_tab, wait_until
 
 LONG_S = 400  # of the embedded model, on two cores that others use too
 BOX = "Wipe between base and adapted"
@@ -39,7 +39,7 @@ def _train_on_dropped_pictures(studio, page, pictures):
     drop(page, "body", pictures)
     page.wait_for_selector(".dataset-grid[data-state=ready] [data-file]")
     wait_until(lambda: "40 images" in page.locator(".dataset-grid").inner_text(), "forty pictures")
-    name = parse_qs(urlsplit(page.url).query)["dataset"][0]
+    name = parse_qs(urlsplit(address(page)).query)["dataset"][0]
     first = page.locator(".dataset-grid [data-file] textarea").first
     first.fill("a drawn shape <b>&</b> ${1+1}")
     first.blur()
@@ -65,7 +65,7 @@ def _train_on_dropped_pictures(studio, page, pictures):
 def _compare(page, run):
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]")
-    assert parse_qs(urlsplit(page.url).query)["run"] == [run.id]
+    assert parse_qs(urlsplit(address(page)).query)["run"] == [run.id]
     page.get_by_role("button", name="Sample", exact=True).click()
     page.wait_for_selector(".compare-view[data-state=ready][data-drawing]:not([data-drawing^=preview])")
     slider = page.get_by_label(BOX)

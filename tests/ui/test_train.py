@@ -9,7 +9,7 @@ from studio.dataset.intake import create_dataset
 from studio.jobs.runs import Run, list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
-from tests.ui.browser import PATIENCE_S, open_tab, wait_until
+from tests.ui.browser import PATIENCE_S, address, open_tab, unfold, wait_until
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> ${document.title='taken'} {{value}}"
 SMALL = {
@@ -55,13 +55,11 @@ def field_of(page, name):
 def set_advanced(page, **more):
     """Fill settings where they are drawn; `train__steps` is train.steps."""
     wanted = {name.replace("__", "."): value for name, value in more.items()}
-    advanced = page.locator("#train-advanced")
-    if not advanced.get_by_role("button", name="Reset to the preset").is_visible():
-        advanced.locator("> button").click()
+    if not page.locator("#train-advanced").get_by_role("button", name="Reset to the preset").is_visible():
+        unfold(page, "#train-advanced")
     for name, value in wanted.items():
-        box = page.locator(f"#set-{name.partition('.')[0]}")
         if not field_of(page, name).is_visible():
-            box.locator("> button").click()
+            unfold(page, f"#set-{name.partition('.')[0]}")
         field_of(page, name).fill(value)
         field_of(page, name).blur()
 
@@ -101,7 +99,7 @@ def test_an_empty_studio_says_what_to_do(studio, new_page):
     page.wait_for_selector(".live-run[data-state=empty]")
     assert "No runs yet" in page.locator(".live-run").inner_text()
     page.locator(".live-run").get_by_role("button", name="Go to Dataset").click()
-    wait_until(lambda: "tab=dataset" in page.url, "the Dataset screen")
+    wait_until(lambda: "tab=dataset" in address(page), "the Dataset screen")
 
 
 def test_at_most_eight_controls_are_visible_and_the_cost_is_told_before_the_click(train):
@@ -150,7 +148,7 @@ def test_the_story_of_a_run(studio, train, new_page):
     press_train(train)
     live(train, "running")
     run = shown_run(train)
-    assert f"run={run}" in train.url
+    assert f"run={run}" in address(train)
     wait_until(lambda: step(train) > 5, "steps")
     seen = step(train)
     wait_until(lambda: step(train) > seen, "more steps")
@@ -313,7 +311,7 @@ def test_a_strange_run_in_the_address_does_no_harm(studio, new_page, name):
     view = page.locator(".live-run")
     assert view.get_by_role("button", name="All runs").is_visible() and view.locator("img[src=x]").count() == 0
     view.get_by_role("button", name="All runs").click()
-    wait_until(lambda: "tab=runs" in page.url and "run=" not in page.url, "the list of runs")
+    wait_until(lambda: "tab=runs" in address(page) and "run=" not in address(page), "the list of runs")
 
 
 def test_routes_of_runs_give_only_what_is_a_runs(studio, train):
