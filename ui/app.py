@@ -22,7 +22,20 @@ from ui.theme import theme
 
 STATIC = Path(__file__).parent / "widgets" / "static"
 TABS = {"dataset": "Dataset", "train": "Train", "compare": "Compare", "runs": "Runs", "export": "Export", "models": "Models"}
-AREAS = ("frame", "datasets", "imports", "runs", "run_table", "board", "drawings", "exports", "captionings", "class_pictures", "models")
+AREAS = (
+    "frame",
+    "datasets",
+    "framing",
+    "imports",
+    "runs",
+    "run_table",
+    "board",
+    "drawings",
+    "exports",
+    "captionings",
+    "class_pictures",
+    "models",
+)
 QUEUE_PAUSE_S = 0.04
 # Before any script of Gradio's. Its loading sign counts seconds frame by frame, also when it is long gone: no page would ever rest.
 FIRST = r"""<script>

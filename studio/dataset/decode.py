@@ -4,7 +4,8 @@ A request names a file, a place for what is stored, and the background colour:
 `{"source": …, "target": …, "background": "#ffffff"}`. The answer holds facts, a `reason` why the file cannot be taken,
 or the `errno` of a disk that could not be written. JSON escapes keep any file name whole, even one that is not UTF-8.
 With `"views": folder`, a small view of the picture is left there as well. A request without a target looks at a picture
-that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view.
+that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view. With a frame, one training sample of
+it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`.
 """
 
 import base64
@@ -23,6 +24,7 @@ from PIL import Image
 
 from studio.dataset.alike import THUMB_PX
 from studio.dataset.captions import read_regular
+from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
 from studio.dataset.pixels import FORMATS, Unreadable, see
 from studio.errors import StudioError, printable
@@ -87,6 +89,18 @@ def look(source: Path, views: Path, size_px: int) -> dict[str, Any]:
     return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode()}
 
 
+def write_sample(source: Path, target: Path, frame: str, reduce_px: int) -> dict[str, Any]:
+    """Leave the sample that `frame` names at `target`: the pixels that are trained, as PNG, or reduced to `reduce_px` as WebP."""
+    image = open_image(source)
+    pixels, sample = hash_pixels(image), render(image, parse_frame(frame))
+    if reduce_px:
+        sample.thumbnail((reduce_px, reduce_px))
+        sample.save(target, "WEBP", quality=82, method=1)
+    else:
+        target.write_bytes(_to_png(sample))
+    return {"pixels": pixels}
+
+
 def write_view(image: Image.Image, views: Path, pixels: str, size_px: int) -> None:
     """Leave `image` as WebP in `views`, reduced to `size_px` on its longer side and never enlarged, unless it is there."""
     path = views / view_name(pixels, size_px)
@@ -144,6 +158,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if "target" in request:
             return read(source, Path(request["target"]), request["background"], views)
+        if "frame" in request:
+            return write_sample(source, Path(request["sample"]), request["frame"], request["reduce"])
         return look(source, views, request["size"])
     except (Unreadable, StudioError) as error:
         return {"reason": " ".join(printable(str(error)).split())}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MIN_CROP_PX = 16  # a side of a crop; smaller ones hold nothing to learn
-MAX_SIDE_PX = 16384  # of a resized picture
+MAX_RESIZED_PX = 2**27  # pixels of a resized picture: 4096 px at 8:1
 PLAIN_COLOUR = (100, 100, 100)
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -60,6 +60,15 @@ class Edit(BaseModel):
             x, y = 1 - y, x
         return (1 - x, y) if self.mirror else (x, y)
 
+    def then(self, action: str) -> "Edit":
+        """This edit with the picture turned "left" or "right" or mirrored ("mirror") as it is seen now; "reset" takes it all back."""
+        if action == "reset":
+            return Edit()
+        if action == "mirror":
+            return self.model_copy(update={"mirror": not self.mirror})
+        way = {"right": 1, "left": 3}[action]
+        return self.model_copy(update={"turns": (self.turns + (4 - way if self.mirror else way)) % 4})
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -103,7 +112,7 @@ def parse_frame(token: str) -> Frame:
 def _is_sound(frame: Frame) -> bool:
     left, top, right, bottom = frame.place
     is_inside = left < right <= frame.resized[0] and top < bottom <= frame.resized[1]
-    is_small = max(frame.resized) <= MAX_SIDE_PX and max(frame.colour) <= 200
+    is_small = frame.resized[0] * frame.resized[1] <= MAX_RESIZED_PX and max(frame.colour) <= 200
     flags = frame.turns < 4 and frame.further_turns < 4 and frame.mirror < 2 and frame.further_mirror < 2
     return is_inside and is_small and flags and frame.box[0] < frame.box[2] and frame.box[1] < frame.box[3]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from studio.dataset.framing import describe_edit
 from studio.dataset.kinds import VIEW_SIZES, view_name
 from studio.dataset.report import LONG_WORDS, SMALL_PX
 from studio.dataset.rows import Row
@@ -59,6 +60,7 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "problem": lambda kept, row: not {"problem", "note"}.isdisjoint(kept.badges[row.file][0]),
     "no_caption": lambda kept, row: not kept.caption(row),
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
+    "framed": lambda kept, row: row.edit is not None,
     "duplicate": lambda kept, row: row.file in kept.twins,
     "small": lambda kept, row: min(row.width, row.height) < SMALL_PX,
     "long_caption": lambda kept, row: len(kept.caption(row).split()) > LONG_WORDS,
@@ -103,11 +105,12 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
         "offset": offset,
         "trigger": str(dataset.about.get("trigger", "")),
         "facts": facts(kept),
-        "items": [_item(kept, row) for row in rows[offset : offset + min(query.limit, MAX_PAGE)]],
+        "items": [item(kept, row) for row in rows[offset : offset + min(query.limit, MAX_PAGE)]],
     }
 
 
-def _item(kept: Kept, row: Row) -> dict[str, Any]:
+def item(kept: Kept, row: Row) -> dict[str, Any]:
+    """One picture for JSON."""
     badges, why = kept.badges[row.file]
     return {
         "file": row.file,
@@ -118,6 +121,7 @@ def _item(kept: Kept, row: Row) -> dict[str, Any]:
         "split": row.split,
         "badges": badges,
         "note": why,
+        "framed": describe_edit(row.edit),
         "said": kept.said(row),
         "thumb": address(row, VIEW_SIZES[0]),
         "view": address(row, VIEW_SIZES[1]),

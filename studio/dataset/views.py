@@ -1,9 +1,12 @@
-"""Views: the re-encoded, reduced pictures that pages show. Made once by the decoding process, found again by pixel hash."""
+"""Views: the re-encoded, reduced pictures that pages show, made by the decoding process, found again by pixel hash; training samples."""
 
 import re
 import threading
+import uuid
 from pathlib import Path
+from typing import Any
 
+from studio.dataset.framing import Frame
 from studio.dataset.kinds import VIEW_SIZES, view_name
 from studio.dataset.shelf import Shelf
 from studio.dataset.worker import Worker
@@ -11,6 +14,8 @@ from studio.errors import StudioError
 from studio.store import Workspace
 
 IDLE_S = 30.0  # after which the decoding process is ended
+SMALL_PX = 192  # longer side of a reduced sample
+_SAMPLE = re.compile(r"([0-9a-f]{64})-([0-9._]{1,120})\.(png|webp)")
 _NAME = re.compile(rf"([0-9a-f]{{64}})-({'|'.join(map(str, VIEW_SIZES))})\.webp")
 
 
@@ -44,19 +49,48 @@ class Views:
                 self._timer.cancel()
             self._worker.stop()
 
+    def sample(self, name: str) -> bytes:
+        """One training sample, as `sample_name` names it: the pixels that are trained (.png), or reduced ones (.webp)."""
+        found = _SAMPLE.fullmatch(name)
+        source = self.shelf.picture(found[1]) if found else None
+        if source is None:
+            raise StudioError("this picture is in no dataset (any more): it may have been removed in another window")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._folder / f".tmp-{uuid.uuid4().hex}"
+        reduce_px = 0 if found[3] == "png" else SMALL_PX
+        request = {"source": str(source), "sample": str(target), "frame": found[2], "reduce": reduce_px}
+        try:
+            with self._lock:
+                self._check(self._ask(request), source, found[1])
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+
     def _make(self, source: Path, pixels: str, size_px: int) -> None:
         with self._lock:
             if (self._folder / view_name(pixels, size_px)).exists():
                 return
-            if self._timer:
-                self._timer.cancel()
-            answer = self._worker.ask({"source": str(source), "views": str(self._folder), "size": size_px}, lambda: None)
-            self._timer = threading.Timer(IDLE_S, self.close)
-            self._timer.daemon = True
-            self._timer.start()
+            self._check(self._ask({"source": str(source), "views": str(self._folder), "size": size_px}), source, pixels)
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The decoding process's answer; call it with the lock held."""
+        if self._timer:
+            self._timer.cancel()
+        answer = self._worker.ask(request, lambda: None)
+        self._timer = threading.Timer(IDLE_S, self.close)
+        self._timer.daemon = True
+        self._timer.start()
+        return answer
+
+    def _check(self, answer: dict[str, Any], source: Path, pixels: str) -> None:
         if "errno" in answer:
             raise OSError(answer["errno"], None, str(self._folder))
         if "reason" in answer:
             raise StudioError(f"{source.name}: {answer['reason']}")
         if answer["pixels"] != pixels:
             raise StudioError(f"{source.name} was replaced by another picture: import it again")
+
+
+def sample_name(pixels: str, frame: Frame, is_small: bool = False) -> str:
+    """What `Views.sample` finds the sample of a picture (by pixel hash) by."""
+    return f"{pixels}-{frame.token()}.{'webp' if is_small else 'png'}"

@@ -7,13 +7,15 @@ import { clear, h, toast } from './dom.js';
 import { card } from './dataset_card.js';
 import { choose } from './dataset_drop.js';
 import { home } from './dataset_home.js';
+import { openEditor } from './dataset_editor.js';
 import { lasso } from './dataset_lasso.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, remember, select, selection } from './dataset_state.js';
 
 const PAGE = 60;
 const FILTERS = [['all', 'All'], ['held_out', 'Held out'], ['problem', 'To look at'], ['no_caption', 'No caption'], ['edited', 'Edited']];
-const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part' };
+const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned' };
 const SORTS = [['order', 'As imported'], ['newest', 'Newest first'], ['name', 'By name'], ['caption', 'By caption'], ['size', 'By size']];
+const TURNS = [['left', '⟲', 'Turn the selected pictures left'], ['right', '⟳', 'Turn the selected pictures right'], ['mirror', '⇋', 'Mirror the selected pictures']];
 
 export function mount({ root, trigger }) {
   const view = { root, trigger, dataset: '', offset: 0, sort: 'order', text: '', filter: 'all', cards: new Map(), items: [], answer: null, anchor: null, asked: 0 };
@@ -180,6 +182,7 @@ function drawSelection(view) {
   if (!num) { clear(view.bar); return; }
   clear(view.bar, h('strong', { text: `${num} selected` }),
     h('button', { class: 'btn danger', type: 'button', text: 'Remove', onclick: () => remove(view) }),
+    TURNS.map(([action, text, label]) => h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, onclick: () => turn(view, action) })),
     num < shown ? h('button', { class: 'btn', type: 'button', text: `Select all ${shown.toLocaleString('en')}`, onclick: () => selectAll(view) }) : null,
     h('button', { class: 'btn quiet', type: 'button', text: 'Select none', onclick: () => select([...selection], false) }));
 }
@@ -206,11 +209,15 @@ async function selectAll(view) {
   }
 }
 
-async function remove(view) {
+const turn = (view, action) => change(view, '/turn', { action });
+const remove = view => change(view, '/remove', {}, true);
+
+// One change of all selected pictures, with a way back.
+async function change(view, act, more, isGone = false) {
   const { dataset } = view, files = [...selection];
   try {
-    const answer = await api.post(path(dataset, '/remove'), { files });
-    select(files, false);
+    const answer = await api.post(path(dataset, act), { files, ...more });
+    if (isGone) select(files, false);
     offerUndo(dataset, answer.text, answer.undo);
   } catch (error) {
     toast(error.message, { kind: 'error' });
@@ -236,7 +243,7 @@ function onKey(view, event) {
 }
 
 function openLarge(view, file) {
-  lightbox.open(picture(view.items.findIndex(item => item.file === file)));
+  const dialog = lightbox.open(picture(view.items.findIndex(item => item.file === file)));
 
   function picture(at) {
     const item = view.items[at];
@@ -245,7 +252,8 @@ function openLarge(view, file) {
     return {
       src: item.view,
       alt: item.caption || item.source,
-      caption: h('div', {}, h('p', { text: item.caption || 'No caption yet' }), h('p', { class: 'mono muted', text: `${at + 1} of ${view.items.length} · ${facts}` })),
+      caption: h('div', {}, h('button', { class: 'btn', type: 'button', text: 'Crop and turn', onclick: () => { dialog.close(); openEditor(view.dataset, view.items, at); } }),
+        h('p', { text: item.caption || 'No caption yet' }), h('p', { class: 'mono muted', text: `${at + 1} of ${view.items.length} · ${facts}` })),
       previous: at > 0 ? () => picture(at - 1) : null,
       next: at < view.items.length - 1 ? () => picture(at + 1) : null,
     };

@@ -4,7 +4,9 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerForm } from './dataset_captioner.js';
+import { bucketsPanel } from './dataset_buckets.js';
 import { classPanel } from './dataset_class.js';
+import { openEditor } from './dataset_editor.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
 export function mount({ root }) {
@@ -14,9 +16,10 @@ export function mount({ root }) {
   view.things = h('ul', { class: 'things' });
   view.history = h('ul', { class: 'history' });
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
+  view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
   root.replaceChildren(
     h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
-    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), classPanel(root), view.past);
+    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
@@ -38,7 +41,16 @@ async function refresh(view) {
   }
 }
 
+async function editOne(dataset, file) {
+  try {
+    openEditor(dataset, [await api.get(path(dataset, `/picture?file=${encodeURIComponent(file)}`))], 0);
+  } catch (error) {
+    toast(error.message, { kind: 'error' });
+  }
+}
+
 function draw(view, dataset, answer) {
+  view.buckets.refresh();
   if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
   Object.assign(view, { dataset, version: answer.version, skipped: answer.facts.skipped });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;

@@ -1,0 +1,156 @@
+"""Framing by its routes: what is decided is kept and undone, and the samples that are shown hold the very pixels that training reads."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from studio.dataset.intake import create_dataset
+from studio.dataset.rows import open_dataset
+from studio.encode.build import Encoder, encode_dataset
+from studio.encode.cache import Cache
+from studio.families import ddpm
+from studio.store import Workspace
+from tests.dataset.corpus import photo
+from tests.fixtures.runs import spec_for
+from tests.fixtures.tiny import tiny_ddpm
+from ui.app import _tell
+from ui.desk import Desk
+from ui.routes import datasets, framing
+
+SIZES = ((60, 40), (40, 60), (64, 64), (90, 45), (48, 48), (33, 50))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model whose latents are the pixels themselves."""
+    return tiny_ddpm(tmp_path_factory.mktemp("base") / "pixels", size_px=32)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory, base):
+    """(client, workspace) with a dataset of pictures of several shapes, in the workspace's models folder the base."""
+    workspace = Workspace.at(tmp_path_factory.mktemp("space") / "workspace")
+    given = tmp_path_factory.mktemp("given")
+    for i, size in enumerate(SIZES):
+        photo(i).resize(size).save(given / f"p{i}.png")
+    create_dataset(workspace, "shapes", [given])
+    (workspace.models).mkdir()
+    (workspace.models / "pixels").symlink_to(base)
+    desk = Desk(workspace)
+    app = FastAPI()
+    for kind in (ValueError, OSError, RequestValidationError):
+        app.add_exception_handler(kind, _tell)
+    for area in (datasets, framing):
+        app.include_router(area.router(desk), prefix="/studio")
+    with TestClient(app) as client:
+        yield client, workspace
+    desk.close()
+
+
+def files(workspace):
+    return [row.file for row in open_dataset(workspace, "shapes").rows]
+
+
+def framed(client, file):
+    answer = client.get("/studio/datasets/shapes/framing", params={"file": file, "base": "pixels"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def put(client, file, **edit):
+    answer = client.put("/studio/datasets/shapes/framing", json={"file": file, "edit": edit})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def pixels_of(client, address):
+    answer = client.get(address)
+    assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"], answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+def encoded(workspace, base, *settings):
+    """What training reads of the dataset, by file."""
+    data = open_dataset(workspace, "shapes")
+    parts = ddpm.load(base, torch.float32, torch.device("cpu"))
+    encoder = Encoder(ddpm, parts, "pixels", Cache(workspace.cache / "encoded"))
+    found = encode_dataset(data, encoder, spec_for(data, base, *settings, recipe="ddpm-lora"), False, lambda done, total: None)
+    return {item.file: [found.latent(key)[0] for key in item.latents] for item in found.items}
+
+
+def test_what_is_shown_is_what_is_trained_pixel_for_pixel(room, base):
+    client, workspace = room
+    names = files(workspace)
+    put(client, names[0], crop=[0.2, 0.1, 0.9, 0.95], turns=1)
+    put(client, names[1], focus=[0.5, 0.1], mirror=True)
+    put(client, names[3], crop=[0.0, 0.0, 0.6, 1.0], focus=[0.55, 0.9], turns=3, mirror=True)
+    trained, num = encoded(workspace, base), 0
+    for file in names:
+        shown = framed(client, file)
+        samples = [pixels_of(client, sample["src"]) for sample in shown["samples"]]
+        assert len(samples) == len(trained[file]) and samples[0].shape[:2] == tuple(shown["bucket"][::-1])
+        for seen, read in zip(samples, trained[file], strict=True):
+            assert np.array_equal(seen, ((read + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(np.uint8))
+            assert torch.equal(torch.from_numpy(seen.copy()).permute(2, 0, 1).float() / 127.5 - 1, read)
+            num += 1
+    assert num > len(names), "some pictures have further crops"
+
+
+def test_an_edit_is_undone_by_its_record_and_named_on_the_card(room):
+    client, workspace = room
+    file = files(workspace)[4]
+    undo = put(client, file, turns=2)["undo"]
+    told = client.get("/studio/datasets/shapes/picture", params={"file": file}).json()
+    assert "framed" in told["badges"] and told["framed"] == "turned by 180°"
+    assert [i["file"] for i in client.get("/studio/datasets/shapes", params={"filter": "framed"}).json()["items"]].count(file) == 1
+    assert client.post("/studio/datasets/shapes/undo", json={"undo": undo}).json()["restored"] == 1
+    assert framed(client, file)["edit"] == {"crop": None, "focus": None, "turns": 0, "mirror": False}
+
+
+def test_several_pictures_are_turned_as_they_are_seen(room):
+    client, workspace = room
+    chosen = files(workspace)[4:]
+    put(client, chosen[0], mirror=True)
+    turn = partial(client.post, "/studio/datasets/shapes/turn")
+    assert turn(json={"files": chosen, "action": "right"}).json()["count"] == 2
+    assert [framed(client, file)["edit"]["turns"] for file in chosen] == [3, 1]
+    turn(json={"files": chosen, "action": "left"})
+    assert [framed(client, file)["edit"]["turns"] for file in chosen] == [0, 0]
+    assert turn(json={"files": chosen, "action": "reset"}).json()["count"] == 1
+    assert "removed in another window" in turn(json={"files": ["gone.png"], "action": "left"}).json()["error"]
+
+
+def test_the_shapes_hold_every_picture_and_show_those_that_lose_most(room):
+    client, workspace = room
+    told = client.get("/studio/datasets/shapes/buckets", params={"base": "pixels"}).json()
+    assert told["size_px"] == 32 and sum(b["images"] for b in told["buckets"]) == len(SIZES) and len(told["buckets"]) <= 5
+    for bucket in told["buckets"]:
+        cut = [each["cut_percent"] for each in bucket["examples"]]
+        assert cut == sorted(cut, reverse=True) and max(cut) == pytest.approx(bucket["most_cut_percent"], abs=0.1)
+    answer = client.get(told["buckets"][0]["examples"][0]["src"])
+    assert answer.headers["content-type"] == "image/webp" and Image.open(io.BytesIO(answer.content)).size[0] <= 192
+    assert {s["base"]: s["size_px"] for s in client.get("/studio/shapes").json()}["pixels"] == 32
+
+
+def test_wrong_requests_are_refused_in_one_line(room):
+    client, workspace = room
+    file = files(workspace)[0]
+    src = framed(client, file)["samples"][0]["src"]
+    for address in (
+        src.replace("_", "-"),
+        src.replace(".png", ".gif"),
+        src.rpartition("_")[0] + "_999.100.100.png",
+        f"/studio/samples/{'0' * 64}-1.png",
+    ):
+        answer = client.get(address)
+        assert answer.status_code == 400 and "\n" not in answer.json()["error"], address
+    for edit in ({"crop": [0, 0, 0.05, 0.05]}, {"crop": [0.9, 0, 0.1, 1]}, {"turns": 9}, {"shear": 1}):
+        answer = client.put("/studio/datasets/shapes/framing", json={"file": file, "edit": edit})
+        assert answer.status_code in (400, 422) and "\n" not in answer.json()["error"], edit

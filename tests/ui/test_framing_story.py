@@ -1,0 +1,95 @@
+"""Crops on the Dataset screen as a person makes them: dragged, turned, seen as trained, undone."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from studio.dataset.intake import create_dataset
+from studio.dataset.rows import open_dataset
+from studio.store import sha256_file
+from tests.dataset.corpus import photo
+from tests.ui.browser import wait_until
+
+
+@pytest.fixture(scope="module")
+def wide(studio, tmp_path_factory):
+    """A dataset of six pictures of two shapes."""
+    folder = tmp_path_factory.mktemp("given")
+    for i in range(6):
+        photo(i).resize((240, 120) if i % 2 else (160, 160)).save(folder / f"p{i}.png")
+    create_dataset(studio.workspace, "wide", [folder])
+    return "wide"
+
+
+def editor(page):
+    page.wait_for_selector(".studio-editor[data-state=ready]")
+    return page.locator(".studio-editor")
+
+
+def drag(page, start, end):
+    """Drag on the picture from one place to another, as shares of it."""
+    box = page.locator(".studio-editor canvas").bounding_box()
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    page.mouse.move(*points[1], steps=4)
+    page.mouse.up()
+
+
+def row(studio, number=1):
+    return open_dataset(studio.workspace, "wide").rows[number]
+
+
+def test_a_picture_is_cropped_turned_seen_as_trained_and_taken_back(studio, new_page, wide):
+    page = new_page(f"{studio.url}/?dataset=wide")
+    page.wait_for_selector(".dataset-grid .card")
+    before = sha256_file(open_dataset(studio.workspace, "wide").path(row(studio)))
+    page.locator(".dataset-grid .card .thumb").nth(1).click()
+    page.get_by_role("button", name="Crop and turn").click()
+    dialog = editor(page)
+    assert dialog.locator(".samples img").count() >= 1 and "px" in dialog.locator("aside [role=status]").inner_text()
+    drag(page, (0.0, 0.0), (0.5, 0.25))
+    crop = wait_until(lambda: row(studio).framing.crop, "the crop")
+    assert crop[0] == pytest.approx(0.5, abs=0.03) and crop[1] == pytest.approx(0.25, abs=0.05) and crop[2:] == (1, 1)
+    drag(page, (0.7, 0.6), (0.9, 0.6))
+    wait_until(lambda: row(studio).framing.focus and abs(row(studio).framing.focus[0] - 0.9) < 0.03, "the focal point")
+    page.keyboard.press("r")
+    wait_until(lambda: row(studio).framing.turns == 1, "the turn")
+    wait_until(lambda: "turned by 90°" in dialog.locator("aside [role=status]").inner_text(), "what was decided, in words")
+    page.wait_for_function("[...document.querySelectorAll('.samples img')].every(i => i.complete && i.naturalWidth)")
+    shown = Image.open(io.BytesIO(studio.get(dialog.locator(".samples img").first.get_attribute("src"))))
+    size = dialog.locator(".samples img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]")
+    assert list(shown.size) == size, "the samples are those that the studio serves"
+    page.get_by_role("button", name="Undo the last change here").click()
+    wait_until(lambda: row(studio).framing.turns == 0 and row(studio).framing.crop, "the turn undone")
+    page.keyboard.press("Escape")
+    page.locator(".dataset-grid .card").nth(1).locator(".chip", has_text="✂").wait_for()
+    assert sha256_file(open_dataset(studio.workspace, "wide").path(row(studio))) == before
+
+
+def test_the_shapes_that_are_trained_are_listed_and_lead_to_the_editor(studio, new_page, wide):
+    page = new_page(f"{studio.url}/?dataset=wide", dark=True)
+    page.locator("summary", has_text="Shapes that are trained").click()
+    shapes = page.locator(".shapes li")
+    shapes.first.wait_for()
+    counts = [int(text.split(" picture")[0].split()[-1]) for text in shapes.locator("p").all_inner_texts()]
+    assert sum(counts) == 6 and "cut away" in shapes.first.inner_text()
+    page.wait_for_function("[...document.querySelectorAll('.shapes img')].every(i => i.complete && i.naturalWidth)")
+    shapes.locator(".sample").first.click()
+    dialog = editor(page)
+    dialog.locator("canvas").focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(lambda: any(each.framing.focus for each in open_dataset(studio.workspace, "wide").rows), "the focal point by keyboard")
+    page.keyboard.press("Escape")
+
+
+def test_selected_pictures_are_turned_together_and_it_can_be_undone(studio, new_page, wide):
+    page = new_page(f"{studio.url}/?dataset=wide")
+    cards = page.locator(".dataset-grid .card .thumb")
+    cards.nth(4).click(modifiers=["Control"])
+    cards.nth(5).click(modifiers=["Control"])
+    page.get_by_role("button", name="Mirror the selected pictures").click()
+    wait_until(lambda: all(row(studio, n).framing.mirror for n in (4, 5)), "both are mirrored")
+    page.locator(".studio-toast.undo").get_by_role("button", name="Undo").click()
+    wait_until(lambda: not any(row(studio, n).framing.mirror for n in (4, 5)), "both as before")

@@ -1,0 +1,131 @@
+"""Framing: how pictures are cropped, turned and shaped for training, and the very samples that training reads."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+
+from studio.dataset.edit import find_row
+from studio.dataset.framing import Edit, describe_edit
+from studio.dataset.listing import item
+from studio.dataset.reframe import set_edits
+from studio.dataset.views import sample_name
+from studio.encode.plan import Planned, plan, summary
+from studio.errors import StudioError
+from studio.models import find_base, list_models
+from studio.spec import DataSpec
+from ui.desk import Desk
+from ui.routes.datasets import FOREVER, here
+
+EXAMPLES = 6  # pictures shown of each shape
+Size = Query(None, ge=16, le=4096)
+
+
+class EditRequest(BaseModel):
+    """How one picture is to be framed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    edit: Edit
+
+
+class TurnRequest(BaseModel):
+    """Several pictures to be turned or mirrored as they are seen now, or taken as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: list[str]
+    action: Literal["left", "right", "mirror", "reset"]
+
+
+def router(desk: Desk) -> APIRouter:
+    """`/shapes`, `/samples`, and a dataset's `/picture`, `/framing`, `/buckets` and `/turn`."""
+    routes = APIRouter(dependencies=[Depends(here(desk))])
+    _add_reading(routes, desk)
+    _add_writing(routes, desk)
+    return routes
+
+
+def _add_reading(routes: APIRouter, desk: Desk) -> None:
+    shelf, workspace = desk.views.shelf, desk.workspace
+
+    def shape(base: str, size_px: int | None) -> tuple[int, int]:
+        own, multiple = find_base(base, workspace).shape_px
+        return size_px or own, multiple
+
+    @routes.get("/shapes")
+    def bases() -> list[dict[str, Any]]:
+        """The base models with the size of picture that each is trained at."""
+        found = [(m["model"], find_base(m["model"], workspace).shape_px[0]) for m in list_models(workspace) if m["usable"]]
+        return [{"base": name, "size_px": size} for name, size in found]
+
+    @routes.get("/datasets/{dataset}/picture")
+    def picture(dataset: str, file: str) -> dict[str, Any]:
+        kept = shelf.open(dataset)
+        return item(kept, find_row(kept.dataset, file))
+
+    @routes.get("/datasets/{dataset}/framing")
+    def read(dataset: str, file: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
+        kept = shelf.open(dataset)
+        row, (size, multiple) = find_row(kept.dataset, file), shape(base, size_px)
+        rows = kept.dataset.rows
+        planned = next(each for each in plan(rows, size, multiple, DataSpec()) if each.row is row)
+        return {"file": file, "edit": row.framing.model_dump(mode="json"), "size_px": size, **_told(planned)}
+
+    @routes.get("/datasets/{dataset}/buckets")
+    def buckets(dataset: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
+        rows, (size, multiple) = shelf.open(dataset).dataset.rows, shape(base, size_px)
+        planned = plan(rows, size, multiple, DataSpec(crops=1))
+        found = summary(planned)
+        for bucket in found:
+            members = [each for each in planned if each.bucket == (bucket["width"], bucket["height"])]
+            members.sort(key=lambda each: -each.cut_share)
+            bucket["examples"] = [_example(each) for each in members[:EXAMPLES]]
+        return {"size_px": size, "buckets": found}
+
+    @routes.get("/samples/{name}")
+    def sample(name: str) -> Response:
+        kind = "image/png" if name.endswith(".png") else "image/webp"
+        return Response(desk.views.sample(name), media_type=kind, headers={"Cache-Control": FOREVER})
+
+
+def _told(planned: Planned) -> dict[str, Any]:
+    """A picture as it is trained: its shape, its samples, and where each lies in the picture as it is seen."""
+    row = planned.row
+    return {
+        "width": row.width,
+        "height": row.height,
+        "bucket": planned.bucket,
+        "cut_percent": round(100 * planned.cut_share, 1),
+        "said": describe_edit(row.edit),
+        "samples": [
+            {
+                "src": f"/studio/samples/{sample_name(row.pixels, frame)}",
+                "place": [p / s for p, s in zip(frame.place, frame.resized * 2, strict=True)],
+            }
+            for frame in planned.frames
+        ],
+    }
+
+
+def _example(planned: Planned) -> dict[str, Any]:
+    name = sample_name(planned.row.pixels, planned.frames[0], is_small=True)
+    return {"file": planned.row.file, "src": f"/studio/samples/{name}", "cut_percent": round(100 * planned.cut_share, 1)}
+
+
+def _add_writing(routes: APIRouter, desk: Desk) -> None:
+    workspace = desk.workspace
+
+    @routes.put("/datasets/{dataset}/framing")
+    def write(dataset: str, request: EditRequest) -> dict[str, Any]:
+        return set_edits(workspace, dataset, {request.file: request.edit})
+
+    @routes.post("/datasets/{dataset}/turn")
+    def turn(dataset: str, request: TurnRequest) -> dict[str, Any]:
+        rows = {row.file: row for row in desk.views.shelf.open(dataset).dataset.rows}
+        found = [rows[file] for file in request.files if file in rows]
+        if not found:
+            raise StudioError("these pictures are not in the dataset any more: they were removed in another window")
+        return set_edits(workspace, dataset, {row.file: row.framing.then(request.action) for row in found})

@@ -1,0 +1,154 @@
+// Cropping a picture: drag the box by its handles, the focal point inside it; what its shape keeps is framed in teal.
+
+import { h } from './dom.js';
+import { boxToSeen, boxToStored, drawSeen, kept, toSeen, toStored } from './framing_geometry.js';
+
+const REACH = 14, SMALLEST = 0.02, STEP = 0.01;
+const EDGES = [[0, 0], [0.5, 0], [1, 0], [0, 0.5], [1, 0.5], [0, 1], [0.5, 1], [1, 1]]; // of the box: places of its handles
+
+// `on.change(edit, isDone)`: called while something is dragged, and when it is let go. Returns {root, show(image, edit, shape), edit}.
+export function cropStage(on) {
+  const view = { image: null, edit: null, shape: null, held: null };
+  const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Picture: arrow keys move the focal point', onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: onKey, onkeyup: onKeyUp });
+  const root = h('div', { class: 'stage' }, canvas);
+  new ResizeObserver(draw).observe(root);
+  return { root, show, focus: () => canvas.focus() };
+
+  function show(image, edit, shape) {
+    if (view.held) return;
+    Object.assign(view, { image, edit, shape });
+    draw();
+  }
+
+  function sizes() {
+    const { image, edit } = view, isTurned = edit.turns % 2;
+    return isTurned ? [image.naturalHeight, image.naturalWidth] : [image.naturalWidth, image.naturalHeight];
+  }
+
+  function draw() {
+    const { image, edit, shape } = view;
+    if (!image || !root.clientWidth) return;
+    const [w, h0] = sizes(), scale = Math.min(root.clientWidth / w, root.clientHeight / h0), ratio = window.devicePixelRatio || 1;
+    const width = Math.max(1, Math.round(w * scale)), height = Math.max(1, Math.round(h0 * scale));
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    Object.assign(canvas, { width: width * ratio, height: height * ratio });
+    const context = canvas.getContext('2d'), box = seenBox();
+    context.scale(ratio, ratio);
+    context.imageSmoothingEnabled = scale * ratio < 3;
+    drawSeen(context, image, edit, width, height);
+    shade(context, box, width, height, 'rgba(10, 14, 20, .72)');
+    if (shape) {
+      const part = kept(box, seenFocus(), shape, ...sizes());
+      shade(context, part, width, height, 'rgba(10, 14, 20, .38)', box);
+      outline(context, part, width, height, '#2dd4bf', 2);
+    }
+    outline(context, box, width, height, '#ffffff', 1);
+    for (const [x, y] of EDGES) square(context, (box[0] + x * (box[2] - box[0])) * width, (box[1] + y * (box[3] - box[1])) * height);
+    if (edit.focus) cross(context, ...seenFocus().map((value, i) => value * [width, height][i]));
+  }
+
+  function seenBox() { return boxToSeen(view.edit, view.edit.crop || [0, 0, 1, 1]); }
+  function seenFocus() { return view.edit.focus ? toSeen(view.edit, view.edit.focus) : null; }
+
+  function at(event) {
+    const place = canvas.getBoundingClientRect();
+    return [(event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height].map(value => Math.min(1, Math.max(0, value)));
+  }
+
+  function grab(event) {
+    if (!view.edit || event.button) return;
+    event.preventDefault();
+    canvas.focus();
+    canvas.setPointerCapture(event.pointerId);
+    const [x, y] = at(event), box = seenBox(), { width, height } = canvas.getBoundingClientRect();
+    const near = EDGES.find(([ex, ey]) => Math.hypot((box[0] + ex * (box[2] - box[0]) - x) * width, (box[1] + ey * (box[3] - box[1]) - y) * height) < REACH);
+    if (near) view.held = { edge: near, box };
+    else if (x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3]) view.held = { focus: true };
+    else view.held = { from: [x, y] };
+    drag(event);
+  }
+
+  function drag(event) {
+    if (!view.held) return;
+    const [x, y] = at(event), { edge, from, box } = view.held;
+    if (view.held.focus) change({ focus: toStored(view.edit, [x, y]) });
+    else if (from) { if (Math.abs(x - from[0]) > SMALLEST && Math.abs(y - from[1]) > SMALLEST) setBox([Math.min(x, from[0]), Math.min(y, from[1]), Math.max(x, from[0]), Math.max(y, from[1])]); }
+    else {
+      const next = [...box];
+      if (edge[0] === 0) next[0] = Math.min(x, box[2] - SMALLEST);
+      if (edge[0] === 1) next[2] = Math.max(x, box[0] + SMALLEST);
+      if (edge[1] === 0) next[1] = Math.min(y, box[3] - SMALLEST);
+      if (edge[1] === 1) next[3] = Math.max(y, box[1] + SMALLEST);
+      setBox(next);
+    }
+  }
+
+  function drop() {
+    if (!view.held) return;
+    view.held = null;
+    on.change(view.edit, true);
+  }
+
+  function setBox(seen) {
+    const box = boxToStored(view.edit, seen), isWhole = box[0] <= 0.002 && box[1] <= 0.002 && box[2] >= 0.998 && box[3] >= 0.998;
+    const focus = view.edit.focus, isInside = focus && focus[0] >= box[0] && focus[0] <= box[2] && focus[1] >= box[1] && focus[1] <= box[3];
+    change({ crop: isWhole ? null : box, focus: isInside ? focus : null });
+  }
+
+  function change(values) {
+    view.edit = { ...view.edit, ...values };
+    draw();
+    on.change(view.edit, false);
+  }
+
+  function onKey(event) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!way || !view.edit) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const box = seenBox(), step = STEP * (event.shiftKey ? 5 : 1), [x, y] = seenFocus() || [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+    change({ focus: toStored(view.edit, [Math.min(box[2], Math.max(box[0], x + step * way[0])), Math.min(box[3], Math.max(box[1], y + step * way[1]))]) });
+    view.moved = true;
+  }
+
+  function onKeyUp() {
+    if (!view.moved) return;
+    view.moved = false;
+    on.change(view.edit, true);
+  }
+}
+
+function shade(context, [l, t, r, b], width, height, colour, [ol, ot, or, ob] = [0, 0, 1, 1]) {
+  context.fillStyle = colour;
+  context.beginPath();
+  context.rect(ol * width, ot * height, (or - ol) * width, (ob - ot) * height);
+  context.rect(l * width, t * height, (r - l) * width, (b - t) * height);
+  context.fill('evenodd');
+}
+
+function outline(context, [l, t, r, b], width, height, colour, line) {
+  context.strokeStyle = colour;
+  context.lineWidth = line;
+  context.strokeRect(l * width + line / 2, t * height + line / 2, Math.max(1, (r - l) * width - line), Math.max(1, (b - t) * height - line));
+}
+
+function square(context, x, y) {
+  context.fillStyle = '#ffffff';
+  context.strokeStyle = '#17202b';
+  context.lineWidth = 1;
+  context.beginPath();
+  context.rect(x - 4, y - 4, 8, 8);
+  context.fill();
+  context.stroke();
+}
+
+function cross(context, x, y) {
+  for (const [colour, line] of [['#17202b', 4], ['#ffffff', 2]]) {
+    Object.assign(context, { strokeStyle: colour, lineWidth: line });
+    context.beginPath();
+    context.arc(x, y, 9, 0, 2 * Math.PI);
+    context.moveTo(x - 14, y); context.lineTo(x + 14, y);
+    context.moveTo(x, y - 14); context.lineTo(x, y + 14);
+    context.stroke();
+  }
+}

@@ -1,0 +1,137 @@
+// The editor of one picture: cropped and turned on the left, as it is trained on the right; saved at once, and everything can be undone.
+
+import * as api from './api.js';
+import { clear, h, toast } from './dom.js';
+import { share } from './dataset_buckets.js';
+import { cropStage } from './dataset_crop.js';
+import { base, shapeMenu } from './dataset_shapes.js';
+import { announce, path } from './dataset_state.js';
+import { turned } from './framing_geometry.js';
+
+const PLAIN = { crop: null, focus: null, turns: 0, mirror: false };
+const HINT = 'Drag the handles to crop, drag inside to set the focal point. The teal frame is what its shape keeps. The file itself is never changed.';
+
+// `items` are the pictures of the page, `at` the one to begin with.
+export function openEditor(dataset, items, at) {
+  const view = { dataset, items, at, told: null, undos: [], saving: Promise.resolve(), wanted: null, asked: 0 };
+  const stage = cropStage({ change: (edit, isDone) => { view.edit = edit; if (isDone) save(view, edit); } });
+  view.image = h('img', { alt: '' });
+  view.title = h('h3', {});
+  view.samples = h('div', { class: 'samples' });
+  view.told = h('p', { class: 'muted', role: 'status' });
+  view.undo = button('Undo', 'Undo the last change here (Ctrl+Z)', () => undo(view));
+  view.back = button('‹', 'Previous picture', () => go(view, -1));
+  view.forth = button('›', 'Next picture', () => go(view, 1));
+  const tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Crop and turn' },
+    button('⟲', 'Turn left (L)', () => turn('left')), button('⟳', 'Turn right (R)', () => turn('right')), button('⇋', 'Mirror (F)', () => turn('mirror')),
+    button('Whole picture', 'Take the crop and the focal point back', () => save(view, { ...view.edit, crop: null, focus: null })),
+    button('Reset', 'Take everything back', () => save(view, PLAIN)), view.undo);
+  const dialog = h('dialog', { class: 'studio-editor', 'aria-label': 'Crop and turn', onkeydown: onKey },
+    h('div', { class: 'row head' }, view.back, view.title, view.forth, h('span', { class: 'spring' }), button('✕', 'Close', () => dialog.close(), 'btn quiet close')),
+    h('div', { class: 'body' }, h('div', { class: 'left' }, tools, stage.root, h('p', { class: 'muted', text: HINT })),
+      h('aside', { class: 'right' }, h('h3', { text: 'As trained' }), shapeMenu(() => load(view)), view.told, view.samples)));
+  view.stage = stage;
+  view.dialog = dialog;
+  view.image.addEventListener('load', () => draw(view));
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  go(view, 0);
+  stage.focus();
+  return dialog;
+
+  function turn(action) { if (view.edit) save(view, turned(view.edit, action)); }
+
+  function onKey(event) {
+    if (event.target.matches('input, textarea, select')) return;
+    const action = { l: 'left', r: 'right', f: 'mirror' }[event.key.toLowerCase()];
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z') { event.preventDefault(); undo(view); } else if (action && !event.ctrlKey && !event.metaKey) turn(action);
+    else if (event.key === 'PageDown') go(view, 1);
+    else if (event.key === 'PageUp') go(view, -1);
+  }
+}
+
+const button = (text, label, onclick, look = 'btn') => h('button', { class: look, type: 'button', text, title: label, 'aria-label': label, onclick });
+
+function go(view, way) {
+  const item = view.items[view.at + way];
+  if (!item) return;
+  view.at += way;
+  view.edit = view.framing = null;
+  view.undos = [];
+  view.title.textContent = item.source;
+  view.title.title = `${item.file} · ${item.width}×${item.height} px`;
+  view.back.disabled = view.at === 0;
+  view.forth.disabled = view.at === view.items.length - 1;
+  view.undo.disabled = true;
+  clear(view.samples);
+  view.told.textContent = '';
+  view.image.src = item.view;
+  view.image.alt = item.caption || item.source;
+  load(view);
+}
+
+const fileOf = view => view.items[view.at].file;
+
+// Ask how the picture is framed now, and for the samples that come of it.
+async function load(view) {
+  const turn = (view.asked += 1), file = fileOf(view);
+  try {
+    const answer = await api.get(path(view.dataset, `/framing?file=${encodeURIComponent(file)}&base=${encodeURIComponent(base())}`));
+    if (turn !== view.asked || view.wanted) return;
+    view.framing = answer;
+    view.edit = answer.edit;
+    draw(view);
+  } catch (error) {
+    if (turn === view.asked) { view.told.textContent = error.message; view.dialog.dataset.state = 'error'; }
+  }
+}
+
+function draw(view) {
+  const { framing, image, edit } = view;
+  if (!framing || !image.complete || !image.naturalWidth) return;
+  view.stage.show(image, edit, framing.bucket);
+  const [width, height] = framing.bucket, more = framing.samples.length - 1;
+  view.told.textContent = [`${width} × ${height} px`, `${share(framing.cut_percent)} cut away`, framing.said].filter(Boolean).join(' · ');
+  clear(view.samples, framing.samples.map((sample, i) => h('figure', {}, h('img', { src: sample.src, alt: i ? `Further crop ${i}` : 'As trained', class: Math.max(width, height) < 192 ? 'pixelated' : '' }),
+    i ? null : h('figcaption', { class: 'muted', text: more ? 'Around the focal point; further crops for variety:' : 'The whole of it is used: no further crops' }))));
+  view.dialog.dataset.state = 'ready';
+}
+
+// Save what was decided, one after the other; of several that wait, the last counts.
+function save(view, edit) {
+  const file = fileOf(view);
+  view.edit = edit;
+  view.wanted = { file, edit };
+  view.dialog.dataset.state = 'saving';
+  view.saving = view.saving.then(async () => {
+    const wanted = view.wanted;
+    view.wanted = null;
+    if (!wanted) return;
+    try {
+      const answer = await api.put(path(view.dataset, '/framing'), wanted);
+      if (answer.undo && wanted.file === fileOf(view)) view.undos.push(answer.undo);
+      announce(view.dataset);
+    } catch (error) {
+      toast(error.message, { kind: 'error' });
+    }
+    view.undo.disabled = !view.undos.length;
+    await load(view);
+  });
+  if (view.framing && view.image.naturalWidth) view.stage.show(view.image, edit, view.framing.bucket);
+}
+
+function undo(view) {
+  view.saving = view.saving.then(async () => {
+    const last = view.undos.pop();
+    if (!last) return;
+    try {
+      await api.post(path(view.dataset, '/undo'), { undo: last });
+      announce(view.dataset);
+    } catch (error) {
+      toast(error.message, { kind: 'error' });
+    }
+    view.undo.disabled = !view.undos.length;
+    await load(view);
+  });
+}
