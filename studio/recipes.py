@@ -73,7 +73,13 @@ def refusal(name: str, base: Base) -> str | None:
     refusals = [registry.method(m["kind"]).supports(card) for m in recipe["methods"]]
     if any(refusals):
         return next(filter(None, refusals))
-    return None if base.preset_key in recipe["bases"] else f"it has no presets for this kind of base, but for {', '.join(recipe['bases'])}"
+    return None if _presets(recipe, base) else f"it has no presets for this kind of base, but for {', '.join(recipe['bases'])}"
+
+
+def _presets(recipe: dict[str, Any], base: Base) -> dict[str, Any] | None:
+    """A recipe's presets for a base: its own, else those that its family shares; None where it has neither."""
+    keys = (base.preset_key, registry.family(base.family).card.presets)
+    return next((recipe["bases"][key] for key in keys if key in recipe["bases"]), None)
 
 
 def suitable(base: Base) -> list[str]:
@@ -117,20 +123,21 @@ def _name_of(assignment: str) -> str:
 
 
 def _apply_preset(values: dict[str, Any], recipe: dict[str, Any], choice: Choice) -> None:
-    bases, reason = recipe["bases"], refusal(choice.recipe, choice.base)
+    reason = refusal(choice.recipe, choice.base)
     if reason:
         others = ", ".join(suitable(choice.base))
         raise StudioError(f"--recipe {choice.recipe}: {reason}" + (f"; on this base there is {others}" if others else ""))
-    presets = bases[choice.base.preset_key]["presets"]
+    own = _presets(recipe, choice.base)
+    presets = own["presets"]
     if choice.preset not in presets:
         raise StudioError(f"--preset {choice.preset}: no such preset; there are: {', '.join(presets)}")
-    for key, value in bases[choice.base.preset_key]["settings"].items():
+    for key, value in own["settings"].items():
         apply_setting(values, f"{key}={value}")
 
 
 def _samples(recipe: dict[str, Any], choice: Choice) -> float:
     """Samples to train on: the recipe's budget for this many pictures, times the preset's share."""
-    base = recipe["bases"][choice.base.preset_key]
+    base = _presets(recipe, choice.base)
     count = len(choice.dataset.train_rows)
     budget = next(samples for limit, samples in base["samples"].items() if count <= float(limit))
     return budget * base["presets"][choice.preset]

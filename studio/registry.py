@@ -5,7 +5,11 @@ from types import ModuleType
 
 from studio.errors import StudioError
 
-FAMILIES = {"sd": "studio.families.sd", "ddpm": "studio.families.ddpm"}
+FAMILIES = {
+    "sd": "studio.families.sd",
+    "sdxl": "studio.families.sdxl",
+    "ddpm": "studio.families.ddpm",
+}
 METHODS = {
     "lora": "studio.methods.lora",
     "textual_inversion": "studio.methods.textual_inversion",

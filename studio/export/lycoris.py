@@ -1,4 +1,4 @@
-"""LyCORIS files read back two ways that share no code with how they are written: by their formulas alone, and by PEFT."""
+"""LyCORIS files read back two ways that share no arithmetic with how they are written: by their formulas alone, and by PEFT."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
 Own = dict[str, "Tensor"]  # the tensors of one layer by part: hada_w1_a, lokr_w1, alpha, …
 
 
 @contextmanager
 def by_formula(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[tuple[Parts, str, int]]":
     """Within: what the file's tensors say is added to the base's own weights, by the papers' formulas."""
-    found = list(_layers(parts, read_tensors(target)))
+    found = list(_layers(family, parts, read_tensors(target)))
     kept = [(layer, layer.weight.data) for _, _, layer, _ in found]
     for _, _, layer, own in found:
         layer.weight.data = layer.weight.data + change(own, layer.weight.shape).to(layer.weight)
@@ -36,7 +35,7 @@ def by_peft(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iter
     """Within: PEFT has made layers of the file's kind and rank on the base, and loaded the file's tensors into them."""
     from peft import PeftModel, set_peft_model_state_dict
 
-    found, count = list(_layers(parts, read_tensors(target))), 0
+    found, count = list(_layers(family, parts, read_tensors(target))), 0
     components = dict.fromkeys(component for component, _, _, _ in found)
     wrapped = {}
     for component in components:
@@ -65,12 +64,15 @@ def change(own: Own, shape: Any) -> "Tensor":
     return (torch.kron(w1, w2) * scale).reshape(shape)
 
 
-def _layers(parts: Parts, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, str, nn.Module, Own]]":
+def _layers(family: ModuleType, parts: Parts, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, str, nn.Module, Own]]":
     """(component, name, module, tensors) of every layer of the base that the file names."""
-    for component, prefix in PREFIXES.items():
+    card, named = family.card, {}
+    for name, tensor in tensors.items():
+        layer, _, part = name.rpartition(".")
+        named.setdefault(layer, {})[part] = tensor.float()
+    for component in (card.denoiser, *card.text_encoders):
         for path, layer in parts.modules[component].named_modules():
-            key = prefix + path.removeprefix("text_model.").replace(".", "_") + "."
-            own = {name.removeprefix(key): t.float() for name, t in tensors.items() if name.startswith(key)}
+            own = named.get(card.kohya_name(f"{component}.{path}")) if hasattr(layer, "weight") else None
             if own:
                 yield component, path, layer, own
 

@@ -29,6 +29,9 @@ class Card:
     text: bool = True
     model_layouts: tuple[str, ...] = ("model",)  # of whole tuned models
     export_note: str = ""  # what people should know about adapters in its export_layouts
+    kohya_name: Callable[[str], str] | None = None  # `<component>.<layer>` -> what kohya's files call it, where they know the family
+    presets: str = ""  # the family whose presets of a recipe hold for this one too, where the recipe has none of its own
+    words: dict[str, str] = field(default_factory=dict)  # text encoder -> what files of learned words call its vectors
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Facts:
     draw_multiple: int = 0  # what the sides of a drawn picture must divide by, px; 0 = vae_scale
     title: str = ""
     licence: str = ""
+    note: str = ""  # what a person should know before training on it
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A Stable Diffusion pipeline's tensors under the original (CompVis) names, as single checkpoint files have them."""
+"""What other programs' files call the tensors of Stable Diffusion 1.x and 2.x: checkpoints (CompVis) and adapters (kohya)."""
 
 import re
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ UNET, VAE, CLIP, OPEN_CLIP = (
 UNET_ENDS = {
     "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
+    "mid_block.resnets.1": "middle_block.2", "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
 }  # fmt: skip
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
@@ -33,17 +33,39 @@ OPEN_CLIP_NAMES = (
 )  # fmt: skip
 
 
+def kohya_name(layer: str) -> str:
+    """What kohya's adapter files call a layer, `unet.…` or `text_encoder.…`."""
+    component, _, path = layer.partition(".")
+    return f"lora_unet_{path}".replace(".", "_") if component == "unet" else kohya_text_name("lora_te", path)
+
+
+def kohya_text_name(prefix: str, path: str) -> str:
+    """The same for a layer of a text encoder; every reader expects `text_model`, which transformers has dropped from CLIPTextModel."""
+    return f"{prefix}_text_model_{path.removeprefix('text_model.')}".replace(".", "_")
+
+
 def checkpoint(parts: Parts) -> "State":
     """All tensors of the base, as they are now, under the names of a single checkpoint file."""
     unet, vae, text = (parts.modules[name] for name in ("unet", "vae", "text_encoder"))
-    tensors = {UNET + _unet_name(name, unet): value for name, value in unet.state_dict().items()}
+    own = flat_text(text)
+    return unet_and_vae(unet, vae) | (open_clip(own, OPEN_CLIP) if is_open_clip(parts) else {CLIP + n: value for n, value in own.items()})
+
+
+def unet_and_vae(unet: "nn.Module", vae: "nn.Module") -> "State":
+    """The tensors of both."""
+    per_level, attended = unet.config.layers_per_block + 1, [hasattr(block, "attentions") for block in unet.up_blocks]
+    tensors = {UNET + unet_name(name, per_level, attended): value for name, value in unet.state_dict().items()}
     for name, value in vae.state_dict().items():
         own = _vae_name(name, len(vae.config.block_out_channels))
         is_product = ".mid.attn_1." in own and own.endswith(".weight") and value.ndim == 2
         tensors[VAE + own] = value[:, :, None, None] if is_product else value  # attention was made of 1x1 convolutions there
-    flat = {name.removeprefix("text_model."): value for name, value in text.state_dict().items()}
-    flat = {name: value for name, value in flat.items() if not name.endswith("position_ids")}
-    return tensors | (_open_clip(flat) if is_open_clip(parts) else {CLIP + name: value for name, value in flat.items()})
+    return tensors
+
+
+def flat_text(encoder: "nn.Module") -> "State":
+    """A CLIP text encoder's tensors, without a leading `text_model.` and without what is computed."""
+    flat = {name.removeprefix("text_model."): value for name, value in encoder.state_dict().items()}
+    return {name: value for name, value in flat.items() if not name.endswith("position_ids")}
 
 
 def is_open_clip(parts: Parts) -> bool:
@@ -51,9 +73,8 @@ def is_open_clip(parts: Parts) -> bool:
     return parts.modules["text_encoder"].config.hidden_act == "gelu"
 
 
-def _unet_name(name: str, unet: "nn.Module") -> str:
-    """The original name of a tensor of a UNet2DConditionModel."""
-    per_level = unet.config.layers_per_block + 1
+def unet_name(name: str, per_level: int, attended: list[bool]) -> str:
+    """The original name of a tensor of a UNet2DConditionModel; `attended` = which of its up blocks have attention."""
     found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", name)
     if not found:
         start = next(s for s in UNET_ENDS if name.startswith(s + "."))
@@ -63,7 +84,7 @@ def _unet_name(name: str, unet: "nn.Module") -> str:
     if kind == "downsamplers":
         return f"input_blocks.{(level + 1) * per_level}.0.op.{rest.removeprefix('conv.')}"
     if kind == "upsamplers":
-        place = 2 if hasattr(unet.up_blocks[level], "attentions") else 1
+        place = 2 if attended[level] else 1
         return f"output_blocks.{(level + 1) * per_level - 1}.{place}.{rest}"
     block = f"input_blocks.{1 + level * per_level + number}" if way == "down" else f"output_blocks.{level * per_level + number}"
     return f"{block}.0.{_resnet(rest)}" if kind == "resnets" else f"{block}.1.{rest}"
@@ -92,7 +113,7 @@ def _vae_name(name: str, num_levels: int) -> str:
     return f"{side}.mid.attn_1.{VAE_ATTENTION[start]}{rest[len(start) :]}"
 
 
-def _open_clip(flat: "State") -> "State":
+def open_clip(flat: "State", prefix: str) -> "State":
     """A CLIP text encoder under OpenCLIP's names: q, k and v above each other in one tensor."""
     import torch
 
@@ -100,10 +121,10 @@ def _open_clip(flat: "State") -> "State":
     for name, value in flat.items():
         if found := re.match(r"encoder\.layers\.(\d+)\.self_attn\.q_proj\.(weight|bias)", name):
             whole = torch.cat([flat[name.replace("q_proj", f"{part}_proj")] for part in "qkv"])
-            tensors[f"{OPEN_CLIP}transformer.resblocks.{found[1]}.attn.in_proj_{found[2]}"] = whole
+            tensors[f"{prefix}transformer.resblocks.{found[1]}.attn.in_proj_{found[2]}"] = whole
         elif not re.search(r"\.[kv]_proj\.", name):
             own = name
             for old, new in OPEN_CLIP_NAMES:
                 own = re.sub(old, new, own)
-            tensors[OPEN_CLIP + own] = value
+            tensors[prefix + own] = value
     return tensors

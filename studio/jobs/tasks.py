@@ -218,7 +218,9 @@ def _write_adapter(adapted: Adapted, own: MethodSpec, target: Path, layout: str,
     says = adapted.family.export_metadata(adapted.parts)
     metadata = file_metadata(adapted.spec, adapted.parts, says, method.metadata(own), counts, own.kind) | aid.shared.metadata()
     aid.tell("writing")
-    write_adapter(target, method.export(adapted.state, own, layout), metadata, layout, method.peft_configs(adapted.state, own))
+    write_adapter(
+        target, method.export(adapted.state, own, layout, adapted.family.card), metadata, layout, method.peft_configs(adapted.state, own)
+    )
     aid.tell("verifying")
     return verify(adapted.family, adapted.parts, adapted.adapter, target, layout, method.reword(own, PROBE))
 
@@ -245,12 +247,12 @@ def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: st
     parts, card = adapted.parts, adapted.family.card
     found = extract(parts, card, adapted.adapter.first(), adapted.state, aid.rank)
     aid.warm.bare()
-    taken = aid.warm.put(object(), lambda: layers.Adapter(parts, found.spec, found.targets, lora.KIND, 0))
+    taken = aid.warm.put(object(), lambda: layers.Adapter(parts, found.spec, found.targets, lora.KIND, 0, card))
     taken.restore(found.state)
     says = adapted.family.export_metadata(parts)
     metadata = file_metadata(adapted.spec, parts, says, lora.metadata(found.spec), counts, "lora") | aid.shared.metadata()
     aid.tell("writing")
-    write_adapter(target, lora.export(found.state, found.spec, "kohya"), metadata, "kohya", {})
+    write_adapter(target, lora.export(found.state, found.spec, "kohya", card), metadata, "kohya", {})
     aid.tell("verifying")
     return replace(verify(adapted.family, parts, taken, target, "kohya"), lacks=round(found.error, 4))
 

@@ -67,7 +67,7 @@ def word(spec: Spec) -> str:
     return ""
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """Nothing: what it learned is a whole model, written as one."""
     raise StudioError(f"--format {layout}: full tuning makes a whole model, and no adapter file")
 

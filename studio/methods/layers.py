@@ -53,7 +53,7 @@ class Kind:
     tensors: "Callable[[Any], dict[str, Tensor]]"  # the trained tensors of a layer by the name that follows the layer's in a state
     start: "Callable[[Any, Generator], None]"  # give a layer its first tensors, fp32: no change of the base
     at: Callable[[list[Any], Any, list[float]], AbstractContextManager[None]]  # within: the layers at these strengths
-    read: "Callable[[dict[str, Tensor], list[str], Any], dict[str, Tensor]]"  # a state for these layers from a file's tensors
+    read: "Callable[[dict[str, Tensor], list[str], Any, Card], dict[str, Tensor]]"  # a state for these layers from a file's tensors
 
 
 def live(spec: LayerSpec) -> frozenset[str]:
@@ -167,11 +167,11 @@ def peft_tensors(state: "dict[str, Tensor]") -> "dict[str, Tensor]":
 class Adapter:
     """`methods.base.Attached` for an adapter of some kind sitting on layers of a base model's components."""
 
-    def __init__(self, parts: Parts, spec: Any, targets: dict[str, list[str]], kind: Kind, seed: int) -> None:
+    def __init__(self, parts: Parts, spec: Any, targets: dict[str, list[str]], kind: Kind, seed: int, card: Card) -> None:
         import torch
         from peft import inject_adapter_in_model
 
-        self._spec, self._kind = spec, kind
+        self._spec, self._kind, self._card = spec, kind, card
         self._modules = {component: parts.modules[component] for component in targets}
         self._layers: dict[str, Any] = {}
         for component, names in targets.items():
@@ -207,7 +207,7 @@ class Adapter:
 
     def load(self, tensors: "dict[str, Tensor]") -> None:
         """Take over an adapter file of any known layout; StudioError when its layers or their shapes are not this adapter's."""
-        state = self._kind.read(tensors, list(self._layers), self._spec)
+        state = self._kind.read(tensors, list(self._layers), self._spec, self._card)
         for name, weight in self.state().items():
             there = tuple(state[name].shape) if name in state else "absent"
             if there != tuple(weight.shape):

@@ -33,9 +33,9 @@ def metadata(spec: Spec) -> dict[str, str]:
     return lycoris_files.metadata(spec, {"algo": "loha"})
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """The tensors of an adapter file in this layout."""
-    return lycoris_files.write(state, spec, layout)
+    return lycoris_files.write(state, spec, layout, card)
 
 
 def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, Any]]:
@@ -52,7 +52,7 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh LoHa on the base; StudioError when a target matches nothing or the rank exceeds a layer."""
     found = layers.find_layers(parts, spec, card)
     layers.check_rank(parts, found, spec.rank)
-    return Adapter(parts, spec, found, KIND, seed)
+    return Adapter(parts, spec, found, KIND, seed, card)
 
 
 def _config(spec: Spec) -> Any:

@@ -39,9 +39,9 @@ def metadata(spec: Spec) -> dict[str, str]:
     return lycoris_files.metadata(spec, {"algo": "lokr", "factor": spec.factor or -1})
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """The tensors of an adapter file in this layout."""
-    return lycoris_files.write(state, spec, layout)
+    return lycoris_files.write(state, spec, layout, card)
 
 
 def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, Any]]:
@@ -62,7 +62,7 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
         raise StudioError(
             f"method.rank: {spec.rank} is above {useful}, from which on every layer's factors are whole: use at most {useful}"
         )
-    return Adapter(parts, spec, found, KIND, seed)
+    return Adapter(parts, spec, found, KIND, seed, card)
 
 
 def _useful_rank(shape: Any, factor: int | None) -> int:

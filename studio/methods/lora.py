@@ -52,9 +52,9 @@ def layouts(card: Card) -> tuple[str, ...]:
     return card.export_layouts
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """The tensors of an adapter file in this layout."""
-    return lora_files.write(state, spec.scale, layout)
+    return lora_files.write(state, spec.scale, layout, card)
 
 
 def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, Any]]:
@@ -71,7 +71,7 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh LoRA on the base; StudioError when a target matches nothing or the rank exceeds a layer."""
     found = layers.find_layers(parts, spec, card)
     layers.check_rank(parts, found, spec.rank)
-    return Adapter(parts, spec, found, KIND, seed)
+    return Adapter(parts, spec, found, KIND, seed, card)
 
 
 def combine(parts: Parts, members: "list[tuple[dict[str, Tensor], Spec, float]]", card: Card, seed: int = 0) -> Adapter:
@@ -86,7 +86,7 @@ def combine(parts: Parts, members: "list[tuple[dict[str, Tensor], Spec, float]]"
     for layer in dict.fromkeys(n for state, _, _ in members for n in layers.layers_of(state)):
         component, _, name = layer.partition(".")
         found.setdefault(component, []).append(name)
-    both = Adapter(parts, Spec.model_construct(rank=rank, alpha=float(rank), rslora=False), found, KIND, seed)
+    both = Adapter(parts, Spec.model_construct(rank=rank, alpha=float(rank), rslora=False), found, KIND, seed, card)
     for name, whole in both.state().items():
         whole.data.zero_()
         start = 0
@@ -153,4 +153,4 @@ def _per_sample(scales: list[float]) -> Any:
     return lambda module, args: (args[0] * column(args[0].shape[0], args[0].ndim, args[0].device).to(args[0].dtype),)
 
 
-KIND = layers.Kind(_config, _tensors, _start, _at, lambda tensors, names, spec: lora_files.read(tensors, names, spec.scale))
+KIND = layers.Kind(_config, _tensors, _start, _at, lambda tensors, names, spec, card: lora_files.read(tensors, names, spec.scale, card))

@@ -1,5 +1,6 @@
 """LoRA tensors in the layouts other programs read: kohya, diffusers and PEFT names."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,27 +12,31 @@ from studio.methods.layers import targets_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-KOHYA = {"unet": "lora_unet", "text_encoder": "lora_te"}
+PREFIXES = (("lora_unet_", "unet_"), ("lora_te_", "text_encoder_"), ("lora_te1_", "text_encoder_"), ("lora_te2_", "text_encoder_2_"))
+STABILITY = (  # ends of the names of layers in the UNets of Stability's files, and in diffusers
+    ("_in_layers_2", "_conv1"), ("_out_layers_3", "_conv2"), ("_skip_connection", "_conv_shortcut"), ("_emb_layers_1", "_time_emb_proj"),
+    ("_0_op", "_downsamplers_0_conv"), (r"_[12]_conv", "_upsamplers_0_conv"),
+)  # fmt: skip
 TEXT_ROOT = "text_model."  # every reader expects it; transformers has dropped it from CLIPTextModel's own names
 
 
-def write(state: "dict[str, Tensor]", scale: float, layout: str) -> "dict[str, Tensor]":
+def write(state: "dict[str, Tensor]", scale: float, layout: str, card: Card) -> "dict[str, Tensor]":
     """`state` under the names of `layout`; the scale goes into `.alpha` (kohya) or into the up matrix (the others)."""
     import torch
 
+    if layout not in card.export_layouts:
+        raise StudioError(f"--format {layout}: for {card.title} this method writes {', '.join(card.export_layouts)}")
     out: dict[str, Tensor] = {}
     for name, down, up in _pairs(state):
         component, _, path = name.partition(".")
         if layout == "kohya":
-            key = kohya_key(name)
+            key = card.kohya_name(name)
             out |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(scale * down.shape[0])}
         elif layout == "diffusers":
             path = _with_root(component, path)
             out |= {f"{component}.{path}.lora_A.weight": down, f"{component}.{path}.lora_B.weight": up * scale}
-        elif layout == "peft":  # one folder per component; PEFT keeps the component's own names and its alpha
+        else:  # one folder per component; PEFT keeps the component's own names and its alpha
             out |= {f"{component}/base_model.model.{path}.lora_A.weight": down, f"{component}/base_model.model.{path}.lora_B.weight": up}
-        else:
-            raise StudioError(f"--format {layout}: this method writes kohya, diffusers or peft")
     return out
 
 
@@ -40,19 +45,13 @@ def _pairs(state: "dict[str, Tensor]") -> "list[tuple[str, Tensor, Tensor]]":
     return [(n, state[f"{n}.lora_A.weight"].detach(), state[f"{n}.lora_B.weight"].detach()) for n in names]
 
 
-def kohya_key(name: str) -> str:
-    """What kohya's and LyCORIS' files call a layer, as `lora_unet_mid_block_…`."""
-    component, _, path = name.partition(".")
-    return f"{KOHYA[component]}_{_with_root(component, path).replace('.', '_')}"
-
-
 def _with_root(component: str, path: str) -> str:
     return TEXT_ROOT + path if component.startswith("text_encoder") and not path.startswith(TEXT_ROOT) else path
 
 
-def read(tensors: "dict[str, Tensor]", layers: list[str], scale: float) -> "dict[str, Tensor]":
+def read(tensors: "dict[str, Tensor]", layers: list[str], scale: float, card: Card) -> "dict[str, Tensor]":
     """A state for `layers` at this scale from a file's tensors in any known layout; StudioError when layers do not match."""
-    by_key = {flat(name): name for name in layers}
+    by_key = spellings(layers, card)
     state: dict[str, Tensor] = {}
     for key, down, up, file_scale in _file_pairs(tensors):
         name = by_key.get(flat(key))
@@ -64,12 +63,27 @@ def read(tensors: "dict[str, Tensor]", layers: list[str], scale: float) -> "dict
     return state
 
 
+def spellings(layers: list[str], card: Card) -> dict[str, str]:
+    """{a layer's name in one spelling: the layer}, for the names of all layouts."""
+    own = {flat(name): name for name in layers}
+    return own | {flat(card.kohya_name(name)): name for name in layers} if card.kohya_name else own
+
+
 def flat(name: str) -> str:
     """One spelling for a layer's name in all layouts."""
-    for kohya, component in ((v, k) for k, v in KOHYA.items()):
-        if name.startswith(kohya + "_"):
-            name = f"{component}_{name[len(kohya) + 1 :]}"
-    return name.replace(".", "_").replace("text_encoder_text_model_", "text_encoder_")
+    name = name.replace(".", "_")
+    prefix, component = next(((p, c) for p, c in PREFIXES if name.startswith(p)), ("", ""))
+    return re.sub(r"^(text_encoder(?:_\d)?)_text_model_", r"\1_", component + name.removeprefix(prefix))
+
+
+def ends_as_in_diffusers(name: str) -> str:
+    """A flat name of a UNet's layer whose end is as diffusers spells it."""
+    if "_blocks_" in name or "_block_" in name:
+        for theirs, ours in STABILITY:
+            name, count = re.subn(theirs + "$", ours, name)
+            if count:
+                break
+    return name
 
 
 def _file_pairs(tensors: "dict[str, Tensor]") -> "list[tuple[str, Tensor, Tensor, float]]":
@@ -104,5 +118,10 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
             f"{path}: its layers have several ranks ({', '.join(map(str, sorted(ranks)))}): such adapters cannot be continued"
         )
     names = [flat(n.removesuffix(".lora_down.weight").removesuffix(".lora_A.weight")) for n in shapes]
-    denoiser = [n for n in names if n.startswith(card.denoiser + "_")]
-    return {"rank": next(iter(ranks)), "targets": targets_of(denoiser, card), "text_encoder": len(denoiser) < len(names)}
+    return {"rank": next(iter(ranks)), **where(names, card)}
+
+
+def where(names: list[str], card: Card) -> dict[str, Any]:
+    """{"targets", "text_encoder"} that pick the layers of these flat names."""
+    denoiser = [ends_as_in_diffusers(n) for n in names if n.startswith(card.denoiser + "_")]
+    return {"targets": targets_of(denoiser, card), "text_encoder": len(denoiser) < len(names)}

@@ -10,7 +10,7 @@ from studio.errors import StudioError
 from studio.families.base import Card
 from studio.methods import layers
 from studio.methods.layers import NAME, RankSpec
-from studio.methods.lora_files import flat, kohya_key
+from studio.methods.lora_files import flat, spellings, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def scaled(on: list[Any], spec: RankSpec, strengths: list[float]) -> "Iterator[N
             layer.scaling[NAME] = spec.scale
 
 
-def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str) -> "dict[str, Tensor]":
+def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str, card: Card) -> "dict[str, Tensor]":
     """`state` under the names of `layout`; the scale goes into `.alpha`, or into w1 where no factor has a rank and alpha is not read."""
     import torch
 
@@ -62,13 +62,13 @@ def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str) -> "dict[str,
         if is_whole:
             own["lokr_w1"] = own["lokr_w1"] * spec.scale
         own["alpha"] = torch.tensor(float(spec.rank) if is_whole else spec.scale * spec.rank)
-        out |= {f"{kohya_key(name)}.{part}": t for part, t in own.items()}
+        out |= {f"{card.kohya_name(name)}.{part}": t for part, t in own.items()}
     return out
 
 
-def read(tensors: "dict[str, Tensor]", names: list[str], spec: RankSpec) -> "dict[str, Tensor]":
+def read(tensors: "dict[str, Tensor]", names: list[str], spec: RankSpec, card: Card) -> "dict[str, Tensor]":
     """A state for the layers `names` at the scale of `spec` from a file's tensors; StudioError when layers do not match."""
-    by_key = {flat(name): name for name in names}
+    by_key = spellings(names, card)
     state: dict[str, Tensor] = {}
     for key, own in by_layer(tensors).items():
         name = by_key.get(flat(key))
@@ -96,7 +96,7 @@ def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def describe_loha(path: Path, card: Card) -> dict[str, Any]:
     """{"rank", "targets", "text_encoder"} of a LoHa file, from its header; StudioError when it is none that can be continued."""
     shapes, _ = _header(path, "LoHa", (LOHA,))
-    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **_where(shapes, card)}
+    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **where([flat(name) for name in shapes], card)}
 
 
 def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
     shapes, said = _header(path, "LoKr", LOKR)
     ranks = {own["lokr_w2_b"][0] for own in shapes.values() if "lokr_w2_b" in own}
     whole = [math.ceil(max(own["lokr_w2"][:2]) / 2) for own in shapes.values() if "lokr_w2" in own]  # the least rank that keeps it whole
-    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **_where(shapes, card)}
+    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **where([flat(name) for name in shapes], card)}
 
 
 def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:
@@ -128,12 +128,6 @@ def _rank(path: Path, ranks: set[int]) -> int:
             f"{path}: its layers have several ranks ({', '.join(map(str, sorted(ranks)))}): such adapters cannot be continued"
         )
     return next(iter(ranks))
-
-
-def _where(shapes: Shapes, card: Card) -> dict[str, Any]:
-    names = [flat(name) for name in shapes]
-    denoiser = [n for n in names if n.startswith(card.denoiser + "_")]
-    return {"targets": layers.targets_of(denoiser, card), "text_encoder": len(denoiser) < len(names)}
 
 
 def _header(path: Path, title: str, known: tuple[frozenset[str], ...]) -> tuple[Shapes, dict[str, str]]:

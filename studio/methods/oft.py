@@ -49,7 +49,7 @@ def layouts(card: Card) -> tuple[str, ...]:
     return ("peft",)
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """The tensors of PEFT folders."""
     if layout != "peft":
         raise StudioError(f"--format {layout}: {ONLY_PEFT}")
@@ -70,7 +70,7 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh OFT on the base; StudioError when a target matches nothing or the blocks do not fill a layer's inputs."""
     found = layers.find_layers(parts, spec, card)
     _check_blocks({f"{c}.{n}": parts.modules[c].get_submodule(n) for c, names in found.items() for n in names}, spec.block_size)
-    return Adapter(parts, spec, found, KIND, seed)
+    return Adapter(parts, spec, found, KIND, seed, card)
 
 
 def _check_blocks(found: "dict[str, nn.Module]", block_size: int) -> None:
@@ -128,7 +128,7 @@ def _at(on: list[Any], spec: Spec, strengths: list[float]) -> "Iterator[None]":
             layer.enable_adapters(True)
 
 
-def _read(tensors: "dict[str, Tensor]", names: list[str], spec: Spec) -> "dict[str, Tensor]":
+def _read(tensors: "dict[str, Tensor]", names: list[str], spec: Spec, card: Card) -> "dict[str, Tensor]":
     raise StudioError("start_from: an OFT is continued from its run, not from a file")
 
 

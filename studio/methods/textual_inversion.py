@@ -41,7 +41,10 @@ class Spec(MethodSpec):
 
 def supports(card: Card) -> str | None:
     """Why this family cannot learn a word; None when it can."""
-    return None if card.text_encoders and card.text else f"{card.title} reads no text, so it cannot learn a new word"
+    if not (card.text_encoders and card.text):
+        return f"{card.title} reads no text, so it cannot learn a new word"
+    several = len(card.text_encoders)
+    return None if several == 1 else f"{card.title} reads with {several} text encoders: textual inversion knows those with one"
 
 
 def live(spec: Spec) -> frozenset[str]:
@@ -74,7 +77,7 @@ def word(spec: Spec) -> str:
     return spec.token
 
 
-def export(state: "dict[str, Tensor]", spec: Spec, layout: str) -> "dict[str, Tensor]":
+def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
     """The tensors of an embedding file."""
     if layout != "embedding":
         raise StudioError(f"--format {layout}: this method writes embedding")
@@ -125,8 +128,6 @@ def reword(spec: Spec, caption: str) -> str:
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Word":
     """Teach tokenizer and text encoder the new word; StudioError where the vocabulary has it, or nothing is left of its first words."""
-    if len(card.text_encoders) != 1:
-        raise StudioError(f"{card.title} reads with {len(card.text_encoders)} text encoders: textual inversion knows those with one")
     from studio.methods.word import Word
 
     return Word(parts, spec, card.text_encoders[0])

@@ -61,7 +61,7 @@ class Pipeline:
     def __init__(self, base: Path, adapted: Adapted, steps: int) -> None:
         self.pipe, self.steps = sd.pipeline(load(base)), steps
         self.pipe.set_progress_bar_config(disable=True)
-        self.weights = lora.export(adapted.state, adapted.spec.methods[0], "diffusers")
+        self.weights = lora.export(adapted.state, adapted.spec.methods[0], "diffusers", adapted.family.card)
 
     def load_adapter(self) -> None:
         """Put the adapter on the pipeline."""

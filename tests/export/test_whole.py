@@ -136,7 +136,7 @@ def test_a_lora_of_full_rank_does_all_that_layers_do(tiny_parts):
     ours, first = outputs(sd, tiny_parts), adapter.first()
     adapter.detach()
     found = extraction.extract(tiny_parts, sd.card, first, tuned, 64)
-    taken = layers.Adapter(tiny_parts, found.spec, found.targets, lora.KIND, 0)
+    taken = layers.Adapter(tiny_parts, found.spec, found.targets, lora.KIND, 0, sd.card)
     taken.restore(found.state)
     assert found.error < 1e-3 and close(ours, outputs(sd, tiny_parts), 1e-3)
 

@@ -4,34 +4,37 @@ import pytest
 import torch
 
 from studio import registry
+from studio.families.base import Denoising
 from studio.models import find_base
 from studio.sample.pair import make_scheduler
 from studio.train.randomness import generator
-from tests.fixtures.tiny import tiny_ddpm, tiny_sd
+from tests.fixtures.families import MODELS
 
 CPU = torch.device("cpu")
 
 
-KINDS = ["sd epsilon", "sd v_prediction", "ddpm epsilon", "ddpm v_prediction", "ddpm grey"]
-
-
-def _load(folder):
-    base = find_base(str(folder))
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, tmp_path_factory):
+    """(family, its loaded base, what its pipeline wants to be told): every row of the table."""
+    row = MODELS[request.param]
+    base = find_base(str(row.make(tmp_path_factory.mktemp("model"))))
+    assert base.family == row.family
     family = registry.family(base.family)
-    return family, family.load(base.path, torch.float32, CPU)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def loaded(request, tmp_path_factory):
-    """Every family, for each kind of prediction, and where it has them for each kind of picture."""
-    family, kind = request.param.split()
-    folder, options = tmp_path_factory.mktemp("model"), {"channels": 1} if kind == "grey" else {"prediction_type": kind}
-    return _load({"sd": tiny_sd, "ddpm": tiny_ddpm}[family](folder, **options))
+    return family, family.load(base.path, torch.float32, CPU), row.call
 
 
 @pytest.fixture(scope="module")
-def loaded_sd(sd_folder):
-    return _load(sd_folder)
+def loaded(model):
+    """(family, its loaded base) of every row."""
+    return model[:2]
+
+
+@pytest.fixture()
+def reads_text(loaded):
+    """The same, of families that read text and work on latents."""
+    if not loaded[0].card.text:
+        pytest.skip("a family without text and latents")
+    return loaded
 
 
 def _latents(parts, count=3):
@@ -39,8 +42,8 @@ def _latents(parts, count=3):
     return torch.randn(count, parts.facts.latent_channels, side, side, generator=generator(1, "z"))
 
 
-def test_predict_is_what_the_pipeline_hands_to_its_scheduler(loaded, monkeypatch):
-    family, parts = loaded
+def test_predict_is_what_the_pipeline_hands_to_its_scheduler(model, monkeypatch):
+    family, parts, told = model
     pipe = family.pipeline(parts)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = make_scheduler(family.card, parts, "ddim")
@@ -52,9 +55,9 @@ def test_predict_is_what_the_pipeline_hands_to_its_scheduler(loaded, monkeypatch
         return step(output, t, sample, **kwargs)
 
     monkeypatch.setattr(pipe.scheduler, "step", record)
-    size, told = parts.facts.size_px, {}
+    size = parts.facts.size_px
     if family.card.text:
-        told = {"prompt": "a red disc", "width": size, "height": size, "guidance_scale": family.card.train_guidance or 1.0}
+        told = told | {"prompt": "a red disc", "width": size, "height": size, "guidance_scale": family.card.train_guidance or 1.0}
     pipe(**told, num_inference_steps=4, generator=generator(0))
     cond = family.collate(family.encode_text(parts, ["a red disc"]))
     assert len(seen) == 4
@@ -95,8 +98,8 @@ def test_min_snr_weights_follow_the_paper(loaded):
     assert torch.equal(family.weight(parts, t, 0.0), torch.ones(3))
 
 
-def test_images_go_through_the_vae_and_back_at_the_right_scale(loaded_sd):
-    family, parts = loaded_sd
+def test_images_go_through_the_vae_and_back_at_the_right_scale(reads_text):
+    family, parts = reads_text
     size, vae = parts.facts.size_px, parts.modules["vae"]
     px = torch.rand(2, 3, size, size, generator=generator(3, "px")) * 2 - 1
     latent = family.encode_image(parts, px)
@@ -106,15 +109,24 @@ def test_images_go_through_the_vae_and_back_at_the_right_scale(loaded_sd):
     assert torch.allclose(family.decode_image(parts, latent.mean), vae.decode(posterior.mean).sample.clamp(-1, 1), atol=1e-5)
 
 
-def test_text_is_encoded_as_the_pipeline_encodes_it(loaded_sd):
-    family, parts = loaded_sd
-    theirs, negative = family.pipeline(parts).encode_prompt("a blue bar", CPU, 1, True, "grey")
-    ours = family.collate(family.encode_text(parts, ["a blue bar", "grey"]))["embeds"]
-    assert torch.allclose(ours[:1], theirs, atol=1e-6) and torch.allclose(ours[1:], negative, atol=1e-6)
+def test_drawing_is_what_the_plain_pipeline_draws(model):
+    """With guidance, and with a negative prompt as well as without."""
+    family, parts, told = model
+    if not family.card.text:
+        pytest.skip("a family without text and latents")
+    pipe, noise, size = family.pipeline(parts), _latents(parts, 1), parts.facts.size_px
+    pipe.set_progress_bar_config(disable=True)
+    for negative in (None, "grey"):
+        conds = [family.collate(family.encode_text(parts, [text])) for text in ("a blue bar", negative or "")]
+        ours = family.denoise(parts, *conds, Denoising(make_scheduler(family.card, parts, "ddim"), noise, 3, 4.0, [generator(0)], int))
+        pipe.scheduler = make_scheduler(family.card, parts, "ddim")
+        asked = {"prompt": "a blue bar", "negative_prompt": negative, "width": size, "height": size, "guidance_scale": 4.0}
+        theirs = pipe(**asked, **told, latents=noise, num_inference_steps=3, output_type="latent").images
+        assert (ours - theirs).abs().max() < 1e-5
 
 
-def test_long_captions_are_counted_and_cut(loaded_sd):
-    family, parts = loaded_sd
+def test_long_captions_are_counted_and_cut(reads_text):
+    family, parts = reads_text
     tokens, limit = family.num_tokens(parts, "word " * 500)
     assert tokens > limit
     assert family.encode_text(parts, ["word " * 500])[0]["embeds"].shape[0] == limit

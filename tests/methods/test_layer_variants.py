@@ -100,7 +100,7 @@ def test_exports_come_back_equal(tiny_parts, tmp_path, name, layout):
     assert method.layouts(sd.card) == ("lycoris", "peft") and method.supports(sd.card) is None
     state = adapter.state()
     target = tmp_path / ("adapter" if layout == "peft" else "adapter.safetensors")
-    write_adapter(target, method.export(state, spec, layout), method.metadata(spec), layout, method.peft_configs(state, spec))
+    write_adapter(target, method.export(state, spec, layout, sd.card), method.metadata(spec), layout, method.peft_configs(state, spec))
     found = verify(sd, tiny_parts, adapter, target, layout)
     assert found.layers == found.expected == len(layers_of(state))
     assert found.max_difference < 2e-5 < 1e-3 < found.effect
@@ -112,10 +112,10 @@ def test_oft_is_written_for_peft_alone_and_comes_back_equal(tiny_parts, tmp_path
     assert method.layouts(sd.card) == ("peft",)
     state = adapter.state()
     with pytest.raises(StudioError, match="only export is peft"):
-        method.export(state, spec, "kohya")
+        method.export(state, spec, "kohya", sd.card)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*[Cc]ayley.*")
-        write_adapter(tmp_path / "x", method.export(state, spec, "peft"), {}, "peft", method.peft_configs(state, spec))
+        write_adapter(tmp_path / "x", method.export(state, spec, "peft", sd.card), {}, "peft", method.peft_configs(state, spec))
         found = verify(sd, tiny_parts, adapter, tmp_path / "x", "peft")
     assert found.layers == found.expected > 0 and found.max_difference < 1e-5 < 1e-3 < found.effect
 
@@ -164,7 +164,7 @@ def test_oft_has_no_strength_in_between(tiny_parts):
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_can_be_opened_from_what_it_says_and_continued_under_another_alpha(tiny_parts, tmp_path, name):
     method, spec, adapter = trained(tiny_parts, name)
-    theirs, tensors = outputs(sd, tiny_parts), method.export(adapter.state(), spec, "lycoris")
+    theirs, tensors = outputs(sd, tiny_parts), method.export(adapter.state(), spec, "lycoris", sd.card)
     adapter.detach()
     file = tmp_path / "x.safetensors"
     for said in (method.metadata(spec), {}):
@@ -180,7 +180,7 @@ def test_a_file_can_be_opened_from_what_it_says_and_continued_under_another_alph
 @pytest.mark.parametrize(("name", "part"), [("loha", "hada_w2_b"), ("lokr-mixed", "lokr_w1"), ("lokr-parts", "lokr_w2_a")])
 def test_a_damaged_export_is_refused(tiny_parts, tmp_path, name, part):
     method, spec, adapter = trained(tiny_parts, name)
-    tensors = method.export(adapter.state(), spec, "lycoris")
+    tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     spoilt = {n: t * 0.5 if n.endswith(part) else t for n, t in tensors.items()}
     write_adapter(tmp_path / "x.safetensors", spoilt, {}, "lycoris", {})
     with pytest.raises(StudioError, match="did not come back"):
@@ -189,7 +189,7 @@ def test_a_damaged_export_is_refused(tiny_parts, tmp_path, name, part):
 
 def test_a_missing_layer_is_refused(tiny_parts, tmp_path):
     method, spec, adapter = trained(tiny_parts, "loha")
-    tensors = method.export(adapter.state(), spec, "lycoris")
+    tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     gone = next(iter(tensors)).partition(".")[0]
     write_adapter(tmp_path / "x.safetensors", {n: t for n, t in tensors.items() if not n.startswith(gone + ".")}, {}, "lycoris", {})
     with pytest.raises(StudioError, match="did not come back"):
@@ -198,7 +198,7 @@ def test_a_missing_layer_is_refused(tiny_parts, tmp_path):
 
 def test_names_and_shapes_are_those_of_lycoris(tiny_parts):
     method, spec, adapter = trained(tiny_parts, "loha")
-    tensors = method.export(adapter.state(), spec, "lycoris")
+    tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     linear = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     assert {n: tuple(t.shape) for n, t in tensors.items() if n.startswith(linear + ".")} == {
         f"{linear}.hada_w1_a": (64, 3), f"{linear}.hada_w1_b": (3, 64), f"{linear}.hada_w2_a": (64, 3), f"{linear}.hada_w2_b": (3, 64),
@@ -207,7 +207,7 @@ def test_names_and_shapes_are_those_of_lycoris(tiny_parts):
     assert tuple(tensors["lora_unet_down_blocks_0_resnets_0_conv1.hada_w1_b"].shape) == (3, 32 * 9)
     adapter.detach()
     method, spec, adapter = trained(tiny_parts, "lokr-whole")
-    tensors = method.export(adapter.state(), spec, "lycoris")
+    tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     assert tuple(tensors[f"{linear}.lokr_w1"].shape) == tuple(tensors[f"{linear}.lokr_w2"].shape) == (8, 8)
     assert float(tensors[f"{linear}.alpha"]) == spec.rank, "without a rank the scale is in w1"
     assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lokr_w1" in tensors
@@ -246,7 +246,7 @@ def test_what_cannot_work_is_said_in_one_line(tiny_parts, kind, settings, words)
 def test_files_of_another_kind_are_told(tiny_parts, tmp_path):
     method, spec, adapter = trained(tiny_parts, "loha")
     file = tmp_path / "x.safetensors"
-    tensors = method.export(adapter.state(), spec, "lycoris")
+    tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     write_adapter(file, tensors, {}, "lycoris", {})
     for kind, words in (("lora", "no LoRA layers"), ("lokr", "no LoKr layers"), ("oft", "continued from its run")):
         with pytest.raises(StudioError, match=words):

@@ -59,7 +59,7 @@ def test_exports_load_in_plain_libraries_and_are_equal(tiny_parts, tmp_path, nam
     disturb(adapter)
     target = tmp_path / ("adapter" if layout == "peft" else "adapter.safetensors")
     state = adapter.state()
-    write_adapter(target, lora.export(state, spec, layout), {"a": "b"}, layout, lora.peft_configs(state, spec))
+    write_adapter(target, lora.export(state, spec, layout, sd.card), {"a": "b"}, layout, lora.peft_configs(state, spec))
     found = verify(sd, tiny_parts, adapter, target, layout)
     assert found.layers == found.expected > 0
     assert found.max_difference < 1e-5 < 1e-3 < found.effect
@@ -68,7 +68,7 @@ def test_exports_load_in_plain_libraries_and_are_equal(tiny_parts, tmp_path, nam
 def test_a_damaged_export_is_refused(tiny_parts, tmp_path):
     adapter, spec = attach(tiny_parts, targets="attention")
     disturb(adapter)
-    tensors = lora.export(adapter.state(), spec, "kohya")
+    tensors = lora.export(adapter.state(), spec, "kohya", sd.card)
     wrong = {n: t * 0.5 if n.endswith("lora_up.weight") else t for n, t in tensors.items()}
     write_adapter(tmp_path / "x.safetensors", wrong, {}, "kohya", {})
     with pytest.raises(StudioError, match="did not come back"):
@@ -78,7 +78,7 @@ def test_a_damaged_export_is_refused(tiny_parts, tmp_path):
 def test_a_missing_layer_is_refused(tiny_parts, tmp_path):
     adapter, spec = attach(tiny_parts, targets="attention")
     disturb(adapter)
-    tensors = lora.export(adapter.state(), spec, "kohya")
+    tensors = lora.export(adapter.state(), spec, "kohya", sd.card)
     gone = next(n for n in tensors if n.endswith("lora_down.weight")).removesuffix(".lora_down.weight")
     write_adapter(tmp_path / "x.safetensors", {n: t for n, t in tensors.items() if not n.startswith(gone + ".")}, {}, "kohya", {})
     with pytest.raises(StudioError, match="did not come back"):
@@ -87,7 +87,7 @@ def test_a_missing_layer_is_refused(tiny_parts, tmp_path):
 
 def test_kohya_names_and_alpha_are_the_fields(tiny_parts):
     adapter, spec = attach(tiny_parts, targets="attention", text_encoder=True, rank=4, rslora=True, alpha=2)
-    tensors = lora.export(adapter.state(), spec, "kohya")
+    tensors = lora.export(adapter.state(), spec, "kohya", sd.card)
     prefixes = {n.split(".")[0] for n in tensors}
     assert "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q" in prefixes
     assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj" in prefixes
@@ -100,7 +100,7 @@ def test_an_adapter_file_can_be_continued_under_another_alpha(tiny_parts, layout
     adapter, spec = attach(tiny_parts, targets="attention", alpha=2)
     disturb(adapter)
     theirs = outputs(sd, tiny_parts)
-    tensors = lora.export(adapter.state(), spec, layout)
+    tensors = lora.export(adapter.state(), spec, layout, sd.card)
     adapter.detach()
     again, _ = attach(tiny_parts, targets="attention", alpha=4)
     again.load(tensors)
@@ -109,7 +109,7 @@ def test_an_adapter_file_can_be_continued_under_another_alpha(tiny_parts, layout
 
 def test_describe_reads_what_a_file_needs(tiny_parts, tmp_path):
     adapter, spec = attach(tiny_parts, targets=ALL, text_encoder=True, rank=3)
-    write_adapter(tmp_path / "x.safetensors", lora.export(adapter.state(), spec, "kohya"), {}, "kohya", {})
+    write_adapter(tmp_path / "x.safetensors", lora.export(adapter.state(), spec, "kohya", sd.card), {}, "kohya", {})
     assert lora.describe(tmp_path / "x.safetensors", sd.card) == {"rank": 3, "targets": ALL, "text_encoder": True}
 
 

@@ -63,7 +63,7 @@ def test_plain_diffusers_draws_the_same_with_both_files(tiny_parts, tmp_path):
         own = several.writer_of(SPECS, layout, sd.card)
         method = lora if layout == "kohya" else ti
         mine = {n: t for n, t in state.items() if ("lora" in n) == (method is lora)}
-        write_tensors(tmp_path / f"{layout}.safetensors", method.export(mine, own, layout), {})
+        write_tensors(tmp_path / f"{layout}.safetensors", method.export(mine, own, layout, sd.card), {})
     pipe = sd.pipeline(tiny_parts)
     pipe.load_lora_weights(tmp_path, weight_name="kohya.safetensors")
     pipe.load_textual_inversion(tmp_path / "embedding.safetensors", token="<thing>")

@@ -75,7 +75,7 @@ def test_exports_load_in_plain_diffusers_and_are_equal(tiny_parts, tmp_path, num
     disturb(adapter)
     target = tmp_path / "thing.safetensors"
     assert ti.word(spec) == "<thing>"
-    write_adapter(target, ti.export(adapter.state(), spec, "embedding"), {"a": "b"}, "embedding", {})
+    write_adapter(target, ti.export(adapter.state(), spec, "embedding", sd.card), {"a": "b"}, "embedding", {})
     found = verify(sd, tiny_parts, adapter, target, "embedding", ti.reword(spec, PROBE))
     assert found.layers == found.expected == num_vectors
     assert found.max_difference < 1e-5 < 1e-3 < found.effect
@@ -85,7 +85,7 @@ def test_exports_load_in_plain_diffusers_and_are_equal(tiny_parts, tmp_path, num
 def test_a_damaged_export_is_refused(tiny_parts, tmp_path):
     adapter, spec = attach(tiny_parts)
     disturb(adapter)
-    wrong = {n: t * 0.5 for n, t in ti.export(adapter.state(), spec, "embedding").items()}
+    wrong = {n: t * 0.5 for n, t in ti.export(adapter.state(), spec, "embedding", sd.card).items()}
     write_adapter(tmp_path / "thing.safetensors", wrong, {}, "embedding", {})
     with pytest.raises(StudioError, match="did not come back"):
         verify(sd, tiny_parts, adapter, tmp_path / "thing.safetensors", "embedding", ti.reword(spec, PROBE))
@@ -94,7 +94,7 @@ def test_a_damaged_export_is_refused(tiny_parts, tmp_path):
 def test_a_file_can_be_continued(tiny_parts, tmp_path):
     adapter, spec = attach(tiny_parts)
     disturb(adapter)
-    tensors = {n: t.clone() for n, t in ti.export(adapter.state(), spec, "embedding").items()}
+    tensors = {n: t.clone() for n, t in ti.export(adapter.state(), spec, "embedding", sd.card).items()}
     write_adapter(tmp_path / "thing.safetensors", tensors, {}, "embedding", {})
     assert ti.describe(tmp_path / "thing.safetensors", sd.card) == {"num_vectors": 3}
     adapter.detach()
