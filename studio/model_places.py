@@ -49,7 +49,7 @@ def _file(workspace: Workspace) -> Path:
 
 def add_model_place(workspace: Workspace, text: str) -> Path:
     """Remember a folder with models, or one .safetensors file; StudioError where it can hold none. Nothing is copied."""
-    path = _clean(text)
+    path = typed_path(text)
     refuse_pickle(path)
     try:
         if not path.exists():
@@ -79,7 +79,7 @@ def remove_model_place(workspace: Workspace, text: str) -> None:
         places[:] = kept
 
 
-def _clean(text: str) -> Path:
+def typed_path(text: str) -> Path:
     """A path as pasted: quotes and blanks around it do not count; StudioError where it is none."""
     text = text.strip().strip("\"'").strip()
     if not text:
@@ -127,7 +127,7 @@ def look_through(places: list[Path], seconds: float = SECONDS) -> tuple[list[Fou
                 if len(seen) == MAX_ENTRIES:
                     note = f"only the first {MAX_ENTRIES} models are shown: add the folders below it instead"
                     break
-                seen.append(Found(_name(path), path, str(place)))
+                seen.append(Found(place_name(path), path, str(place)))
         except _Enough as enough:
             note = str(enough)
         except OSError as error:
@@ -163,7 +163,7 @@ def _walk(place: Path, until: float) -> Iterator[Path]:
                 budget.spend()
                 path = Path(entry.path)
                 if _is_folder(entry):
-                    inner = _hub_snapshot(path) or path
+                    inner = hub_snapshot(path) or path
                     if _is_model(inner):
                         yield inner
                     else:
@@ -208,14 +208,14 @@ def _is_folder(entry: os.DirEntry) -> bool:
     return False
 
 
-def _name(path: Path) -> str:
+def place_name(path: Path) -> str:
     """What a model is called: its file or folder, or author/name in a hub's cache."""
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.removeprefix("models--").replace("--", "/")
     return path.name or str(path)
 
 
-def _hub_snapshot(folder: Path) -> Path | None:
+def hub_snapshot(folder: Path) -> Path | None:
     """The newest snapshot of a model in a hub's cache (models--author--name); None for other folders."""
     if not folder.name.startswith("models--"):
         return None

@@ -18,7 +18,15 @@ METHODS = {
     "lokr": "studio.methods.lokr",
     "oft": "studio.methods.oft",
 }
-CAPTIONERS = {"embedded": "studio.dataset.captioners.embedded"}
+CAPTIONERS = {
+    "embedded": "studio.dataset.captioners.embedded",
+    "blip": "studio.dataset.captioners.blip",
+    "blip2": "studio.dataset.captioners.blip2",
+    "florence2": "studio.dataset.captioners.florence2",
+    "llava": "studio.dataset.captioners.llava",
+    "qwen_vl": "studio.dataset.captioners.qwen_vl",
+    "tagger": "studio.dataset.captioners.tagger",
+}
 
 
 def family(key: str) -> ModuleType:

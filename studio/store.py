@@ -1,5 +1,6 @@
 """Where things are kept, and the only ways they are written: atomic, append-only or content-addressed."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import struct
 import tempfile
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,32 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode("utf-8", "replace"))
+
+
+def append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Append each value as a line of JSON, durably; what a killed writer has torn is ended first."""
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    if not text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else "\n" + text
+        file.write(text.encode("utf-8", "replace"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in `path`, a line each; damaged lines are left out, and a missing file has none."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(line)
+                found += [value] if isinstance(value, dict) else []
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -51,3 +51,12 @@ def tiny_parts(tiny_folder):
     from studio.families import sd
 
     return sd.load(tiny_folder, torch.float32, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def captioner_folders(tmp_path_factory):
+    """By key, a folder with a tiny captioner of each class; not to be changed."""
+    from tests.fixtures.tiny_captioners import MAKERS
+
+    root = tmp_path_factory.mktemp("captioners")
+    return {key: make(root / key) for key, make in MAKERS.items()}

@@ -19,7 +19,7 @@ NO_TORCH = [
     "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
     "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
     "studio.jobs.board_export", "studio.method_cards",
-    "studio.jobs.resident_client",
+    "studio.jobs.resident_client", "studio.dataset.captioning", "studio.dataset.picking",
 ]  # fmt: skip
 
 

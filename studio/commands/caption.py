@@ -1,4 +1,4 @@
-"""The command that captions a dataset: by a captioner, or by a template where no captioner knows."""
+"""The commands that caption a dataset: by a captioner or a template; versions compared and picked; the captioners that are here."""
 
 import shlex
 from typing import Annotated
@@ -12,36 +12,69 @@ from studio.errors import StudioError
 from studio.store import Workspace
 
 app = typer.Typer()
+WITH = "Who writes the captions: embedded, a name that `captioners` lists, or a captioner's folder."
+PROMPT = "What is asked, or how captions begin; or a domain: general, medical, satellite, microscopy, style, subject."
 
 
 @app.command()
 @command
 def caption(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose pictures.")],
-    captioner: Annotated[str, typer.Option("--with", metavar="CAPTIONER", help="Who writes the captions: embedded.")] = "embedded",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace captions that exist.")] = False,
+    captioner: Annotated[str, typer.Option("--with", metavar="CAPTIONER", help=WITH)] = "embedded",
+    detail: Annotated[str, typer.Option(metavar="LEVEL", help="Of Florence-2: brief, detailed, long.")] = "",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help=PROMPT)] = "",
+    max_tokens: Annotated[int, typer.Option(metavar="N", help="No caption is longer; what runs on is cut at a sentence.")] = 128,
+    recaption: Annotated[bool, typer.Option("--recaption", help="Also replace what captioners wrote; edits by hand stay.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace captions that exist, whoever wrote them.")] = False,
     threshold: Annotated[
-        float | None, typer.Option(metavar="0..1", help="Below this confidence no caption is written; empty = the captioner's own.")
+        float | None, typer.Option(metavar="0..1", help="Below this confidence no caption or tag is written; empty = the captioner's own.")
     ] = None,
+    character_threshold: Annotated[float | None, typer.Option(metavar="0..1", help="The same for characters, of taggers.")] = None,
     template: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Fill empty captions by a template instead; {trigger} and {name} are filled in.")
+    ] = None,
+    versions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Show every caption that this picture has had or was offered.")
+    ] = None,
+    picked: Annotated[
+        str | None,
+        typer.Option("--pick", metavar="SOURCE", help="Use this source's captions (hand, file, blip …): of --versions FILE, or of all."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Write captions of pictures that have none; what was there can be brought back in the studio."""
+    """Write captions of pictures that have none; what was there stays among the versions, and can be brought back."""
     from studio.dataset.captioning import caption_dataset, parse_request, select
 
     place = Workspace.at(workspace)
+    if versions is not None or picked is not None:
+        return compare(place, name, versions, picked, as_json)
+    values = {
+        "detail": detail, "prompt": prompt, "max_tokens": max_tokens, "recaption": recaption, "overwrite": overwrite,
+        "threshold": threshold, "character_threshold": character_threshold,
+    }  # fmt: skip
     if template is not None:
-        if overwrite or threshold is not None:
-            raise StudioError("caption: --template fills empty captions only: leave --overwrite and --threshold away")
+        if any(values[key] for key in ("overwrite", "recaption", "prompt", "detail")) or threshold is not None:
+            raise StudioError("caption: --template fills empty captions only: leave --overwrite, --threshold and the like away")
         return fill(place, name, template, as_json)
-    request = parse_request({"dataset": name, "captioner": captioner, "overwrite": overwrite, "threshold": threshold})
+    request = parse_request({"dataset": name, "captioner": captioner, **values})
     select(place, request)
     with console.progress("captioning") as update:
         told = caption_dataset(place, request, update)
     answer(told, as_json, "\n".join(_lines(place, name, told)))
+
+
+def compare(workspace: Workspace, name: str, file: str | None, source: str | None, as_json: bool) -> None:
+    """Show the versions of one picture, or pick a source for it or for all."""
+    from studio.dataset.picking import list_versions, pick
+
+    if source is not None:
+        told = pick(workspace, name, source, None if file is None else [file])
+        lack = f"{told['lack']} without a version of it stay as they are" if told["lack"] else ""
+        return answer(told, as_json, "\n".join(filter(None, [lack, told["text"]])))
+    found = list_versions(workspace, name, file)
+    lines = [f"{'*' if each['is_used'] else ' '} {each['source']}: {each['caption']}" for each in found]
+    answer(found, as_json, "\n".join(lines) or "no versions yet: this picture has had no caption")
 
 
 def fill(workspace: Workspace, name: str, template: str, as_json: bool) -> None:
@@ -68,3 +101,26 @@ def _lines(workspace: Workspace, name: str, told: dict) -> list[str]:
         way_out = f'python launch.py caption {shlex.quote(name)} --template "{text}"'
         lines.append(f"{unknown_line(told['captioner'], told['unknown'])}: write captions by a template, e.g. {way_out}")
     return [*lines, *told["notes"], told["text"]]
+
+
+@app.command()
+@command
+def captioners(
+    add: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Also look here from now on: a captioner's folder, or one of such.")
+    ] = None,
+    remove: Annotated[str | None, typer.Option(metavar="FOLDER", help="No longer look here.")] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """List the captioners on this machine: in the workspace's captioners folder, in added places, in the hub's cache."""
+    from studio.dataset.captioners.places import add_captioner_place, list_captioners, remove_captioner_place
+
+    place = Workspace.at(workspace)
+    if add is not None:
+        add_captioner_place(place, add)
+    if remove is not None:
+        remove_captioner_place(place, remove)
+    found = list_captioners(place)
+    lines = [f"{each['title']:40} {each['bytes'] / 2**20:8.0f} MiB  {each['licence']}" for each in found]
+    answer(found, as_json, "\n".join(lines))

@@ -1,39 +1,69 @@
 """Captions written by a captioner: batch by batch, as one change that can be undone; what is there already stays unless asked."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
-from studio import registry
-from studio.dataset.captioners.base import Suggestion
+from studio.dataset.captioners.base import Ask, Loaded, Suggestion
+from studio.dataset.captioners.places import Chosen, find_captioner
+from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.edit import editing
+from studio.dataset.looked_at import LookedAt
 from studio.dataset.removal import count
 from studio.dataset.rows import Dataset, Row, open_dataset
-from studio.dataset.suggestions import keep_suggestions
+from studio.dataset.versions import FILE, HAND, Version, add_versions, read_versions, suggested, writer
 from studio.dataset.wording import Change, replace_captions
-from studio.errors import StudioError, printable
+from studio.device import is_out_of_memory
+from studio.errors import StudioError, one_line, printable
 from studio.spec import Settings, explain, setting
 from studio.store import Workspace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BATCH = 16
 MAX_FILES = 100_000
+MAX_PROMPT = 4000
+MAX_FAILURES = 3  # in a row, before anything was captioned: then it is the captioner, not the pictures
 Progress = Callable[[int, int], None]  # (pictures looked at, of how many); may raise, and then nothing is changed
 
 
 class CaptionRequest(Settings):
-    """Which pictures are captioned, and by whom."""
+    """Which pictures are captioned, by whom, and how."""
 
     dataset: str = setting(..., "Dataset", "Whose pictures", max_length=300)
-    captioner: str = setting("embedded", "Captioner", "Who writes the captions", max_length=60)
-    threshold: float | None = setting(
-        None, "Threshold", "Below this confidence no caption is written; empty = the captioner's own", ge=0, le=1, allow_inf_nan=False
+    captioner: str = setting("embedded", "Captioner", "Who writes the captions: a name, or a captioner's folder", max_length=4096)
+    detail: str = setting("", "Detail", "How much is said, for captioners that have levels; empty = the captioner's own", max_length=60)
+    prompt: str = setting(
+        "", "Prompt", "What is asked, or how captions begin; also a domain, as medical; empty = the captioner's own", max_length=MAX_PROMPT
     )
-    overwrite: bool = setting(False, "Overwrite", "Also replace captions that exist")
+    max_tokens: int = setting(128, "Length", "No caption is longer; what runs on is cut at a sentence", unit="tokens", ge=1, le=10_000)
+    threshold: float | None = setting(
+        None,
+        "Threshold",
+        "Below this confidence no caption, or no tag, is written; empty = the captioner's own",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+    character_threshold: float | None = setting(
+        None, "Character threshold", "The same for names of characters, of taggers; empty = 0.85", ge=0, le=1, allow_inf_nan=False
+    )
+    recaption: bool = setting(False, "Recaption", "Also replace what captioners wrote; captions by hand and from files stay")
+    overwrite: bool = setting(False, "Overwrite", "Also replace captions that exist, whoever wrote them; they stay among the versions")
     files: list[str] | None = Field(None, max_length=MAX_FILES, description="only these pictures; None for all")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a captioning would do."""
+
+    dataset: Dataset
+    wanted: list[Change]  # with their captions now
+    num_kept: int  # others have a caption
+    chosen: Chosen
+    ask: Ask
 
 
 def parse_request(values: dict[str, Any]) -> CaptionRequest:
@@ -44,76 +74,161 @@ def parse_request(values: dict[str, Any]) -> CaptionRequest:
         raise StudioError(explain(error)) from None
 
 
-def select(workspace: Workspace, request: CaptionRequest) -> tuple[Dataset, list[Change], int]:
-    """(dataset, the pictures to caption with their captions now, how many others have one); StudioError where it cannot be done."""
-    registry.captioner(request.captioner)
+def select(workspace: Workspace, request: CaptionRequest) -> Selected:
+    """What is to be captioned, by whom and how; StudioError where it cannot be done."""
+    chosen = find_captioner(workspace, request.captioner)
+    ask = _ask(chosen, request)
     dataset = open_dataset(workspace, request.dataset)
     if not dataset.rows:
         raise StudioError(f"{dataset.name} has no pictures: add some first")
     rows = dataset.rows
     if request.files is not None:
-        chosen = set(request.files)
-        rows = [row for row in rows if row.file in chosen]
+        chosen_files = set(request.files)
+        rows = [row for row in rows if row.file in chosen_files]
         if not rows:
             raise StudioError("these pictures are not in the dataset any more: they were removed in another window")
     now = [Change(row, dataset.caption(row), "", False) for row in rows]
-    wanted = [each for each in now if request.overwrite or not each.before]
-    return dataset, wanted, len(now) - len(wanted)
+    versions = read_versions(dataset) if request.recaption else {}
+    wanted = [each for each in now if _is_wanted(each, request, versions)]
+    return Selected(dataset, wanted, len(now) - len(wanted), chosen, ask)
+
+
+def _is_wanted(each: Change, request: CaptionRequest, versions: dict[str, list[Version]]) -> bool:
+    if request.overwrite or not each.before:
+        return True
+    return request.recaption and writer(each.row, versions.get(each.row.file, []), each.before) not in (HAND, FILE)
+
+
+def _ask(chosen: Chosen, request: CaptionRequest) -> Ask:
+    """How this captioner is asked; StudioError for what it cannot be asked."""
+    facts, prompt = chosen.facts, printable(request.prompt).strip()
+    title = facts.title
+    if prompt and facts.prompt == "none":
+        raise StudioError(f"prompt: {title} takes no words: leave the prompt empty")
+    if facts.prompt == "instruction":
+        prompt = PROMPTS.get(prompt.casefold(), prompt)
+    if request.detail and request.detail not in facts.details:
+        has = f"one of {', '.join(facts.details)}" if facts.details else "nothing: it has no levels of detail"
+        raise StudioError(f"detail: {printable(request.detail)!r} is not known to {title}: give {has}")
+    for num, name in enumerate(("threshold", "character_threshold")):
+        if getattr(request, name) is not None and len(facts.thresholds) <= num:
+            raise StudioError(f"{name}: {title} gives no such confidence: leave the {name.replace('_', ' ')} empty")
+    return Ask(prompt, request.detail, request.max_tokens, request.threshold, request.character_threshold)
 
 
 def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Progress) -> dict[str, Any]:
-    """Caption the pictures of a dataset, all in one change at the end.
+    """Caption the pictures of a dataset, all in one change at the end; what was looked at before an interruption is not looked at again.
 
     {"dataset", "captioner", "count", "unknown", "kept", "skipped": [{"file", "reason"}], "undo", "text", "notes": what else to say}
     """
-    dataset, wanted, num_kept = select(workspace, request)
+    found = select(workspace, request)
+    title, num = found.chosen.facts.title, len(found.wanted)
     said: dict[str, Suggestion] = {}
     skipped: list[dict[str, str]] = []
-    if wanted:
-        suggest = registry.captioner(request.captioner).load(request.threshold)
-        progress(0, len(wanted))
-        for done, files, pictures in _read(dataset, [each.row for each in wanted], skipped):
-            said |= zip(files, suggest(pictures) if pictures else [], strict=True)
-            progress(done, len(wanted))
-    told = {"dataset": dataset.root.name, "captioner": request.captioner, "kept": num_kept, "skipped": skipped}
-    told |= {"count": 0, "undo": None, "text": "No caption was written", "unknown": sum(not each.caption for each in said.values())}
+    looked_at = LookedAt(workspace, found.dataset, found.chosen, found.ask)
+    if found.wanted:
+        progress(0, num)
+        said |= looked_at.known([each.row for each in found.wanted])
+        if said:
+            progress(len(said), num)
+        rest = [each.row for each in found.wanted if each.row.file not in said]
+        num_before = len(said)
+        if rest:
+            ask = replace(found.ask, alive=lambda: progress(min(num, len(said) + len(skipped)), num))
+            loaded = found.chosen.module.load(found.chosen.folder)
+            try:
+                for done, part in _look(found.dataset, rest, loaded, ask, skipped):
+                    looked_at.keep(part)
+                    said |= {row.file: one for row, one in part}
+                    progress(num_before + done, num)
+            finally:
+                loaded.unload()
+    if not found.chosen.facts.thresholds:  # it is never unsure: what it has no words for is told by name
+        skipped += [{"file": file, "reason": f"{printable(file)}: {one.reason}"} for file, one in said.items() if not one.caption]
+    told = {"dataset": found.dataset.root.name, "captioner": title, "kept": found.num_kept, "skipped": skipped}
+    num_unknown = sum(not each.caption for each in said.values()) if found.chosen.facts.thresholds else 0
+    told |= {"count": 0, "undo": None, "text": "No caption was written", "unknown": num_unknown}
     num_edited = 0
-    if wanted:
-        with editing(workspace, dataset.root.name) as now:
-            num_edited, written = _write(now, request.captioner, wanted, said)
+    if found.wanted:
+        with editing(workspace, found.dataset.root.name) as now:
+            num_edited, written = _write(now, found, said)
         told |= written
-    return told | {"notes": _notes(num_kept, num_edited)}
+        looked_at.forget()
+    return told | {"notes": _notes(found.num_kept, num_edited)}
 
 
-def _read(dataset: Dataset, rows: Sequence[Row], skipped: list[dict[str, str]]) -> "Iterator[tuple[int, list[str], list[Image]]]":
-    """(how many are done with it, files, their pictures) batch by batch; what cannot be read goes to `skipped`."""
+def _look(
+    dataset: Dataset, rows: Sequence[Row], loaded: Loaded, ask: Ask, skipped: list[dict[str, str]]
+) -> Iterator[tuple[int, list[tuple[Row, Suggestion]]]]:
+    """(how many are done, what was said of which) batch by batch; a batch that does not fit in memory is halved.
+
+    What cannot be read or captioned goes to `skipped`, and the rest goes on.
+    """
+    at, batch, failures = 0, max(1, loaded.batch), 0
+    while at < len(rows):
+        part, unread = rows[at : at + batch], []
+        here, pictures = _open(dataset, part, unread)
+        try:
+            told = loaded.caption(pictures, ask) if pictures else []
+        except (RuntimeError, ValueError, LookupError, TypeError, MemoryError) as error:
+            if isinstance(error, StudioError):
+                raise
+            is_full, batch = is_out_of_memory(error), batch // 2
+            if is_full and not batch:
+                raise StudioError("out of memory with one picture at a time: choose a smaller captioner, or a shorter length") from None
+            if batch:
+                _free_memory()
+                continue
+            batch, told, failures = 1, [], failures + 1
+            unread += [
+                {"file": row.file, "reason": f"{printable(row.file)}: the captioner failed on it ({one_line(error)})"} for row in here
+            ]
+            here = []
+            if failures == MAX_FAILURES and at < MAX_FAILURES:
+                raise StudioError(f"the captioner fails on every picture ({printable(str(error))[:160]}): use another one") from None
+        skipped += unread
+        at += len(part)
+        yield at, list(zip(here, told, strict=True))
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _open(dataset: Dataset, rows: Sequence[Row], unread: list[dict[str, str]]) -> "tuple[list[Row], list[Image]]":
+    """The rows whose pictures can be read, and these; the others go to `unread`."""
     from studio.dataset.decode import open_image
 
-    for start in range(0, len(rows), BATCH):
-        files, pictures = [], []
-        batch = rows[start : start + BATCH]
-        for row in batch:
-            try:
-                pictures.append(open_image(dataset.path(row)))
-                files.append(row.file)
-            except StudioError as error:
-                skipped.append({"file": row.file, "reason": str(error)})
-        yield start + len(batch), files, pictures
+    here, pictures = [], []
+    for row in rows:
+        try:
+            pictures.append(open_image(dataset.path(row)))
+            here.append(row)
+        except StudioError as error:
+            unread.append({"file": row.file, "reason": str(error)})
+    return here, pictures
 
 
-def _write(dataset: Dataset, captioner: str, wanted: list[Change], said: dict[str, Suggestion]) -> tuple[int, dict[str, Any]]:
+def _write(dataset: Dataset, found: Selected, said: dict[str, Suggestion]) -> tuple[int, dict[str, Any]]:
     """Write what was said, but not over what someone else wrote meanwhile: how often that was, and {"count", "undo", "text"}."""
-    rows = {row.file: row for row in dataset.rows}
-    here = [each for each in wanted if each.row.file in said and rows.get(each.row.file) == each.row]
+    rows, chosen = {row.file: row for row in dataset.rows}, found.chosen
+    here = [each for each in found.wanted if each.row.file in said and rows.get(each.row.file) == each.row]
     same = [each for each in here if dataset.caption(each.row) == each.before]
+    note = ", ".join(filter(None, (chosen.name, found.ask.detail)))
+    versions = {each.row.file: suggested(chosen.key, note, said[each.row.file]) for each in same}
     after = [Change(each.row, each.before, said[each.row.file].caption, False) for each in same]
     changes = [each for each in after if each.after and each.after != each.before]
     told: dict[str, Any] = {}
     if changes:
-        text = f"Wrote {count(len(changes), 'caption')} ({captioner})"
-        told = {"count": len(changes), "undo": replace_captions(dataset, changes, text), "text": text}
-    if said:
-        keep_suggestions(dataset, captioner, {each.row.file: said[each.row.file] for each in after if each.after or not each.before})
+        text = f"Wrote {count(len(changes), 'caption')} ({chosen.facts.title})"
+        undo = replace_captions(dataset, changes, text, [versions[each.row.file] for each in changes])
+        told = {"count": len(changes), "undo": undo, "text": text}
+    changed = {each.row.file for each in changes}
+    others = [each for each in after if each.row.file not in changed and (each.after or not each.before)]
+    add_versions(dataset.root, [(each.row.file, versions[each.row.file]) for each in others])
     return len(here) - len(same), told
 
 

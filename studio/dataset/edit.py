@@ -17,6 +17,7 @@ from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.rows import INDEX, Dataset, Row, Skipped, find_root, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.table import Words
+from studio.dataset.versions import HAND, Version, add_versions, found_version
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, slug, sync_folder, write_json
 
@@ -164,7 +165,7 @@ def find_row(dataset: Dataset, file: str) -> Row:
 
 
 def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, before: str | None = None) -> tuple[str, str]:
-    """Write one caption, which touches one file; the caption as stored and a note about what was cut.
+    """Write one caption by hand, which touches its file and adds a version; the caption as stored and a note about what was cut.
 
     StudioError where it is no longer `before`, if given: somebody else has changed it meanwhile.
     """
@@ -176,6 +177,9 @@ def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, be
         now = dataset.caption(row)
         if before is not None and now not in (before, caption):
             raise StudioError(f"this caption was changed in another window: it is now {now[:80]!r}; save again to replace that")
+        if caption != now:
+            words = (found_version(row, now), Version(by=HAND, caption=caption, found=True))
+            add_versions(dataset.root, [(file, version) for version in words if version.caption])
         dataset.set_caption(row, text)
     return caption, note
 

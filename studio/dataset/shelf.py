@@ -10,7 +10,7 @@ from typing import Any
 from studio.dataset.badges import badges
 from studio.dataset.report import report
 from studio.dataset.rows import INDEX, Dataset, Row, find_root
-from studio.dataset.suggestions import SUGGESTIONS, Said, read_suggestions, shown
+from studio.dataset.versions import VERSIONS, Version, read_versions, shown
 from studio.errors import StudioError
 from studio.store import Workspace, sha256
 
@@ -30,7 +30,7 @@ class Kept:
     _badges: dict[str, tuple[list[str], str]] | None = None
     _pictures: dict[str, str] | None = None
     _twins: set[str] | None = None
-    _said: dict[str, Said] | None = None
+    _versions: dict[str, list[Version]] | None = None
 
     @property
     def captions(self) -> list[str]:
@@ -40,11 +40,15 @@ class Kept:
         """The caption of `row` as last read."""
         return self.texts.get(Path(row.file).with_suffix(".txt").name, "")
 
+    def versions(self, row: Row) -> list[Version]:
+        """Every caption that `row` has had or was offered, oldest first."""
+        if self._versions is None:
+            self._versions = read_versions(self.dataset)
+        return self._versions.get(row.file, [])
+
     def said(self, row: Row) -> dict[str, Any] | None:
         """What a captioner said of `row`, where its caption is still that captioner's."""
-        if self._said is None:
-            self._said = read_suggestions(self.dataset.root)
-        return shown(self._said.get(row.file), self.caption(row))
+        return shown(self.versions(row), self.caption(row))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class Shelf:
         """The dataset in `root` with its captions as they are now."""
         kept = self._index(root)
         with os.scandir(root) as entries:
-            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt") or entry.name == SUGGESTIONS}
+            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt") or entry.name == VERSIONS}
         if kept.version and marks == kept.marks:
             return kept
         texts, rows = {}, {Path(row.file).with_suffix(".txt").name: row for row in kept.dataset.rows}

@@ -14,6 +14,7 @@ from studio.dataset.edit import editing
 from studio.dataset.reframe import undo_edits
 from studio.dataset.removal import add_record, count, forget_record, read_record, restore_pictures
 from studio.dataset.rows import Dataset, Row, find_root
+from studio.dataset.versions import Version, add_versions, found_version
 from studio.errors import StudioError, printable
 from studio.store import Workspace
 
@@ -61,12 +62,17 @@ def apply(workspace: Workspace, name: str, wording: Wording) -> dict[str, Any]:
         if not changes:
             return {"count": 0, "cut": 0, "undo": None, "text": "No caption was changed"}
         text = f"Changed {count(len(changes), 'caption')} ({_WORDS[wording.operation]})"
-        undo = replace_captions(dataset, changes, text)
+        undo = replace_captions(dataset, changes, text, [Version(by=_WORDS[wording.operation], caption=c.after) for c in changes])
     return {"count": len(changes), "cut": sum(c.is_cut for c in changes), "undo": undo, "text": text}
 
 
-def replace_captions(dataset: Dataset, changes: Sequence[Change], text: str) -> str:
-    """Make `changes`, the former captions kept first; what undoes it. Call it while editing."""
+def replace_captions(dataset: Dataset, changes: Sequence[Change], text: str, versions: Sequence[Version] = ()) -> str:
+    """Make `changes`, the former captions kept first; what undoes it. Call it while editing.
+
+    `versions`, one for each change, say who wrote them; none where they are known already.
+    """
+    known = [(c.row.file, found_version(c.row, c.before)) for c in changes if c.before]
+    add_versions(dataset.root, known + [(c.row.file, v) for c, v in zip(changes, versions, strict=bool(versions)) if v.caption])
     kept = {c.row.file: [c.before, c.after] for c in changes}
     undo = add_record(dataset.root, {"kind": "captions", "text": text, "num": len(changes), "captions": kept})
     _write(dataset, [(change.row, change.after) for change in changes])

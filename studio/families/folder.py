@@ -32,6 +32,12 @@ def check_folder(folder: Path) -> dict:
     index_file = folder / "model_index.json"
     if not index_file.is_file():
         raise StudioError(f"{folder}: {describe_folder(folder)}")
+    check_no_code(folder)
+    return read_config(index_file)
+
+
+def check_no_code(folder: Path) -> None:
+    """StudioError, naming the file, for a folder that holds a program or asks for one."""
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() == ".py":
             raise StudioError(
@@ -39,7 +45,6 @@ def check_folder(folder: Path) -> dict:
             )
         if file.suffix == ".json" and file.name.endswith(("config.json", "model_index.json")):
             _check_config(folder, file)
-    return read_config(index_file)
 
 
 def _check_config(folder: Path, file: Path) -> None:

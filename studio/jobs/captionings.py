@@ -16,7 +16,7 @@ MAX_KEPT = 20  # of those that are over, the newest; what they did can be undone
 class Captioning(Asked):
     """A captioning's folder and what is in it."""
 
-    lost = "the studio or its picture process ended before these captions were written: nothing was changed, try again"
+    lost = "the studio or its picture process ended before these captions were written: nothing was changed; caption again to go on"
 
     def request(self) -> CaptionRequest:
         """What was asked for; StudioError naming the file where it is damaged."""
@@ -42,7 +42,8 @@ def captionings_folder(workspace: Workspace) -> Path:
 
 def create_captioning(workspace: Workspace, request: CaptionRequest) -> Captioning:
     """A captioning, waiting to be carried out; StudioError, and nothing made, when anything asked for is wrong."""
-    dataset, wanted, _ = select(workspace, request)
+    found = select(workspace, request)
+    dataset, wanted = found.dataset, found.wanted
     request = request.model_copy(update={"dataset": dataset.root.name})
     at_work = find_captioning(workspace, request.dataset)
     if at_work and at_work.status()["state"] not in OVER:

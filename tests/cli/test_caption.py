@@ -78,6 +78,11 @@ WRONG = {
     "template without its trigger": (["icons", "--template", "{trigger}"], "trigger word"),
     "template over captions": (["icons", "--template", "x", "--overwrite"], "--overwrite"),
     "a name too long": (["a" * 5000], "a"),
+    "no tokens": (["icons", "--max-tokens", "0"], "max_tokens"),
+    "a prompt to one that takes none": (["icons", "--prompt", "x"], "takes no words"),
+    "a level to one that has none": (["icons", "--detail", "brief"], "no levels"),
+    "a folder that is none": (["icons", "--with", "/nowhere/at/all"], "is no captioner"),
+    "no captioner's folder": (["icons", "--with", "/usr"], "no captioner's config.json"),
 }
 
 
@@ -94,3 +99,36 @@ def test_an_empty_dataset_is_a_line(icons):
     place = Workspace.at(icons.workspace)
     remove_pictures(place, "icons", [row.file for row in open_dataset(place, "icons").rows])
     assert "add some first" in icons.here("caption", "icons").complaint()
+
+
+@pytest.mark.parametrize("key", ["blip", "blip2", "florence2", "llava", "qwen_vl", "tagger"])
+def test_each_captioner_captions_from_its_folder(icons, captioner_folders, key):
+    told = icons.here("caption", "icons", "--with", captioner_folders[key], "--max-tokens", "8", "--json").well().json
+    written = captions(icons)
+    assert told["count"] + len(told["skipped"]) + told["unknown"] == 4 and told["count"] == sum(map(bool, written)) > 0
+    file = open_dataset(Workspace.at(icons.workspace), "icons").rows[[bool(text) for text in written].index(True)].file
+    found = icons.here("caption", "icons", "--versions", file, "--json").well().json
+    assert [each["by"] for each in found] == [key] and found[0]["is_used"]
+
+
+def test_versions_are_shown_and_picked(icons, captioner_folders):
+    icons.here("caption", "icons", "--template", "{name}").well()
+    icons.here("caption", "icons", "--with", captioner_folders["qwen_vl"], "--prompt", "medical", "--overwrite", "--max-tokens", "8").well()
+    generated = captions(icons)
+    answer = icons.here("caption", "icons", "--versions", "bell.png").well()
+    assert [line.split(":")[0] for line in answer.out.splitlines()] == ["* qwen_vl (qwen_vl)", "  template"]
+    assert icons.here("caption", "icons", "--versions", "bell.png", "--pick", "template", "--json").well().json["count"] == 1
+    assert captions(icons) == [*generated[:2], "bell", generated[3]]
+    assert icons.here("caption", "icons", "--pick", "template").well().out.strip() == "Picked 3 captions (template)"
+    assert captions(icons) == list(NAMES)
+    assert "there are qwen_vl, template" in icons.here("caption", "icons", "--pick", "nobody").complaint()
+    assert "not in icons" in icons.here("caption", "icons", "--versions", "nobody.png").complaint()
+
+
+def test_captioners_are_listed_and_places_added(icons, captioner_folders):
+    assert [each["kind"] for each in icons.here("captioners", "--json").well().json] == ["embedded"]
+    found = icons.here("captioners", "--add", captioner_folders["blip"].parent, "--json").well().json
+    assert {each["kind"] for each in found} == {"embedded", *captioner_folders}
+    icons.here("caption", "icons", "--with", "blip", "--max-tokens", "8").well()
+    assert icons.here("captioners", "--remove", captioner_folders["blip"].parent).well().out.startswith("embedded")
+    assert "no folder of BLIP is here" in icons.here("caption", "icons", "--with", "blip").complaint()

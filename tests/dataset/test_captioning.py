@@ -9,12 +9,13 @@ from PIL import Image
 from studio import registry
 from studio.dataset import edit, removal, wording
 from studio.dataset.captioners import embedded
+from studio.dataset.captioners.base import Ask
 from studio.dataset.captioning import CaptionRequest, caption_dataset, parse_request, select, unknown_line
 from studio.dataset.intake import DEMOS, create_dataset
 from studio.dataset.listing import Query, page
 from studio.dataset.rows import Dataset
 from studio.dataset.shelf import Shelf
-from studio.dataset.suggestions import SUGGESTIONS, read_suggestions, shown
+from studio.dataset.versions import VERSIONS, read_versions, shown
 from studio.errors import StudioError
 from studio.tower import Tower
 
@@ -144,7 +145,7 @@ def test_what_it_does_not_know_gets_no_caption_and_is_counted(workspace, icons):
     assert (told["count"], told["unknown"], told["undo"], told["text"]) == (0, 6, None, "No caption was written")
     assert captions(icons) == [""] * 6 and removal.list_history(icons) == []
     assert unknown_line("embedded", 6) == "6 pictures are outside what the embedded captioner knows"
-    said = read_suggestions(icons.root)[icons.rows[0].file]
+    said = read_versions(icons)[icons.rows[0].file][-1]
     assert said.caption == "" and said.reason and said.by == "embedded"
 
 
@@ -173,7 +174,8 @@ def test_what_is_written_meanwhile_is_not_lost(workspace, icons):
 
     told = caption_dataset(workspace, CaptionRequest(dataset="icons", overwrite=True, **ALL), meddle)
     assert icons.caption(icons.rows[0]) == "by hand" and told["notes"] == ["1 caption edited meanwhile: left as they are"]
-    assert icons.rows[1].file not in read_suggestions(icons.root) and icons.rows[0].file not in read_suggestions(icons.root)
+    now = read_versions(Dataset.load(icons.root))
+    assert icons.rows[1].file not in now and [version.by for version in now[icons.rows[0].file]] == ["hand"]
 
 
 def test_a_dataset_deleted_meanwhile_is_a_line_and_a_cancelled_one_is_as_before(workspace, icons):
@@ -186,7 +188,7 @@ def test_a_dataset_deleted_meanwhile_is_a_line_and_a_cancelled_one_is_as_before(
 
     with pytest.raises(Cancelled):
         caption_dataset(workspace, CaptionRequest(dataset="icons", **ALL), cancel)
-    assert captions(icons) == [""] * 6 and not (icons.root / SUGGESTIONS).exists()
+    assert captions(icons) == [""] * 6 and not (icons.root / VERSIONS).exists()
 
     def delete(done, total):
         if done == 0:
@@ -253,25 +255,31 @@ def test_pages_say_who_wrote_a_caption_and_what_else_it_may_be(workspace, icons)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"0001-anchor.png": {}}', '{"0001-anchor.png": {"by": 1}}'])
-def test_damaged_suggestions_are_none(workspace, icons, text):
-    (icons.root / SUGGESTIONS).write_text(text)
+def test_damaged_versions_are_none(workspace, icons, text):
+    (icons.root / VERSIONS).write_text(text)
     assert [item["said"] for item in page(Shelf(workspace).open("icons"), Query())["items"]] == [None] * 6
 
 
-def test_suggestions_of_removed_pictures_are_forgotten(workspace, icons):
-    assert shown(None, "x") is None
+def test_versions_of_removed_pictures_go_with_them(workspace, icons):
+    assert shown([], "x") is None
     write(workspace, **ALL)
-    assert set(read_suggestions(icons.root)) == {row.file for row in icons.rows}
-    removal.remove_pictures(workspace, "icons", [icons.rows[0].file])
+    assert set(read_versions(icons)) == {row.file for row in icons.rows}
+    undo = removal.remove_pictures(workspace, "icons", [icons.rows[0].file])["undo"]
     write(workspace, overwrite=True, **ALL)
-    assert set(read_suggestions(icons.root)) == {row.file for row in icons.rows[1:]}
+    assert set(read_versions(Dataset.load(icons.root))) == {row.file for row in icons.rows[1:]}
+    removal.restore_pictures(workspace, "icons", undo)
+    assert set(read_versions(Dataset.load(icons.root))) == {row.file for row in icons.rows}, "and are there again with them"
 
 
 @pytest.mark.parametrize("key", registry.CAPTIONERS)
 def test_every_captioner_keeps_the_interface(key):
     module = registry.captioner(key)
-    assert module.TITLE and callable(module.load)
-    said = module.load(0.5)([Image.new("RGB", (40, 30), "red")])
-    assert len(said) == 1 and 0 <= said[0].confidence <= 1 and len(said[0].alternatives) <= 5
+    facts = module.FACTS
+    assert facts.title and facts.licence and callable(module.load)
+    if facts.needs_folder:
+        return
+    loaded = module.load(None)
+    said = loaded.caption([Image.new("RGB", (40, 30), "red")], Ask(threshold=0.5))
+    assert len(said) == 1 and 0 <= said[0].confidence <= 1 and len(said[0].alternatives) <= 5 and loaded.batch > 0
     assert bool(said[0].caption) != bool(said[0].reason)
-    assert module.load(None)([]) == []
+    assert loaded.caption([], Ask()) == []

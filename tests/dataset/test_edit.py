@@ -13,6 +13,7 @@ from studio.dataset import edit, removal, wording
 from studio.dataset.edit import add_pictures
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
 from studio.dataset.split import num_held_out
+from studio.dataset.versions import VERSIONS
 from studio.dataset.wording import Wording
 from studio.errors import StudioError
 from studio.trash import list_trash
@@ -220,13 +221,13 @@ CAPTIONS = ("a ${console.error(1)} {{value}}", '<img src=x onerror="alert(1)">',
 
 
 @pytest.mark.parametrize("text", CAPTIONS)
-def test_any_caption_is_kept_as_one_line_and_touches_one_file(workspace, dataset, text):
+def test_any_caption_is_kept_as_one_line_and_touches_its_file_and_the_list_of_versions(workspace, dataset, text):
     before, row = tree(dataset.root), dataset.rows[3]
     stored, note = edit.set_caption(workspace, dataset, row.file, text)
     assert stored == dataset.caption(row) and not note
     assert stored == " ".join(text.replace("\x00", " ").replace("\x1b", " ").split())
     changed = {name for name, digest in tree(dataset.root).items() if before.get(name) != digest}
-    assert changed <= {row.file.replace(".png", ".txt")}
+    assert changed <= {row.file.replace(".png", ".txt"), VERSIONS}
 
 
 def test_a_long_caption_is_cut_and_that_is_said(workspace, dataset):

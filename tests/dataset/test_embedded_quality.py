@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from studio.dataset.captioners import embedded
+from studio.dataset.captioners.base import Ask
 from studio.dataset.intake import DEMOS
 from studio.tower import Tower
 
@@ -24,7 +25,7 @@ def icons():
     """(concept, guess, suggestion) of each icon of the demo."""
     rows = [json.loads(line) for line in (DEMOS / "icons" / "metadata.jsonl").read_text("utf-8").splitlines()]
     images, tower = [Image.open(DEMOS / "icons" / row["file_name"]).convert("RGB") for row in rows], Tower()
-    said = embedded.load()(images)
+    said = embedded.load().caption(images, Ask())
     return list(zip([row["concept"] for row in rows], embedded.guess(tower.image_features(images), tower), said, strict=True))
 
 
@@ -46,7 +47,7 @@ def test_icons_are_not_taken_for_something_without_a_name(icons):
 
 @pytest.mark.parametrize("demo", ["brain-mri", "satellite"])
 def test_it_says_that_it_does_not_know(demo):
-    said = embedded.load()(pictures(demo))
+    said = embedded.load().caption(pictures(demo), Ask())
     unknown = sum(not each.caption for each in said) / len(said)
     assert unknown >= MIN_UNKNOWN, unknown
     assert all(each.reason for each in said if not each.caption)

@@ -48,7 +48,8 @@ def call(desk, monkeypatch):
 
 
 def test_captioners_are_listed(call):
-    assert call("GET", "/captioners") == (200, [{"captioner": "embedded", "title": "embedded"}])
+    status, told = call("GET", "/captioners")
+    assert status == 200 and [each["captioner"] for each in told["captioners"]] == ["embedded"] and "medical" in told["prompts"]
 
 
 def test_a_captioning_is_made_followed_stopped_and_told(call, desk):

@@ -4,12 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Query
 
-from studio import registry
+from studio.dataset.captioners.places import add_captioner_place, captioner_places, list_captioners, remove_captioner_place
+from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.captioning import CaptionRequest, unknown_line
 from studio.errors import StudioError
 from studio.jobs import captionings
 from studio.jobs.captionings import Captioning
 from ui.desk import Desk
+from ui.routes.models import Place
 
 
 def start_captioning(desk: Desk, request: CaptionRequest) -> Captioning:
@@ -28,8 +30,20 @@ def router(desk: Desk) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/captioners")
-    def captioners() -> list[dict[str, str]]:
-        return [{"captioner": key, "title": registry.captioner(key).TITLE} for key in registry.CAPTIONERS]
+    def captioners() -> dict[str, Any]:
+        added = [str(path) for path in captioner_places(desk.workspace)]
+        return {"captioners": list_captioners(desk.workspace), "places": added, "prompts": PROMPTS, "can_add": desk.is_local}
+
+    @routes.post("/captioners/places")
+    def add(place: Place) -> list[dict[str, Any]]:
+        if not desk.is_local:
+            raise StudioError("folders are added on the machine that shows this page")
+        return add_captioner_place(desk.workspace, place.path)
+
+    @routes.delete("/captioners/places")
+    def remove(place: Place) -> dict[str, str]:
+        remove_captioner_place(desk.workspace, place.path)
+        return {"path": place.path}
 
     @routes.get("/captionings")
     def newest(dataset: str = Query(max_length=300)) -> dict[str, Any] | None:
@@ -38,6 +52,8 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post("/captionings")
     def create(request: CaptionRequest) -> dict[str, Any]:
+        if not desk.is_local and request.captioner not in [each["captioner"] for each in list_captioners(desk.workspace)]:
+            raise StudioError("captioner: choose one of those that are listed")
         return describe(start_captioning(desk, request))
 
     @routes.get("/captionings/{captioning_id}")

@@ -1,13 +1,15 @@
 """What a captioner is to the rest of the studio; a captioner is a module with these names."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_ALTERNATIVES = 5
+PromptKind = Literal["none", "beginning", "instruction"]
 
 
 @dataclass(frozen=True)
@@ -15,17 +17,53 @@ class Suggestion:
     """What a captioner says of one picture."""
 
     caption: str  # "" where it does not know
-    confidence: float  # probability in [0, 1] that the caption is right
+    confidence: float | None = None  # probability in [0, 1] that the caption is right; None where the captioner gives none
     alternatives: tuple[tuple[str, float], ...] = ()  # whole captions and their probabilities, best first, the first choice among them
     reason: str = ""  # why it does not know, in a sentence
 
 
-Suggest = Callable[[Sequence["Image"]], list[Suggestion]]  # RGB pictures of any size, a batch of them, in order
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a captioner before anything of it is loaded."""
+
+    title: str  # what a person chooses by
+    architectures: tuple[str, ...] = ()  # by which `config.json` names its folders
+    files: tuple[str, ...] = ()  # by which its folders are told where no `config.json` does
+    details: Mapping[str, str] = field(default_factory=dict)  # how much it says -> what it is then asked, the default last
+    prompt: PromptKind = "none"  # whether it can be asked in words, and what they are: how the caption begins, or an instruction
+    thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
+    licence: str = ""  # of the weights that are known under this name
+
+    @property
+    def needs_folder(self) -> bool:
+        return bool(self.architectures or self.files)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How pictures are captioned; empty = the captioner's own."""
+
+    prompt: str = ""
+    detail: str = ""
+    max_tokens: int = 128
+    threshold: float | None = None
+    character_threshold: float | None = None
+    alive: Callable[[], None] = lambda: None  # called between two words; raises to end the work
+
+
+class Loaded(Protocol):
+    """A captioner with its weights in memory."""
+
+    batch: int  # pictures at once that fit in memory
+
+    def caption(self, pictures: Sequence["Image"], ask: Ask) -> list[Suggestion]: ...  # RGB pictures of any size, in order
+
+    def unload(self) -> None: ...  # give its memory back
 
 
 class Captioner(Protocol):
-    """One file per captioner; torch is imported inside functions, weights are loaded by `load`."""
+    """One file per captioner; torch is imported inside functions."""
 
-    TITLE: str  # what a person chooses by
+    FACTS: Facts
 
-    def load(self, threshold: float | None) -> Suggest: ...  # below this confidence nothing is said; None = the captioner's own
+    def load(self, folder: Path | None) -> Loaded: ...  # StudioError, naming the folder, where it cannot be used

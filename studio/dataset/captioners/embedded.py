@@ -7,16 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.dataset.captioners.base import MAX_ALTERNATIVES, Suggest, Suggestion
+from studio.dataset.captioners.base import MAX_ALTERNATIVES, Ask, Facts, Suggestion
 from studio.tower import Tower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-TITLE = "embedded"
+FACTS = Facts("embedded", thresholds=(0.5,), licence="as the embedded model")
+BATCH = 16
 CLEAR_STYLE = 0.6  # share from which a style is named
 UNIFORM = 0.6  # share of the border that must be of one colour to be a background
 NEAR = 24  # levels per channel between pixels of one colour
@@ -50,16 +52,28 @@ class _Texts:
 _kept: dict[tuple[str, tuple[str, ...]], _Texts] = {}
 
 
-def load(threshold: float | None = None) -> Suggest:
-    """A function from pictures to suggestions; `threshold` in [0, 1], None = the one that was fitted with the towers."""
-    tower = _tower()
-    least = tower.vocabulary["threshold"] if threshold is None else threshold
+@dataclass(frozen=True)
+class Embedded:
+    """The towers as a captioner; they stay in memory, for likeness and distance use them too."""
 
-    def suggest(pictures: "Sequence[Image]") -> list[Suggestion]:
-        grounds = [background_of(picture, tower.vocabulary["backgrounds"]) for picture in pictures]
-        return [_say(g, ground, least) for g, ground in zip(guess(tower.image_features(pictures), tower), grounds, strict=True)]
+    tower: Tower
+    batch: int = BATCH
 
-    return suggest
+    def caption(self, pictures: "Sequence[Image]", ask: Ask) -> list[Suggestion]:
+        """The threshold that is asked for, or the one that was fitted with the towers."""
+        words = self.tower.vocabulary
+        least = words["threshold"] if ask.threshold is None else ask.threshold
+        grounds = [background_of(picture, words["backgrounds"]) for picture in pictures]
+        found = guess(self.tower.image_features(pictures), self.tower)
+        return [_say(g, ground, least) for g, ground in zip(found, grounds, strict=True)]
+
+    def unload(self) -> None:
+        """Nothing to give back."""
+
+
+def load(folder: Path | None = None) -> Embedded:
+    """The captioner of the embedded model; it has no folder of its own."""
+    return Embedded(_tower())
 
 
 @cache
