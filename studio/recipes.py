@@ -109,6 +109,8 @@ def resolve(choice: Choice) -> RunSpec:
         if not card.text and _name_of(assignment) in text_settings([m["kind"] for m in values["methods"]]):
             raise StudioError(f"--set {_name_of(assignment)}: {card.title} reads no text, so this has no meaning there: leave it out")
     spec = validate(values)
+    if spec.preview.negative and not card.negative:
+        raise StudioError(f"--set preview.negative: {card.title} knows no negative prompts: leave it out")
     if not card.text:
         spec.preview.prompts, spec.preview.guidance = [""] * PREVIEW_PROMPTS, NO_GUIDANCE
     spec.methods = [_adopted(m, choice.dataset) for m in spec.methods]
@@ -133,6 +135,9 @@ def _apply_preset(values: dict[str, Any], recipe: dict[str, Any], choice: Choice
         raise StudioError(f"--preset {choice.preset}: no such preset; there are: {', '.join(presets)}")
     for key, value in own["settings"].items():
         apply_setting(values, f"{key}={value}")
+    usual = registry.family(choice.base.family).card.guidance
+    if usual is not None:
+        values.setdefault("preview", {}).setdefault("guidance", usual)
 
 
 def _samples(recipe: dict[str, Any], choice: Choice) -> float:

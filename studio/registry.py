@@ -9,6 +9,7 @@ FAMILIES = {
     "sd": "studio.families.sd",
     "sdxl": "studio.families.sdxl",
     "ddpm": "studio.families.ddpm",
+    "flux": "studio.families.flux",
 }
 METHODS = {
     "lora": "studio.methods.lora",

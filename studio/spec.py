@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from studio import registry
 from studio.errors import StudioError
+from studio.families.timesteps import Kind
 
 SCHEMA = 1
 MAX_PROMPT = 2000
@@ -84,6 +85,14 @@ class TrainSpec(Settings):
     max_grad_norm: float = setting(1.0, "Gradient clipping", "Largest gradient norm of a step; 0 = off", ge=0, le=1000)
     ema_decay: float = setting(0.99, "EMA decay", "Averages the adapter over about 1/(1-decay) steps; 0 = off", ge=0, lt=1)
     min_snr_gamma: float = setting(5.0, "Min-SNR gamma", "Balances noise levels (Hang 2023); 0 = off, unused by flow models", ge=0, le=100)
+    timesteps: Kind = setting(
+        "auto",
+        "Timesteps",
+        "How noise levels are drawn: auto = logit-normal (mostly middle ones) for flow models, else uniform",
+    )
+    timestep_shift: float | None = setting(
+        None, "Timestep shift", "Above 1 = more noise, below = less; empty = as the model's own schedule says", gt=0, le=100
+    )
     optimizer: Literal["adamw", "adamw8bit"] = setting(
         "adamw", "Optimizer", "adamw8bit keeps its moments in 8 bits: less memory for full tuning; needs the package bitsandbytes"
     )

@@ -60,7 +60,7 @@ def file_metadata(
     size = parts.facts.size_px
     kind = kind.replace("_", "-")
     architecture = family_says["modelspec.architecture"]
-    return {
+    told = {
         **family_says,
         **method_says,
         "modelspec.sai_model_spec": "1.0.1",
@@ -76,6 +76,8 @@ def file_metadata(
         "studio.step": str(counts["step"]),
         "studio.recipe": json.dumps(settings_of(spec), sort_keys=True),
     }
+    reads_kohya = any(key.startswith("ss_") for key in family_says)  # where no reader looks for kohya's keys, they only confuse
+    return told if reads_kohya else {key: value for key, value in told.items() if not key.startswith("ss_")}
 
 
 def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: str, shared: Shared, kind: str) -> str:

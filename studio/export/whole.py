@@ -73,7 +73,7 @@ def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch
 def _pipeline(family: ModuleType, parts: Parts) -> "DiffusionPipeline":
     """The family's pipeline with the noise schedule as the base is used: a person may have said what it predicts."""
     pipe = family.pipeline(parts)
-    pipe.scheduler = type(parts.scheduler).from_config(parts.scheduler.config, prediction_type=parts.facts.prediction_type)
+    pipe.scheduler = type(parts.scheduler).from_config(parts.scheduler.config, **parts.facts.told_to_schedulers())
     return pipe
 
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from studio.families.timesteps import AUTO, Timesteps
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
     from torch import Generator, Tensor, nn
 
+FLOW = "flow"  # the prediction type of rectified flow: v = eps - z
 Cond = dict[str, "Tensor"]  # one caption: embeds [L, D], and pooled [P] or mask [L] where the family has them
 
 
@@ -32,6 +35,12 @@ class Card:
     kohya_name: Callable[[str], str] | None = None  # `<component>.<layer>` -> what kohya's files call it, where they know the family
     presets: str = ""  # the family whose presets of a recipe hold for this one too, where the recipe has none of its own
     words: dict[str, str] = field(default_factory=dict)  # text encoder -> what files of learned words call its vectors
+    readers: str = ""  # which programs read its recommended adapter layout, where not those that the layout says by itself
+    timesteps: str = "uniform"  # the density of the noise levels that training draws
+    patch: int = 1  # latent positions per side of a token, where the checkpoint shifts noise levels by the number of tokens
+    guidance: float | None = None  # the guidance scale that pictures are drawn with unless told otherwise; None = the usual one
+    negative: bool = True  # whether a negative prompt means anything
+    refuses: dict[str, str] = field(default_factory=dict)  # method -> why the family cannot take it, in a sentence
 
 
 @dataclass
@@ -42,12 +51,16 @@ class Facts:
     pixel_multiple: int
     vae_scale: int  # pixels per latent position; 1 = the denoiser works on the pixels themselves
     latent_channels: int
-    prediction_type: str
+    prediction_type: str  # epsilon, v_prediction, or FLOW
     num_train_timesteps: int
     draw_multiple: int = 0  # what the sides of a drawn picture must divide by, px; 0 = vae_scale
     title: str = ""
     licence: str = ""
     note: str = ""  # what a person should know before training on it
+
+    def told_to_schedulers(self) -> dict[str, str]:
+        """What a scheduler must be told of the prediction type: nothing of a flow, for flow schedulers know no other."""
+        return {} if self.prediction_type == FLOW else {"prediction_type": self.prediction_type}
 
 
 @dataclass
@@ -96,7 +109,7 @@ class Family(Protocol):
     def encode_text(self, parts: Parts, captions: list[str]) -> list[Cond]: ...
     def num_tokens(self, parts: Parts, caption: str) -> tuple[int, int]: ...
     def collate(self, conds: list[Cond]) -> Cond: ...
-    def sample_t(self, parts: Parts, u: "Tensor", shape: tuple[int, ...]) -> "Tensor": ...
+    def sample_t(self, parts: Parts, u: "Tensor", shape: tuple[int, ...], how: Timesteps = AUTO) -> "Tensor": ...
     def add_noise(self, parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor": ...
     def target(self, parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor": ...
     def weight(self, parts: Parts, t: "Tensor", gamma: float) -> "Tensor": ...

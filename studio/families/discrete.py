@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from studio.families.base import Parts
+from studio.families.timesteps import AUTO, Timesteps, levels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,9 +15,11 @@ def _signal_noise(parts: Parts, t: "Tensor", ndim: int) -> "tuple[Tensor, Tensor
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
-def sample_t(parts: Parts, u: "Tensor", shape: tuple[int, ...]) -> "Tensor":
-    """Timesteps [B] int64, uniform over the schedule, from u [B] in [0, 1)."""
+def sample_t(parts: Parts, u: "Tensor", shape: tuple[int, ...], how: Timesteps = AUTO) -> "Tensor":
+    """Timesteps [B] int64 from u [B] in [0, 1): uniform over the schedule, unless `how` says otherwise."""
     num = parts.facts.num_train_timesteps
+    if how != AUTO:
+        u = levels(u, "uniform" if how.kind == "auto" else how.kind, how.shift or 1.0)
     return (u * num).long().clamp_(max=num - 1)
 
 

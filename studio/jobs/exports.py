@@ -153,6 +153,8 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
 
 def _describe_layout(name: str, card: Any) -> dict[str, str]:
     readers, about = READERS[name]
+    if card.readers and name == card.export_layouts[0]:
+        readers = card.readers
     return {"layout": name, "readers": readers, "about": f"{about} {card.export_note if name in card.export_layouts else ''}".strip()}
 
 

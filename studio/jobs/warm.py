@@ -9,7 +9,7 @@ from typing import Any
 from studio import registry
 from studio.device import dtype_of, pick_device, pick_precision
 from studio.errors import StudioError
-from studio.families.base import Parts
+from studio.families.base import FLOW, Parts
 from studio.jobs.park import empty_cache
 from studio.methods import several
 from studio.methods.base import Attached
@@ -26,6 +26,8 @@ def load_base(base: Base, overrides: BaseSpec, precision: str) -> tuple[ModuleTy
     facts, said = parts.facts, told(base.path)
     facts.title = said.get("model_name") or facts.title
     facts.licence = said.get("license_name") or said.get("license") or facts.licence
+    if overrides.prediction_type and facts.prediction_type == FLOW:
+        raise StudioError(f"base.prediction_type: {family.card.title} is a flow model, which predicts eps - z: leave it empty")
     facts.prediction_type = overrides.prediction_type or facts.prediction_type
     if overrides.size_px:
         if overrides.size_px % facts.pixel_multiple:

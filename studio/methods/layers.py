@@ -95,6 +95,8 @@ def find_layers(parts: Parts, spec: LayerSpec, card: Card) -> dict[str, list[str
     """{component: names of the layers that the settings pick}; StudioError when a target matches nothing."""
     found = {card.denoiser: find_targets(parts.modules[card.denoiser], spec.targets, card.targets)}
     if spec.text_encoder:
+        if not card.te_targets:
+            raise StudioError(f"method.text_encoder: the text encoders of {card.title} are not trained here: leave it off")
         for name in card.text_encoders:
             found[name] = find_targets(parts.modules[name], "+".join(card.te_targets), {})
     return found
@@ -108,7 +110,8 @@ def find_targets(module: "nn.Module", targets: str, groups: dict[str, tuple[str,
     picked: set[str] = set()
     for target in (t.strip() for t in targets.split("+")):
         suffixes = groups.get(target, (target,))
-        matches = [n for n in layers if target and any(n == s or n.endswith("." + s) for s in suffixes)]
+        is_name = target not in groups  # a group's layers lie inside blocks: the model's own first and last layers are not meant
+        matches = [n for n in layers if target and any((is_name and n == s) or n.endswith("." + s) for s in suffixes)]
         if not matches:
             known = " + ".join(groups) or "its own layers"
             raise StudioError(f"method.targets: {target!r} matches no layer of this base model; there are {known}, or names like to_q")

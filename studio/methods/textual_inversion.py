@@ -41,6 +41,8 @@ class Spec(MethodSpec):
 
 def supports(card: Card) -> str | None:
     """Why this family cannot learn a word; None when it can."""
+    if refusal := card.refuses.get("textual_inversion"):
+        return refusal
     if not (card.text_encoders and card.text):
         return f"{card.title} reads no text, so it cannot learn a new word"
     several = len(card.text_encoders)

@@ -108,7 +108,7 @@ def make_scheduler(card: Card, parts: Parts, sampler: str) -> Any:
     if sampler not in card.samplers:
         raise StudioError(f"sampler {sampler!r} is not known; there are: {', '.join(card.samplers)}")
     name, options = card.samplers[sampler]
-    return getattr(diffusers, name).from_config(parts.scheduler.config, prediction_type=parts.facts.prediction_type, **options)
+    return getattr(diffusers, name).from_config(parts.scheduler.config, **{**parts.facts.told_to_schedulers(), **options})
 
 
 def to_pictures(px: "Tensor") -> "list[Image.Image]":
@@ -124,7 +124,9 @@ def to_pictures(px: "Tensor") -> "list[Image.Image]":
 def settle_text(card: Card, prompt: str, negative: str, guidance: float | None) -> float:
     """The guidance scale that is meant (None = as usual); StudioError where text steers a family that reads none."""
     if card.text:
-        return GUIDANCE if guidance is None else guidance
+        if negative.strip() and not card.negative:
+            raise StudioError(f"negative: {card.title} knows no negative prompts, its guidance is an input of the model: leave it out")
+        return (card.guidance or GUIDANCE) if guidance is None else guidance
     for name, text in (("prompt", prompt), ("negative", negative)):
         if text.strip():
             raise StudioError(f"{name}: {card.title} reads no text, so the seed alone decides what is drawn: leave it out")

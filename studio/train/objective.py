@@ -1,12 +1,13 @@
 """The denoising objective (Ho 2020) for any family: what one global batch is, and its loss."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from studio.encode.build import Encoded, Item
 from studio.families.base import Cond, Parts
+from studio.families.timesteps import AUTO, Timesteps
 from studio.methods.base import Attached
 from studio.spec import RunSpec
 from studio.train.randomness import generator
@@ -26,6 +27,7 @@ class Batch:
     captions: list[str]
     geometry: "Tensor"
     files: list[str]
+    how: Timesteps = AUTO  # the noise levels that u stands for
 
     def __len__(self) -> int:
         return len(self.u)
@@ -34,9 +36,8 @@ class Batch:
         """Consecutive parts of at most `size` samples."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            yield Batch(
-                self.z[part], self.eps[part], self.u[part], self.conds[part], self.captions[part], self.geometry[part], self.files[part]
-            )
+            cut = {f.name: getattr(self, f.name)[part] for f in fields(self) if f.name != "how"}
+            yield replace(self, **cut)
 
 
 def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, caption_dropout: float, purpose: str = "") -> Batch:
@@ -61,7 +62,8 @@ def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, ca
             conds.append(encoded.cond(encoded.empty_cond if dropped else item.cond))
         geometry.append(item.geometry[crop])
     files = [i.file for i in items]
-    return Batch(torch.stack(z), torch.stack(eps), torch.tensor(u), conds, captions, torch.tensor(geometry), files)
+    how = Timesteps(spec.train.timesteps, spec.train.timestep_shift)
+    return Batch(torch.stack(z), torch.stack(eps), torch.tensor(u), conds, captions, torch.tensor(geometry), files, how)
 
 
 def sample_losses(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
@@ -75,7 +77,7 @@ def sample_losses(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tens
 def _answers(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
     """(what the denoiser says to the noisy latents, fp32 [B, C, h, w]; timesteps [B])."""
     z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
-    t = family.sample_t(parts, batch.u.to(parts.device), tuple(z.shape))
+    t = family.sample_t(parts, batch.u.to(parts.device), tuple(z.shape), batch.how)
     conds = batch.conds or family.encode_text(parts, batch.captions)
     cond = {k: v.to(parts.device) for k, v in family.collate(conds).items()}
     return family.predict(parts, family.add_noise(parts, z, eps, t).to(parts.dtype), t, cond, batch.geometry).float(), t
