@@ -19,6 +19,8 @@ METHODS = {
     "lokr": "studio.methods.lokr",
     "oft": "studio.methods.oft",
 }
+_READERS_AT = "studio.dataset.readers."
+READERS = {name: _READERS_AT + name for name in ("dicom", "nifti", "geo")}  # asked in this order whether a file is theirs
 CAPTIONERS = {
     "embedded": "studio.dataset.captioners.embedded",
     "blip": "studio.dataset.captioners.blip",
@@ -43,6 +45,11 @@ def method(key: str) -> ModuleType:
 def captioner(key: str) -> ModuleType:
     """The module that implements `dataset.captioners.base.Captioner` under this key."""
     return _get(CAPTIONERS, key, "captioner")
+
+
+def reader(key: str) -> ModuleType:
+    """The module that implements `dataset.readers.base.Reader` under this key."""
+    return _get(READERS, key, "reader of scans")
 
 
 def _get(table: dict[str, str], key: str, what: str) -> ModuleType:

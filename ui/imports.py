@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +14,39 @@ from studio.dataset.archives import MAX_ARCHIVE_BYTES, SUFFIXES
 from studio.dataset.building import clean, staging
 from studio.dataset.edit import add_pictures
 from studio.dataset.intake import MAX_NAME, create_dataset
-from studio.dataset.kinds import MAX_FILE_BYTES, suffix_of
+from studio.dataset.kinds import MAX_FILE_BYTES, SCAN_SUFFIXES, suffix_of
+from studio.dataset.looking import Look
+from studio.dataset.readers.base import parse_choices
 from studio.dataset.rows import open_dataset
-from studio.dataset.sources import natural_key
 from studio.errors import StudioError, one_line, printable
 from studio.store import Workspace, inside, require_free, slug
+from ui.import_job import (
+    CANCELLED,
+    CHOOSING,
+    ENDED,
+    FAILED,
+    FINISHED,
+    LOOKING,
+    OPEN,
+    READING,
+    RECEIVING,
+    Cancelled,
+    Import,
+    check_receiving,
+    parts_of,
+    reserve,
+    sources_of,
+    tell,
+)  # fmt: skip
 
 MAX_FILES = 10_000
 MAX_TOTAL_BYTES = 20 * 2**30
 MAX_RECEIVING = 256  # imports at once, most of them given up by their pages
 ABANDONED_S = 45.0  # without a byte, after which an import that still receives is given up
+UNDECIDED_S = 3600.0  # after which an import is given up whose choices nobody makes
 KEPT = 100  # finished imports that can still be asked about
-MAX_DEPTH = 16  # folders
 SPARE_BYTES = 256 * 2**20
 DEFAULT_NAME = "pictures"
-_PUBLIC = ("id", "state", "received", "done", "total", "file", "dataset", "name", "added", "error", "skipped")
-RECEIVING, READING, FINISHED, FAILED, CANCELLED = "receiving", "reading", "finished", "failed", "cancelled"
-
-
-class Cancelled(Exception):
-    """Somebody has pressed Cancel."""
-
-
-@dataclass
-class Import:
-    """One import, from the first file to what has become of it."""
-
-    id: str
-    dataset: str | None  # folder of the dataset that is added to; None makes a new one
-    name: str
-    folder: Path
-    close: Callable[[], None]  # frees the folder
-    state: str = RECEIVING
-    received: int = 0
-    num_bytes: int = 0
-    names: set[str] = field(default_factory=set)
-    done: int = 0
-    total: int = 0
-    file: str = ""
-    added: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    error: str | None = None
-    touched: float = field(default_factory=time.monotonic)
-    began: float = 0.0
-    is_cancelled: bool = False
-
-    def public(self) -> dict[str, Any]:
-        """What pages are told."""
-        known = {key: getattr(self, key) for key in _PUBLIC}
-        left = None
-        if self.state == READING and self.done >= 3:
-            left = round((time.monotonic() - self.began) / self.done * (self.total - self.done), 1)
-        return {**known, "seconds_left": left}
 
 
 class Imports:
@@ -111,14 +91,14 @@ class Imports:
         """Where a file that the page calls `name` (a path with /) is to be written; StudioError where it is refused."""
         label = printable(name)[-200:] or "a file"
         with self._lock:
-            _check_receiving(job)
+            check_receiving(job)
             if len(job.names) >= MAX_FILES:
                 raise StudioError(f"{label}: more than {MAX_FILES:,} files in one import: drop the rest afterwards")
             check_size(label, size or 0)
             if job.num_bytes + (size or 0) > MAX_TOTAL_BYTES:
                 raise StudioError(f"{label}: more than {MAX_TOTAL_BYTES >> 30} GiB in one import: drop the rest afterwards")
             require_free(job.folder, (size or 0) + SPARE_BYTES, label)
-            parts = _reserve(job, _parts(name))
+            parts = reserve(job, parts_of(name))
             job.touched = time.monotonic()
         folder = job.folder
         for part in parts[:-1]:
@@ -129,7 +109,7 @@ class Imports:
     def grow(self, job: Import, num_bytes: int) -> None:
         """So many bytes more have arrived; StudioError where that is too much, or the import has ended meanwhile."""
         with self._lock:
-            _check_receiving(job)
+            check_receiving(job)
             job.touched = time.monotonic()
             job.num_bytes += num_bytes
             if job.num_bytes > MAX_TOTAL_BYTES:
@@ -146,7 +126,7 @@ class Imports:
     def left(self, job: Import) -> None:
         """A sender is done; where the import has ended meanwhile, what it wrote since goes too."""
         with self._lock:
-            if job.state not in (RECEIVING, READING):
+            if job.state in ENDED:
                 shutil.rmtree(job.folder, ignore_errors=True)
 
     def took(self, job: Import) -> None:
@@ -155,11 +135,43 @@ class Imports:
             job.received += 1
             job.touched = time.monotonic()
 
-    def finish(self, id: str) -> Import:
-        """All files are here: begin to read them. Asked a second time, it changes nothing."""
+    def look(self, id: str) -> Import:
+        """All files are here: look into the scans and scenes among them, so that choices can be made; without any, receive on."""
         job = self.find(id)
         with self._lock:
             if job.state == RECEIVING:
+                job.state = LOOKING
+                threading.Thread(target=self._look, args=(job,), daemon=True, name=f"look-{job.id}").start()
+        return job
+
+    def _look(self, job: Import) -> None:
+        look, error = None, None
+        try:
+            look = Look(sources_of(job), self._incoming, lambda *step: tell(job, *step))
+        except Exception as problem:
+            error = None if isinstance(problem, Cancelled) else one_line(problem)
+        with self._lock:
+            job.look, job.touched = look, time.monotonic()
+            job.done = job.total = 0
+            job.state, job.error = CHOOSING if look and look.sets else RECEIVING, error
+            if job.is_cancelled or error:
+                self._end(job, FAILED if error else CANCELLED)
+
+    def preview(self, id: str, choices: dict[str, Any], number: int, share: float) -> dict[str, Any]:
+        """How one picture of a set would look with these choices; StudioError where there is none."""
+        job = self.find(id)
+        job.touched, look = time.monotonic(), job.look
+        if job.state != CHOOSING or look is None:
+            raise StudioError(job.error or "nothing can be chosen in this import any more: drop the files again")
+        return look.preview(parse_choices(choices), number, share)
+
+    def finish(self, id: str, choices: dict[str, Any] | None = None) -> Import:
+        """All files are here: begin to read them, as chosen. Asked a second time, it changes nothing."""
+        job, chosen = self.find(id), parse_choices(choices or {})
+        with self._lock:
+            if job.state in OPEN:
+                job.choices = chosen
+                self._forget_look(job)
                 job.state, job.began = READING, time.monotonic()
                 threading.Thread(target=self._read, args=(job,), daemon=True, name=f"import-{job.id}").start()
         return job
@@ -169,7 +181,7 @@ class Imports:
         job = self.find(id)
         with self._lock:
             job.is_cancelled = True
-            if job.state == RECEIVING:
+            if job.state in OPEN:
                 self._end(job, CANCELLED)
         return job
 
@@ -177,7 +189,7 @@ class Imports:
         """Imports under way, for the status strip."""
         with self._lock:
             self._give_up_abandoned()
-            going = [job for job in self._imports.values() if job.state == READING or (job.state == RECEIVING and job.names)]
+            going = [job for job in self._imports.values() if job.state in {READING, LOOKING} or (job.state in OPEN and job.names)]
             return [{"id": job.id, "done": job.done, "total": job.total or len(job.names), "name": job.name} for job in going]
 
     def close(self) -> None:
@@ -186,7 +198,7 @@ class Imports:
         with self._lock:
             for job in self._imports.values():
                 job.is_cancelled = True
-                if job.state == RECEIVING:
+                if job.state in OPEN:
                     self._end(job, CANCELLED)
 
     def _read(self, job: Import) -> None:
@@ -194,8 +206,7 @@ class Imports:
         try:
             with self._reading:
                 job.began = time.monotonic()
-                sources = sorted(job.folder.iterdir(), key=lambda path: natural_key(path.name))
-                self._take(job, sources, lambda *step: _progress(job, *step))
+                self._take(job, sources_of(job), lambda *step: tell(job, *step))
             state = FINISHED
         except Cancelled:
             state = CANCELLED
@@ -206,11 +217,11 @@ class Imports:
 
     def _take(self, job: Import, sources: list[Path], progress: Callable[[int, int, str], None]) -> None:
         if job.dataset:
-            done = add_pictures(self._workspace, job.dataset, sources, progress=progress)
+            done = add_pictures(self._workspace, job.dataset, sources, choices=job.choices, progress=progress)
             job.name, job.added = done.dataset.name, len(done.files)
             job.skipped = [skipped.model_dump() for skipped in done.skipped]
             return
-        dataset = create_dataset(self._workspace, self._free_name(job), sources, progress=progress)
+        dataset = create_dataset(self._workspace, self._free_name(job), sources, choices=job.choices, progress=progress)
         job.dataset, job.name, job.added = dataset.root.name, dataset.name, len(dataset.rows)
         job.skipped = [skipped.model_dump() for skipped in dataset.skipped]
 
@@ -222,7 +233,13 @@ class Imports:
             name = f"{job.name[: MAX_NAME - 8]}-{number}"
         return name
 
+    def _forget_look(self, job: Import) -> None:
+        if job.look is not None:
+            job.look.close()
+            job.look = None
+
     def _end(self, job: Import, state: str) -> None:
+        self._forget_look(job)
         job.close()
         job.state = state
 
@@ -236,52 +253,25 @@ class Imports:
         while not self._ended.wait(min(5.0, ABANDONED_S)):
             with self._lock:
                 self._give_up_abandoned()
-                if not any(job.state == RECEIVING for job in self._imports.values()):
+                if not any(job.state in OPEN for job in self._imports.values()):
                     self._reaper = None
                     return
 
     def _give_up_abandoned(self) -> None:
         for job in self._imports.values():
-            if job.state == RECEIVING and time.monotonic() - job.touched > ABANDONED_S:
-                job.error = f"given up: nothing arrived for {ABANDONED_S:.0f} seconds; drop the files again"
+            limit_s = UNDECIDED_S if job.state == CHOOSING else ABANDONED_S
+            if job.state in OPEN and time.monotonic() - job.touched > limit_s:
+                job.error = f"given up: nothing arrived for {limit_s:.0f} seconds; drop the files again"
                 self._end(job, CANCELLED)
 
     def _forget_old(self) -> None:
-        ended = [job.id for job in self._imports.values() if job.state not in (RECEIVING, READING)]
+        ended = [job.id for job in self._imports.values() if job.state in ENDED]
         for id in ended[:-KEPT]:
             del self._imports[id]
 
 
 def check_size(label: str, num_bytes: int) -> None:
     """StudioError naming the file where it is larger than any picture, or archive of them, may be."""
-    limit = MAX_ARCHIVE_BYTES if suffix_of(label) in SUFFIXES else MAX_FILE_BYTES
+    limit = MAX_ARCHIVE_BYTES if suffix_of(label) in {*SUFFIXES, *SCAN_SUFFIXES} else MAX_FILE_BYTES
     if num_bytes > limit:
         raise StudioError(f"{label}: is larger than {limit >> 20} MiB: export it smaller")
-
-
-def _progress(job: Import, done: int, total: int, file: str) -> None:
-    if job.is_cancelled:
-        raise Cancelled
-    job.done, job.total, job.file = done, total, file
-
-
-def _check_receiving(job: Import) -> None:
-    if job.state != RECEIVING:
-        raise StudioError(job.error or "this import has ended already: drop the files again")
-
-
-def _parts(name: str) -> list[str]:
-    """A path from outside as plain names: no way up, no separators, no control characters."""
-    parts = [" ".join(printable(part).split(" ")).replace("\\", "_") for part in name.split("/")]
-    parts = [part for part in parts if part.strip() and part not in {".", ".."}]
-    return parts[-MAX_DEPTH:] or ["unnamed"]
-
-
-def _reserve(job: Import, parts: list[str]) -> list[str]:
-    """`parts`, below a numbered folder where that path is taken already; so nothing that arrives replaces anything."""
-    number, wanted = 1, parts
-    while "/".join(wanted).casefold() in job.names:
-        number += 1
-        wanted = [f"again-{number}", *parts]
-    job.names.add("/".join(wanted).casefold())
-    return wanted

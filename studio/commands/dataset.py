@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from studio import console
+from studio.commands.choosing import choosing
 from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
+from studio.dataset.readers.base import Choices
 from studio.errors import StudioError
 from studio.store import Workspace
 
@@ -15,15 +17,18 @@ app = typer.Typer(help="Make and look at datasets.", no_args_is_help=True)
 
 @app.command("new")
 @command
+@choosing
 def dataset_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures and folders of pictures.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, scans, scenes, and folders of them.")] = None,
     demo: Annotated[str, typer.Option(metavar="NAME", help="A demo instead: brain-mri, satellite or icons.")] = "",
     background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = "#ffffff",
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
+    *,
+    choices: Choices,
 ) -> None:
-    """Make a dataset from pictures, with captions from .txt files or metadata.jsonl beside them."""
+    """Make a dataset from pictures, with captions from .txt files or metadata.jsonl beside them; scans and scenes as chosen."""
     from studio.dataset.intake import create_dataset, create_demo
 
     if bool(demo) == bool(paths):
@@ -32,11 +37,32 @@ def dataset_new(
         raise StudioError("dataset new: one path is empty (. is the folder you are in): name the pictures, or folders of them")
     place, sources = Workspace.at(workspace), [Path(p) for p in paths or []]
     with console.progress("reading pictures") as update:
-        made = create_demo(place, demo, name) if demo else create_dataset(place, name, sources, background=background, progress=update)
+        options = {"background": background, "choices": choices, "progress": update}
+        made = create_demo(place, demo, name) if demo else create_dataset(place, name, sources, **options)
     skipped = [s.model_dump() for s in made.skipped]
     lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
+    if not made.held_out_rows and len({row.group for row in made.rows} - {""}) == 1:
+        lines.append("nothing is held out: all pictures are of one patient or scene; import more of them, or hold out a part: --blocks")
     lines.append(f"dataset {made.name}: {len(made.train_rows)} pictures to train on, {len(made.held_out_rows)} held out, in {made.root}")
     answer({"dataset": made.root.name, "images": len(made.rows), "skipped": skipped}, as_json, "\n".join(lines))
+
+
+@app.command("survey")
+@command
+def dataset_survey(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Scans, scenes, and folders of them.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what scans and scenes hold, and what can be chosen, without importing anything."""
+    from studio.dataset.surveying import survey_files
+
+    with console.progress("looking into files") as update:
+        sets, found = survey_files([Path(p) for p in paths], update)
+    lines = [f"{s['number']:>3} {s['title']}: {s['about']}, {s['files']} files" + "".join(f"; {note}" for note in s["notes"]) for s in sets]
+    lines += [f"    choices: {', '.join('--' + c.replace('_', '-') for c in s['choices'])}" for s in sets[:1]]
+    skipped = [each.model_dump() for each in found.skipped]
+    lines += [f"skipped {s['file']}: {s['reason']}" for s in skipped]
+    answer({"sets": sets, "plain": len(found.pictures), "skipped": skipped}, as_json, "\n".join(lines) or "no scans or scenes here")
 
 
 @app.command("list")

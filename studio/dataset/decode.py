@@ -5,7 +5,8 @@ A request names a file, a place for what is stored, and the background colour:
 or the `errno` of a disk that could not be written. JSON escapes keep any file name whole, even one that is not UTF-8.
 With `"views": folder`, a small view of the picture is left there as well. A request without a target looks at a picture
 that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view. With a frame, one training sample of
-it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`.
+it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`. With a
+`"reader"`, a scan or scene is looked into (`"survey"`) or a picture is taken out of it (`"ask"`).
 """
 
 import base64
@@ -22,11 +23,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from studio import extras, registry
 from studio.dataset.alike import THUMB_PX
 from studio.dataset.captions import read_regular
 from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
 from studio.dataset.pixels import FORMATS, Unreadable, see
+from studio.dataset.readers.base import Scan
 from studio.errors import StudioError, printable
 
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
@@ -66,17 +69,32 @@ def read(source: Path, target: Path, background: str, views: Path | None = None)
     notes = list(seen.notes)
     if suffix_of(source.name) not in _USUAL_SUFFIXES.get(seen.format, ()):
         notes.insert(0, f"it is a {seen.format} file, whatever its name says")
-    pixels = hash_pixels(seen.image)
+    return {"suffix": seen.suffix or ".png", **_about(seen.image, stored, notes, views)}
+
+
+def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str, Any]:
+    """What a reader took out of a scan or scene: stored as PNG; or the values it measured; or {"empty"} where it shows nothing."""
+    if scan.image is None:
+        return {"ranges": scan.ranges}
+    if scan.is_empty:
+        return {"empty": True}
+    stored = _to_png(scan.image)
+    Path(request["target"]).write_bytes(stored)
+    return {"suffix": ".png", "facts": scan.facts, **_about(scan.image, stored, scan.notes, views)}
+
+
+def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | None) -> dict[str, Any]:
+    """The facts of a stored picture; its small view is left in `views`."""
+    pixels = hash_pixels(image)
     if views is not None:
-        write_view(seen.image, views, pixels, VIEW_SIZES[0])
+        write_view(image, views, pixels, VIEW_SIZES[0])
     return {
-        "suffix": seen.suffix or ".png",
         "sha256": hashlib.sha256(stored).hexdigest(),
         "pixels": pixels,
-        "width": seen.image.width,
-        "height": seen.image.height,
+        "width": image.width,
+        "height": image.height,
         "note": "; ".join(notes),
-        "thumb": base64.b64encode(thumbnail(seen.image).tobytes()).decode(),
+        "thumb": base64.b64encode(thumbnail(image).tobytes()).decode(),
     }
 
 
@@ -154,8 +172,11 @@ def _to_png(image: Image.Image) -> bytes:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    source, views = Path(request["source"]), Path(request["views"]) if "views" in request else None
+    views = Path(request["views"]) if "views" in request else None
     try:
+        if "reader" in request:
+            return _answer_reader(request, views)
+        source = Path(request["source"])
         if "target" in request:
             return read(source, Path(request["target"]), request["background"], views)
         if "frame" in request:
@@ -167,6 +188,22 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"reason": "needs too much memory to decode: export it smaller"}
     except OSError as error:
         return {"errno": error.errno}
+
+
+def _answer_reader(request: dict[str, Any], views: Path | None) -> dict[str, Any]:
+    """What a reader says of a file, or what it takes out of it."""
+    reader = registry.reader(request["reader"])
+    try:
+        if "survey" in request:
+            return {"head": reader.survey(Path(request["survey"]), request["salt"])}
+        scan = reader.read(Path(request["source"]), request["ask"])
+    except (Unreadable, MemoryError):
+        raise
+    except StudioError:
+        raise Unreadable(f"is {reader.TITLE}, which needs an extra: {extras.advice(reader.EXTRA)}") from None
+    except Exception as error:  # the parsers raise nearly everything on damaged files
+        raise Unreadable(f"is {reader.TITLE} that is damaged or unusual ({type(error).__name__}): export it again") from None
+    return _store(scan, request, views)
 
 
 def _limit() -> None:

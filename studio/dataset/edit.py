@@ -14,6 +14,7 @@ from studio.dataset.building import staging, sync_files
 from studio.dataset.captions import clean
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
+from studio.dataset.readers.base import Choices
 from studio.dataset.rows import INDEX, Dataset, Row, Skipped, find_root, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.table import Words
@@ -65,7 +66,13 @@ class Added:
 
 
 def add_pictures(
-    workspace: Workspace, name: str, sources: Sequence[Path], *, background: str | None = None, progress: Progress | None = None
+    workspace: Workspace,
+    name: str,
+    sources: Sequence[Path],
+    *,
+    background: str | None = None,
+    choices: Choices | None = None,
+    progress: Progress | None = None,
 ) -> Added:
     """Import `sources` into the dataset `name`: all of them or, where that fails or is cancelled, none.
 
@@ -77,7 +84,8 @@ def add_pictures(
     progress = progress or (lambda done, total, name: None)
     clean_folder(dataset.root.parent)
     with gathered(sources, dataset.root.parent, progress) as found, staging(dataset.root.parent) as folder:
-        intake = Intake(folder, background, found, progress, workspace.cache / "views")
+        taken = tuple({row.group for row in dataset.rows})
+        intake = Intake(folder, background, found, progress, workspace.cache / "views", choices or Choices(), taken)
         words = take_all(intake)
         problems = list(found.skipped)
         with editing(workspace, dataset.root.name) as dataset:

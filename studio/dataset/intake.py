@@ -3,9 +3,10 @@
 import base64
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import numpy as np
 from studio.dataset.alike import THUMB_PX, group
 from studio.dataset.archives import is_archive, read_archives
 from studio.dataset.building import building, clean, staging
+from studio.dataset.facts import fill
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.prints import keep_prints
+from studio.dataset.readers.base import Choices
 from studio.dataset.rows import Dataset, Row
 from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
+from studio.dataset.surveying import expand
 from studio.dataset.table import Captions, Words
 from studio.dataset.worker import Worker
 from studio.errors import StudioError, printable
@@ -40,9 +44,13 @@ class Intake:
     found: Found
     progress: Progress
     views: Path
+    choices: Choices = field(default_factory=Choices)
+    taken_groups: tuple[str, ...] = ()  # of the dataset that is added to
     rows: list[Row] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     thumbs: list[bytes] = field(default_factory=list)
+    empty: Counter = field(default_factory=Counter)  # pictures left out, by the set they are of
+    num_taken: Counter = field(default_factory=Counter)
 
 
 def create_dataset(
@@ -51,14 +59,17 @@ def create_dataset(
     sources: Sequence[Path],
     *,
     background: str = "#ffffff",
+    choices: Choices | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Import `sources` (files and folders) as a new dataset; transparent parts are laid on `background` (#rrggbb).
 
-    `progress(done, total, name)` is called at least four times a second; what it raises cancels the import.
+    `choices` say what is taken out of scans and scenes. `progress(done, total, name)` is called
+    at least four times a second; what it raises cancels the import.
     StudioError where the name is taken or no picture can be read; OSError of the disk written to.
     """
-    return _create(workspace, name, sources, background, progress or (lambda done, total, name: None), {})
+    intake = Intake(Path(), colour(background), Found(), progress or (lambda done, total, name: None), Path(), choices or Choices())
+    return _create(workspace, name, sources, intake, {})
 
 
 def create_demo(workspace: Workspace, demo: str, name: str | None = None, progress: Progress | None = None) -> Dataset:
@@ -68,7 +79,8 @@ def create_demo(workspace: Workspace, demo: str, name: str | None = None, progre
         raise StudioError(f"no demo is called {printable(demo)!r}: there are {', '.join(known) or 'none in this copy'}")
     about = read_json(DEMOS / demo / "demo.json")
     label = name or str(about.get("title", demo))
-    return _create(workspace, label, [DEMOS / demo], "#ffffff", progress or (lambda done, total, name: None), about)
+    intake = Intake(Path(), "#ffffff", Found(), progress or (lambda done, total, name: None), Path())
+    return _create(workspace, label, [DEMOS / demo], intake, about)
 
 
 def list_demos() -> list[str]:
@@ -76,15 +88,12 @@ def list_demos() -> list[str]:
     return sorted(path.parent.name for path in DEMOS.glob("*/demo.json"))
 
 
-def _create(
-    workspace: Workspace, name: str, sources: Sequence[Path], background: str, progress: Progress, about: dict[str, Any]
-) -> Dataset:
+def _create(workspace: Workspace, name: str, sources: Sequence[Path], intake: Intake, about: dict[str, Any]) -> Dataset:
     label = " ".join(printable(name).split())
     target = _target(workspace, label)
-    background = colour(background)
     clean(target.parent)
-    with gathered(sources, target.parent, progress) as found, building(target) as folder:
-        intake = Intake(folder, background, found, progress, workspace.cache / "views")
+    with gathered(sources, target.parent, intake.progress) as found, building(target) as folder:
+        intake = replace(intake, folder=folder, found=found, views=workspace.cache / "views")
         words = take_all(intake)
         dataset = Dataset(
             root=folder,
@@ -144,9 +153,10 @@ def _size(picture: Picture) -> int:
 def take_all(intake: Intake) -> list[Words]:
     """Read every picture; the words of those that were taken. StudioError where none was, or where they do not fit on the disk."""
     require_free(intake.folder, sum(map(_size, intake.found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
-    captions, taken = Captions(intake.found), []
-    pictures = intake.found.pictures
+    captions, taken, num_files = Captions(intake.found), [], len(intake.found.pictures)
     with Worker() as worker:
+        expand(intake.found, worker, intake.choices, intake.taken_groups, intake.progress)
+        pictures = intake.found.pictures
         for done, picture in enumerate(pictures):
 
             def tick(done=done, label=picture.label):
@@ -154,29 +164,49 @@ def take_all(intake: Intake) -> list[Words]:
 
             tick()
             if _take(picture, worker, intake, tick):
-                taken.append(captions.of(picture))
+                taken.append(_words(captions.of(picture), picture, intake.rows[-1]))
     intake.progress(len(pictures), len(pictures), "")
-    _check_any(intake)
+    for title, num in intake.empty.items():
+        intake.found.skip(title, f"{num} of its pictures show next to nothing and were left out")
+    _check_any(intake, num_files)
     return taken
 
 
 def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], None]) -> bool:
     """Have one picture read and stored; False where it was skipped."""
     part = intake.folder / "incoming.part"
+    shot = picture.shot
+    if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
+        return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
-    answer = worker.ask(request, tick)
+    answer = worker.ask(request | ({"reader": shot.reader, "ask": shot.ask} if shot else {}), tick)
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
         part.unlink(missing_ok=True)
         intake.found.skip(picture.label, answer["reason"])
         return False
-    file = file_name(len(intake.rows) + 1, picture.path.name, answer["suffix"])
+    if "empty" in answer:
+        intake.empty[shot.set_title] += 1
+        return False
+    source = f"{shot.name}{answer['suffix']}" if shot else picture.path.name  # names of scans may name a person
+    intake.num_taken[shot.set_title if shot else ""] += 1
+    file = file_name(len(intake.rows) + 1, source, answer["suffix"])
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))
     facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
-    intake.rows.append(Row(file=file, source=printable(picture.path.name), **facts))
+    intake.rows.append(Row(file=file, source=printable(source), facts=shot.facts | answer["facts"] if shot else {}, **facts))
     return True
+
+
+def _words(said: Words, picture: Picture, row: Row) -> Words:
+    """What is said of a picture, and where nothing is, what its reader says."""
+    shot = picture.shot
+    return (
+        replace(said, text=fill(shot.template, row.facts) if said.text is None else said.text, group=said.group or shot.group)
+        if shot
+        else said
+    )
 
 
 def file_name(number: int, source: str, suffix: str) -> str:
@@ -189,13 +219,12 @@ def digest(caption: str) -> str:
     return sha256(caption.encode("utf-8"))[:16]
 
 
-def _check_any(intake: Intake) -> None:
+def _check_any(intake: Intake, num: int) -> None:
     """StudioError where no picture was taken, with the first problem."""
     if intake.rows:
         return
     skipped = intake.found.skipped
     first = f"; the first: {skipped[0].file} {skipped[0].reason}" if skipped else ""
-    num = len(intake.found.pictures)
     seen = f"of {num} file{'s' if num != 1 else ''} none could be read" if num else "there are no pictures here"
     raise StudioError(f"{seen}{first} ({READABLE} are readable)")
 

@@ -65,7 +65,7 @@ def _damage(error: Exception) -> str:
 def _see(data: bytes, background: str) -> Seen:
     notes: list[str] = []
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    _check_size(*image.size)
+    check_size(*image.size)
     is_deep = ";16" in _raw_mode(image)
     if is_deep and isinstance(image.info.get("transparency"), tuple):
         image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
@@ -87,7 +87,8 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Unreadable where a picture of this size in pixels cannot be trained on."""
     short, long = sorted((width, height))
     if long > MAX_ASPECT * short:
         raise Unreadable(f"is {width}x{height} px, too elongated to train on: crop it to at most {MAX_ASPECT}:1")

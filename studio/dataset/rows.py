@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio.dataset.captions import clean, read_caption
+from studio.dataset.facts import Facts
 from studio.dataset.framing import Edit
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, slug, write_bytes, write_json
@@ -30,6 +31,7 @@ class Row(BaseModel):
     group: str = Field("", description="pictures of one group are never split; empty = alone")
     source: str = Field("", description="name of the file it was read from, without its folder")
     note: str = Field("", description="what was changed when it was read, in a sentence")
+    facts: Facts = Field({}, description="what its reader knows of it: modality, plane, bands …; exported only where that is asked for")
     words: str = Field("", description="of the caption it came with: the first 16 digits of its SHA-256")
     edit: Edit | None = Field(None, description="crop, focal point, turn and mirror; None = trained on as it is")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from studio.dataset.captions import read_regular
-from studio.dataset.kinds import HEAD_BYTES, is_named_like_picture, is_picture, suffix_of
+from studio.dataset.kinds import HEAD_BYTES, is_named_like_picture, is_picture, is_scan, suffix_of
+from studio.dataset.readers.base import Shot
 from studio.dataset.rows import Skipped
 from studio.errors import printable
 
@@ -23,6 +24,7 @@ class Picture:
     path: Path
     label: str
     was_given: bool = False  # named by the user, not found in a folder
+    shot: Shot | None = None  # which picture of a scan or scene; None where the file is the picture
 
 
 @dataclass
@@ -140,6 +142,7 @@ def _holds_picture(path: Path) -> bool:
     if suffix_of(path.name) in (*CAPTION_SUFFIXES, ".json", ".jsonl"):
         return False
     try:
-        return is_picture(read_regular(path, HEAD_BYTES))
+        head = read_regular(path, HEAD_BYTES)
+        return is_picture(head) or is_scan(head)
     except OSError:
         return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from studio.dataset.archives import MAX_ARCHIVE_BYTES
@@ -27,6 +27,21 @@ class NewImport(BaseModel):
 
     dataset: str | None = None
     name: str | None = None
+
+
+class Chosen(BaseModel):
+    """What is taken out of scans and scenes, see `studio.dataset.readers.base.Choices`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choices: dict[str, Any] = {}
+
+
+class Asked(Chosen):
+    """Which picture is to be shown: of which set, how far through it."""
+
+    set: int = Field(ge=1)
+    share: float = Field(0.5, ge=0, le=1, allow_inf_nan=False)
 
 
 def router(desk: Desk) -> APIRouter:
@@ -56,9 +71,17 @@ def router(desk: Desk) -> APIRouter:
             imports.left(job)
         return {"received": job.received}
 
+    @routes.post("/imports/{id}/look")
+    def look(id: str) -> dict[str, Any]:
+        return imports.look(id).public()
+
+    @routes.post("/imports/{id}/preview")
+    def preview(id: str, asked: Asked) -> dict[str, Any]:
+        return imports.preview(id, asked.choices, asked.set, asked.share)
+
     @routes.post("/imports/{id}/finish")
-    def finish(id: str) -> dict[str, Any]:
-        return imports.finish(id).public()
+    def finish(id: str, chosen: Chosen | None = None) -> dict[str, Any]:
+        return imports.finish(id, chosen.choices if chosen else None).public()
 
     @routes.get("/imports/{id}")
     def read(id: str) -> dict[str, Any]:

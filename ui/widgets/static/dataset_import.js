@@ -3,11 +3,13 @@
 import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h } from './dom.js';
+import { ask } from './dataset_choices.js';
 import { announce, labelOf, openDataset } from './dataset_state.js';
 
 const AT_ONCE = 4, KEY = 'studio.import';
 const ARCHIVE = /\.(zip|cbz)$/i; // read by the studio, picture by picture
-const NEVER_READ = /\.(7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
+const SCAN = /\.(dcm|dicom|ima|nii|nii\.gz|tiff?|gtiff?|btf|tf8)$|(^|\/)[^./]+$/i; // may be scans or scenes: looked into before they are read
+const NEVER_READ = /(?<!\.nii)\.(7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
 let line = Promise.resolve(), waiting = 0, current = null;
 
 // Import what was found, [{file, path}], after whatever is under way; into the dataset that is open then.
@@ -63,14 +65,38 @@ async function run(found) {
     end({ state: 'failed', error: 'None of these files could be taken.', skipped: [] });
     return;
   }
-  await api.post(`/studio/imports/${made.id}/finish`);
+  const choices = files.some(({ path }) => SCAN.test(path) || ARCHIVE.test(path)) ? await choose(job) : {};
+  if (job.cancelled) return;
+  await api.post(`/studio/imports/${made.id}/finish`, { choices });
   await follow(job);
+}
+
+// Have the studio look into scans and scenes; what the person chooses of them, nothing where there are none.
+async function choose(job) {
+  let state = await api.post(`/studio/imports/${job.id}/look`);
+  while (state.state === 'looking' && !job.cancelled) {
+    job.looking = state;
+    draw();
+    await new Promise(resolve => setTimeout(resolve, 250));
+    state = await api.get(`/studio/imports/${job.id}`);
+  }
+  job.looking = null;
+  if (state.state === 'failed') throw new Error(state.error);
+  if (state.state !== 'choosing' || job.cancelled) return {};
+  job.sending = true; // until it is decided, leaving the page gives it up
+  job.choosing = true;
+  draw();
+  const choices = await ask(job.id, state.look);
+  job.sending = job.choosing = false;
+  if (choices === null) await cancel();
+  return choices || {};
 }
 
 async function create(dataset, found) {
   const tops = new Set(found.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
   const only = found.length === 1 && ARCHIVE.test(found[0].path) ? found[0].path.replace(ARCHIVE, '') : null;
-  const name = only || (tops.size === 1 ? [...tops][0] || null : null);
+  const isScan = found.some(({ path }) => SCAN.test(path)); // their folders are often called after a person
+  const name = isScan ? 'scans' : only || (tops.size === 1 ? [...tops][0] || null : null);
   try {
     return await api.post('/studio/imports', { dataset: dataset || null, name });
   } catch (error) {
@@ -106,7 +132,7 @@ async function sendAll(job, files, limits) {
 
 async function sendOne(job, file, path, limits) {
   const isForeign = NEVER_READ.test(file.name);
-  const limit = ARCHIVE.test(file.name) ? limits.archive_bytes : limits.file_bytes;
+  const limit = ARCHIVE.test(file.name) || SCAN.test(file.name) ? limits.archive_bytes : limits.file_bytes;
   if (file.size > limit && !isForeign) throw new Error(`is ${fmt.bytes(file.size)}, more than ${limit / 2 ** 20} MiB: export it smaller`);
   const body = isForeign ? file.slice(0, 4096) : file;
   const answer = await request(job, body, path);
@@ -158,7 +184,7 @@ async function cancel() {
   let state = { state: 'cancelled' };
   try {
     state = await api.del(`/studio/imports/${job.id}`);
-    while (state.state === 'reading') {
+    while (['reading', 'looking'].includes(state.state)) {
       await new Promise(resolve => setTimeout(resolve, 200));
       state = await api.get(`/studio/imports/${job.id}`);
     }
@@ -183,7 +209,7 @@ function fail(error) {
 }
 
 window.addEventListener('pagehide', () => {
-  if (current?.sending) fetch(`/studio/imports/${current.id}`, { method: 'DELETE', keepalive: true });
+  if (current?.sending || current?.looking) fetch(`/studio/imports/${current.id}`, { method: 'DELETE', keepalive: true });
 });
 
 // ---- what the person sees -------------------------------------------------------------------------------------------------
@@ -214,7 +240,8 @@ function draw() {
   element.dataset.state = job.sending ? 'sending' : 'reading';
   const share = job.sending ? (job.bytes ? job.sentBytes / job.bytes : job.sent / job.files) : state?.total ? state.done / state.total : 0;
   const queue = waiting ? ` · ${waiting} more waiting` : '';
-  element.querySelector('.what').textContent = job.sending ? `Sending ${job.sent} of ${job.files} files` : `Reading ${state?.done ?? 0} of ${state?.total || '…'} pictures`;
+  const step = job.choosing ? 'Choose what to take from the scans and scenes' : job.looking ? `Looking into ${job.looking.done} of ${job.looking.total || '…'} files` : null;
+  element.querySelector('.what').textContent = step ? step : job.sending ? `Sending ${job.sent} of ${job.files} files` : `Reading ${state?.done ?? 0} of ${state?.total || '…'} pictures`;
   element.querySelector('.more').textContent = (job.sending
     ? `${fmt.bytes(job.sentBytes)} of ${fmt.bytes(job.bytes)}`
     : [state?.file, state?.seconds_left != null ? `${fmt.seconds(state.seconds_left)} left` : ''].filter(Boolean).join(' · ')) + queue;

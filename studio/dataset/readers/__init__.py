@@ -1,0 +1,1 @@
+"""Readers of scans, scenes and tables: one file per format behind `base.Reader`."""

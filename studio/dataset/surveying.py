@@ -1,0 +1,142 @@
+"""Scans, scenes and tables among the files of an import: what is there, and which pictures are taken out of it."""
+
+import re
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from studio import registry
+from studio.dataset.captions import read_regular
+from studio.dataset.facts import check_template
+from studio.dataset.kinds import HEAD_BYTES
+from studio.dataset.readers.base import Choices, Set, Shot, Take
+from studio.dataset.sources import Found, Picture, find
+from studio.dataset.worker import Worker
+from studio.errors import StudioError
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Surveyed:
+    """What an import holds: sets found by readers, and all other files, as pictures."""
+
+    sets: list[Set]
+    plain: list[Picture]
+
+
+def survey(found: Found, worker: Worker, progress: Progress) -> Surveyed:
+    """Look into the files that a reader knows; those that it cannot use are named in `found`, the others stay pictures."""
+    salt = secrets.token_hex(16)  # of this import alone: never kept, so that nothing leads back to an identity
+    known: dict[str, list[tuple[Picture, dict[str, Any]]]] = {}
+    plain = []
+    for done, picture in enumerate(found.pictures):
+        name = _reader_of(picture)
+        if name is None:
+            plain.append(picture)
+            continue
+
+        def tick(done=done, label=picture.label):
+            progress(done, len(found.pictures), label)
+
+        tick()
+        answer = worker.ask({"reader": name, "survey": str(picture.path), "salt": salt}, tick)
+        if "reason" in answer:
+            found.skip(picture.label, answer["reason"])
+        elif answer["head"] is None:
+            plain.append(picture)
+        else:
+            known.setdefault(name, []).append((picture, answer["head"]))
+    sets = [each for name, files in known.items() for each in registry.reader(name).gather(files)]
+    for number, each in enumerate(sets, 1):
+        each.number = number
+    return Surveyed(sets, plain)
+
+
+def survey_files(sources: Sequence[Path], progress: Progress) -> tuple[list[dict[str, Any]], Found]:
+    """(the sets in `sources`, for JSON; the other files, and what could not be used)."""
+    found = find(sources)
+    with Worker() as worker:
+        surveyed = survey(found, worker, progress)
+    found.pictures = surveyed.plain
+    return describe(surveyed.sets), found
+
+
+def _reader_of(picture: Picture) -> str | None:
+    try:
+        head = read_regular(picture.path, HEAD_BYTES)
+    except OSError:
+        return None
+    return next((name for name in registry.READERS if head and registry.reader(name).recognise(picture.path.name, head)), None)
+
+
+def expand(found: Found, worker: Worker, choices: Choices, taken_groups: Iterable[str], progress: Progress) -> None:
+    """Replace the scans and scenes in `found` by the pictures that `choices` take out of them; StudioError where they take none."""
+    surveyed = survey(found, worker, progress)
+    sets = chosen_sets(surveyed.sets, choices)
+    names = _subject_names(sets, taken_groups)
+    is_alone = len(set(names.values())) == 1
+    shots = []
+    for each in sets:
+        reader = registry.reader(each.reader)
+        check_template(choices.caption, set(reader.FIELDS))
+        for take in plan(each, worker, choices, found, lambda: progress(0, 0, "")):
+            subject = names[each.subject]
+            group = f"{subject}-part-{take.block + 1}" if is_alone and choices.blocks else subject
+            limit = getattr(choices, reader.LIMIT) if reader.LIMIT else 0
+            template, title = choices.caption or reader.CAPTION, f"{each.title} ({each.number})"
+            shot = Shot(each.reader, take.name, take.ask, take.facts, template, group, title, limit)
+            shots.append(replace(take.file, label=f"{take.file.label} ({take.name})", shot=shot))
+    found.pictures = [*surveyed.plain, *shots]
+
+
+def plan(found_set: Set, worker: Worker, choices: Choices, found: Found, tick: Callable[[], None]) -> list[Take]:
+    """The pictures that `choices` take out of a set, its values measured first where that is needed; none where that fails."""
+    reader, ranges = registry.reader(found_set.reader), []
+    asked = reader.measured(found_set, choices)
+    for file, ask in asked:
+        answer = worker.ask({"reader": found_set.reader, "source": str(file.path), "ask": ask}, tick)
+        if "ranges" in answer:
+            ranges.append(answer["ranges"])
+        elif len(asked) == 1:
+            found.skip(file.label, answer["reason"])
+    if asked and not ranges:
+        if len(asked) > 1:
+            found.skip(asked[0][0].label, f"{answer['reason']} (so do the others of its set)")
+        return []
+    try:
+        return reader.plan(found_set, choices, ranges)
+    except StudioError as error:
+        raise StudioError(f"{found_set.title}: {error}") from None
+
+
+def chosen_sets(sets: list[Set], choices: Choices) -> list[Set]:
+    """Those of `sets` that `choices.series` names by number; all where it names none. StudioError for a number that is not there."""
+    words = choices.series.replace(",", " ").split()
+    for word in words:
+        if not word.isdecimal() or not 1 <= int(word) <= len(sets):
+            raise StudioError(f"series: there is no number {word}: {len(sets)} were found, counted from 1")
+    numbers = {int(word) for word in words}
+    return [each for each in sets if not numbers or each.number in numbers]
+
+
+def _subject_names(sets: list[Set], taken: Iterable[str]) -> dict[str, str]:
+    """A name for each subject, p1, p2, … for patients and s1, … for scenes, counted on from those that are taken."""
+    last: dict[str, int] = {}
+    for letter, digits in (found.groups() for name in taken if (found := re.match(r"([ps])(\d{1,9})(?:-part-\d+)?$", name))):
+        last[letter] = max(last.get(letter, 0), int(digits))
+    names = {}
+    for each in sets:
+        letter = registry.reader(each.reader).SUBJECT
+        if each.subject not in names:
+            last[letter] = last.get(letter, 0) + 1
+            names[each.subject] = f"{letter}{last[letter]}"
+    return names
+
+
+def describe(sets: list[Set]) -> list[dict[str, Any]]:
+    """The sets for JSON: what is there, and which choices matter."""
+    shown = ("number", "reader", "title", "about", "num", "choices", "bands", "notes")
+    return [{key: getattr(each, key) for key in shown} | {"files": len(each.files)} for each in sets]

@@ -1,0 +1,79 @@
+"""Scans and scenes dropped on the page: what was found is shown with choices and a preview, then imported as chosen."""
+
+from studio.dataset.rows import open_dataset
+from tests.dataset.scans import SECRETS, land, nifti, scene, series
+from tests.ui.browser import drop, wait_until
+
+
+def dialog(page):
+    box = page.locator("dialog.scans")
+    box.and_(page.locator("[data-state=ready]")).wait_for()
+    return box
+
+
+def seen(box):
+    """The picture shown, once it is drawn."""
+    image = box.locator("img.seen")
+    wait_until(lambda: image.get_attribute("aria-busy") is None and image.evaluate("i => i.naturalWidth") == 64, "the preview")
+    return image.get_attribute("src")
+
+
+def test_a_dicom_series_is_shown_through_its_window_and_imported_as_chosen(studio, new_page, tmp_path):
+    page = new_page(studio.url)
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    files = sorted(series(tmp_path / "ct", 12).iterdir())
+    bad = tmp_path / "broken.dcm"
+    bad.write_bytes(b"no scan")
+    drop(page, "body", [*files, bad])
+    box = dialog(page)
+    assert "One series, volume or scene found" in box.inner_text() and "CT head, axial" in box.inner_text()
+    assert "12 slices of 64x64 px, window 40/400 from its tags" in box.inner_text()
+    first = seen(box)
+    assert "“CT of the head, axial plane, slice 7 of 12”" in box.inner_text() and "window 40/400, from its tags" in box.inner_text()
+    box.get_by_label("Window").fill("bone")
+    wait_until(lambda: "window bone" in box.locator("figure").inner_text(), "the other window")
+    assert seen(box) != first
+    box.get_by_label("Window").fill("kidney")
+    wait_until(lambda: "window: must be auto" in box.inner_text(), "the line about the window")
+    box.get_by_role("button", name="Import").click()
+    assert box.is_visible(), "nothing is imported with a choice that is wrong"
+    box.get_by_label("Window").fill("brain")
+    box.get_by_label("Every n-th slice").fill("2")
+    wait_until(lambda: "one of 6" in box.inner_text(), "every second slice")
+    box.get_by_role("button", name="Import").click()
+    summary = page.locator(".dataset-import")
+    wait_until(lambda: "to scans." in summary.inner_text(), "the summary")
+    assert "broken.dcm is named like a DICOM file, but is none or damaged" in summary.inner_text()
+    made = open_dataset(studio.workspace, "scans")
+    assert [row.facts["slice"] for row in made.rows] == [3, 5, 7, 9, 11] and {row.note for row in made.rows} == {"window brain"}
+    assert not any(secret in made.model_dump_json(exclude={"skipped"}) for secret in SECRETS)
+    page.locator(".dataset-grid .card").first.wait_for()
+    assert page.locator(".card textarea").first.input_value() == "CT of the head, axial plane, slice 3 of 12"
+
+
+def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(studio, new_page, tmp_path):
+    page = new_page(studio.url)
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    place = scene(tmp_path / "place.tif", land(4, 200, 200), names=("B02", "B03", "B04", "B08"))
+    volume = nifti(tmp_path / "t1.nii.gz", land(30, 40, 40).astype("float32"))
+    drop(page, "body", [place, volume])
+    box = dialog(page)
+    assert "2 series, volumes or scenes found" in box.inner_text() and "Here: 1 B2, 2 B3, 3 B4, 4 B8" in box.inner_text()
+    box.get_by_role("button", name="Cancel").click()
+    wait_until(lambda: "Cancelled: nothing was added." in page.locator(".dataset-import").inner_text(), "the word")
+    assert not page.locator(".dataset-grid .card").count()
+    drop(page, "body", [place, volume])
+    box = dialog(page)
+    box.get_by_role("checkbox", name="Take volume").uncheck()
+    box.locator("button", has_text="scene").click()
+    box.get_by_label("Bands").fill("4,3,2")
+    box.get_by_label("Tile (px)").fill("64")
+    box.get_by_label("Overlap").fill("0.1")
+    wait_until(lambda: "one of 16" in box.inner_text(), "sixteen tiles")
+    seen(box)
+    assert "bands B8, B4, B3" in box.inner_text()
+    box.get_by_role("button", name="Import").click()
+    wait_until(lambda: "Added 16 pictures" in page.locator(".dataset-import").inner_text(), "the summary")
+    name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
+    made = open_dataset(studio.workspace, name)
+    assert {row.group for row in made.rows} == {"s1"} and made.rows[0].source.startswith("scene ")
