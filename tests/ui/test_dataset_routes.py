@@ -225,9 +225,9 @@ def test_limits_are_told_with_the_name(client, desk, monkeypatch):
     monkeypatch.setattr(imports_module, "MAX_FILES", 2)
     monkeypatch.setattr(imports_module, "MAX_TOTAL_BYTES", 1500)
     id = begin(client)
-    answer = send(client, id, "big.tif", b"x" * 1001)
-    assert answer.status_code == 400 and answer.json()["error"].startswith("big.tif: is larger than")
-    assert send(client, id, "stream.tif", iter([b"x" * 600, b"x" * 600])).json()["error"].startswith("stream.tif: is larger than")
+    answer = send(client, id, "big.bmp", b"x" * 1001)
+    assert answer.status_code == 400 and answer.json()["error"].startswith("big.bmp: is larger than")
+    assert send(client, id, "stream.bmp", iter([b"x" * 600, b"x" * 600])).json()["error"].startswith("stream.bmp: is larger than")
     assert send(client, id, "a.png", b"x" * 900).status_code == 200
     assert "in one import" in send(client, id, "b.png", b"x" * 900).json()["error"]
     assert send(client, id, "c.png", b"x").status_code == 200
