@@ -10,7 +10,6 @@ ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.lora_(?:A|B)\.?": "LoRA",
     r"\.lora\.(?:down|up)\.weight": "LoRA",
     r"_lora\.(?:down|up)\.weight": "LoRA",
-    r"_lora\d?\.(?:down|up)\.weight": "LoRA",
     r"\.lora_mid\.weight": "LoRA",
     r"\.hada_(?:w[12]_[ab]|t[12])": "LoHa",
     r"\.lokr_(?:w[12](?:_[ab])?|t2)": "LoKr",
@@ -19,6 +18,7 @@ ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.on_input": "IA3",
     r"\.(?:diff|diff_b)": "full difference",
 }
+XLABS = re.compile(r"\.processor\.(qkv|proj)_lora(\d?)\.(down|up)\.weight$")  # two layers at one place, told by the number
 ALSO = re.compile(r"\.(alpha|dora_scale|bias|w_norm|b_norm)$|\.lora_magnitude_vector(\.\w+)*$")
 END = {re.compile(rf"(?:{end})$"): kind for end, kind in ENDS.items()}
 LAYOUTS = (  # (whose, how its names begin or end); the first that is found
@@ -67,6 +67,7 @@ class AdapterKind:
 
 def split_end(name: str) -> tuple[str, str, str]:
     """(layer, what follows it, kind of adapter) of a tensor's name; kind empty where it is no tensor of an adapter."""
+    name = XLABS.sub(r".processor.\1\2.lora_\3.weight", name)
     for end, kind in END.items():
         if found := end.search(name):
             return name[: found.start()], name[found.start() :], kind

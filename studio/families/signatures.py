@@ -213,7 +213,8 @@ def _latent_channels(header: Header) -> int:
 
 def _is_embedding(header: Header) -> bool:
     """A few small matrices of vectors: `emb_params`, `clip_l` and `clip_g`, or the word itself."""
-    return 0 < len(header.shapes) <= 3 and all(1 <= len(shape) <= 2 and shape[0] <= 1024 for shape in header.shapes.values())
+    small = all(1 <= len(shape) <= 2 and shape[0] <= 1024 for shape in header.shapes.values())
+    return 0 < len(header.shapes) <= 3 and small and not any(name.endswith((".weight", ".bias")) for name in header.shapes)
 
 
 def _quantised(header: Header) -> str:

@@ -16,6 +16,7 @@ from studio.recipes import Choice, default_base, load_recipe, resolve
 from studio.store import Workspace
 
 START = "start.safetensors"
+PEFT_FILE = "adapter_model.safetensors"  # in a folder, with its settings beside it
 
 
 @dataclass
@@ -48,6 +49,9 @@ def create_run(workspace: Workspace, request: Request) -> Run:
     if source:
         try:
             shutil.copyfile(source.adapter if isinstance(source, Run) else source, run.folder / START)
+            beside = None if isinstance(source, Run) else source.parent / "adapter_config.json"
+            if beside and beside.is_file() and source.name == PEFT_FILE:
+                shutil.copyfile(beside, (run.folder / START).with_suffix(".json"))
         except OSError:
             shutil.rmtree(run.folder, ignore_errors=True)
             raise
@@ -64,8 +68,8 @@ def _find_start(workspace: Workspace, name: str) -> Run | Path | None:
         return path
     if path.suffix == ".safetensors":
         raise StudioError(f"--from {name}: no such file")
-    if (path / "adapter_config.json").is_file():
-        raise StudioError(f"--from {name}: a folder exported for PEFT cannot be continued: give its run, or a .safetensors export")
+    if (path / PEFT_FILE).is_file():
+        return path / PEFT_FILE
     run = find_run(workspace, name)
     if not run.adapter.is_file():
         raise StudioError(f"--from {name}: run {run.id} has no adapter yet (it is {run.status()['state']})")

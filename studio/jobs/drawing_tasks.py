@@ -17,6 +17,7 @@ from studio.jobs.runs import find_run
 from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.warm import Loaded, Warm
 from studio.methods.base import Attached
+from studio.methods.imports import add_alphas, said_by
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
 from studio.spec import BaseSpec, MethodSpec, RunSpec, explain
@@ -37,6 +38,7 @@ class Work:
     loaded: Loaded
     tick: Tick
     steps: dict[int, int | None] = field(default_factory=dict)  # of the adapters used, by place in the request
+    found: dict[int, str] = field(default_factory=dict)  # of dropped files: "278/278 layers", or what did not match
 
 
 def describe(workspace: Workspace, drawing: Drawing) -> tuple[Wanted, int]:
@@ -68,7 +70,8 @@ def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) ->
             wanted += [p for p in plan if p.kind == "base"]
         _draw_column(work, column, wanted, done)
         done += len(wanted)
-    drawing.write_result(plan, base_sha256=identity, adapters=_told(work), seconds=round(time.monotonic() - began, 2))
+    notes = [f"{request.adapters[place].label or 'dropped adapter'}: {found}" for place, found in work.found.items()]
+    drawing.write_result(plan, base_sha256=identity, adapters=_told(work), notes=notes, seconds=round(time.monotonic() - began, 2))
 
 
 def _with_size(picture: Picture, loaded: Loaded) -> Picture:
@@ -79,8 +82,9 @@ def _with_size(picture: Picture, loaded: Loaded) -> Picture:
 
 
 def _told(work: Work) -> list[dict[str, Any]]:
-    """Which adapters were used: run or what the file was called, and the step."""
-    return [{"run": use.run, "label": use.label, "step": work.steps.get(i)} for i, use in enumerate(work.request.adapters)]
+    """Which adapters were used: run or what the file was called, the step, and how much of a file was found on this base."""
+    uses = enumerate(work.request.adapters)
+    return [{"run": use.run, "label": use.label, "step": work.steps.get(i), "layers": work.found.get(i)} for i, use in uses]
 
 
 def _draw_column(work: Work, column: Column | None, wanted: list[Picture], done: int) -> None:
@@ -128,8 +132,10 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[list[MethodSpec
     use = work.request.adapters[place]
     if use.file:
         path = inside(dropped_folder(work.workspace), use.file)
-        said = read_metadata(path).get("studio.step", "")
-        settings, state, step = [_settings_of(path, work, use.label)], read_tensors(path), int(said) if said.isdecimal() else None
+        metadata = read_metadata(path)
+        said = metadata.get("studio.step", "")
+        state = add_alphas(read_tensors(path), said_by(metadata))
+        settings, step = [_settings_of(path, work, use.label)], int(said) if said.isdecimal() else None
     else:
         run = find_run(work.workspace, use.run)
         settings = run.spec().methods
@@ -157,7 +163,10 @@ def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, An
     use = work.request.adapters[place]
     try:
         adapter = work.warm.adapter(settings)
-        (adapter.load if use.file else adapter.restore)(state)
+        if use.file:
+            work.found[place] = adapter.load(state, partly=True)
+        else:
+            adapter.restore(state)
     except StudioError as error:
         if use.file:
             reason = str(error).removeprefix("start_from: ")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError, printable
+from studio.families.signatures import ADAPTER, EMBEDDING, UNKNOWN, Kind, identify
 from studio.jobs.drawings import AdapterUse, DrawRequest, dropped_folder, parse_request, snapshot_steps
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run, find_run, list_runs
@@ -21,7 +21,6 @@ MAX_CHUNK, MAX_CHUNKS, MAX_TEXT, MAX_HEADER = 1 << 20, 10_000, 1 << 20, 32 << 20
 MAX_PNG_BYTES, MAX_ADAPTER_BYTES = 64 << 20, 2 << 30
 NOT_OURS = "this picture does not say how it was made: only pictures of this studio do"
 SAMPLED = ("prompt", "negative", "seed", "steps", "guidance", "sampler", "width", "height")
-ADAPTER_NAME = re.compile(r"\.lora_(A|B|down|up)\.(default\.)?weight$|\.lora\.(down|up)\.weight$|\.(hada|lokr)_w1(_a)?$")
 
 
 def kind_of(first: bytes) -> str:
@@ -138,7 +137,7 @@ def _with_what_is_here(workspace: Workspace, request: DrawRequest) -> tuple[Draw
 
 def restore_from_adapter(workspace: Workspace, path: Path, name: str) -> dict[str, Any]:
     """Keep the adapter file at `path` under its content's name; {"request": what it settles, "kind", "notes"}. `path` is moved."""
-    metadata = _adapter_metadata(path)
+    metadata, kind = _adapter_header(path)
     file = f"{sha256_file(path)}.safetensors"
     folder = dropped_folder(workspace)
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,13 +149,16 @@ def restore_from_adapter(workspace: Workspace, path: Path, name: str) -> dict[st
         notes.append("This adapter was trained on a base model that is not on this machine: it is tried on the one chosen here.")
     if not sha:
         notes.append("This adapter does not say which base model it belongs to: it is tried on the one chosen here.")
+        notes.append(f"This is {kind.words()}.")
+        if kind.adapter and kind.adapter.layout == "PEFT":
+            notes.append("PEFT keeps its alpha beside the file, in adapter_config.json: here it counts as the rank.")
     use = AdapterUse(file=file, label=Path(printable(name.replace("\\", "/"))).name or "dropped adapter")
     settled = {"adapters": [use.model_dump()]} | ({"base": base} if base else {})
     return {"request": settled, "kind": "adapter", "notes": notes}
 
 
-def _adapter_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of an adapter file, from its header alone; StudioError where the file is damaged or no adapter."""
+def _adapter_header(path: Path) -> tuple[dict[str, Any], Kind]:
+    """(metadata, what it is) of an adapter file, from its header alone; StudioError where the file is damaged or no adapter."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(8)
@@ -174,9 +176,11 @@ def _adapter_metadata(path: Path) -> dict[str, Any]:
         raise StudioError("this is not a whole .safetensors file: fetch or export it again") from None
     if not whole:
         raise StudioError("this .safetensors file is cut off or damaged: fetch or export it again")
-    if not any(ADAPTER_NAME.search(name) for name in tensors):
-        raise StudioError("this .safetensors file holds no adapter: a base model belongs into Models, an adapter is dropped here")
-    return metadata
+    kind = identify(path)
+    if kind.what not in {ADAPTER, EMBEDDING} or not tensors:
+        what = kind.words() if kind.what != UNKNOWN else "holds no adapter"
+        raise StudioError(f"this .safetensors file holds no adapter ({what}): a base model belongs into Models, an adapter is dropped here")
+    return metadata, kind
 
 
 def _find_base(workspace: Workspace, sha: Any) -> str | None:

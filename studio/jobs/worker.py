@@ -27,10 +27,11 @@ from studio.jobs.prior import Maker, encode_prior
 from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
 from studio.methods import several
+from studio.methods.imports import add_alphas, said_by
 from studio.models import find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
-from studio.store import Workspace, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
+from studio.store import Workspace, read_metadata, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
 from studio.train.loop import Training, train
 
@@ -197,14 +198,24 @@ def _prepare(job: Job) -> Training:
     encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(worded, spec))
     _tell_encoded(job, encoded, time.monotonic() - begun)
     if spec.start_from:
-        first = read_tensors(job.run.folder / spec.start_from)
-        (adapter.restore if spec.start_kind == "run" else adapter.load)(first)
+        _start_from(job, adapter)
     _require_space(job, adapter.state(), spec)
     maker = Maker(family, parts, adapter, identity, partial(tell, "class_pictures"))
     prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
     training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior)
     training.restore()
     return training
+
+
+def _start_from(job: Job, adapter: Any) -> None:
+    """Take over the weights that the run begins with: a run's own, or a file's, all of whose layers must be found."""
+    file = job.run.folder / job.spec.start_from
+    first = read_tensors(file)
+    if job.spec.start_kind == "run":
+        adapter.restore(first)
+    else:
+        found = adapter.load(add_alphas(first, said_by(read_metadata(file), file.with_suffix(".json"))))
+        job.emit("imported", layers=found)
 
 
 def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:

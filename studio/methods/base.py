@@ -20,7 +20,7 @@ class Attached(Protocol):
     def groups(self) -> list[dict[str, Any]]: ...  # optimizer groups: {"params": [...], "lr": float}
     def state(self) -> "dict[str, Tensor]": ...  # the live trained tensors by name
     def restore(self, state: "dict[str, Tensor]") -> None: ...
-    def load(self, tensors: "dict[str, Tensor]") -> None: ...  # take over an adapter file of any known layout
+    def load(self, tensors: "dict[str, Tensor]", partly: bool = False) -> str: ...  # take over a file of any layout; "278/278 layers"
     def at(self, strengths: "list[float]") -> AbstractContextManager[None]: ...  # one strength per sample of a batch, in order
     def read_as(self, text: str, strength: float) -> str: ...  # a prompt as it is understood at a strength; 0 = as the base reads it
     def detach(self) -> None: ...  # base tensors and tokenizers are as before

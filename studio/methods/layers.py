@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
+from studio.families.adapter_names import TEXT_PREFIX, bare
 from studio.families.base import Card, Parts
+from studio.families.import_names import our_endings
+from studio.methods.imports import Renamed, rename
 from studio.spec import MethodSpec, setting
 
 if TYPE_CHECKING:
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
 keeps_every_snapshot = True
 LARGE, SHARE, SHARE_OF_LARGE = 1e8, 0.14, 0.015  # of a denoiser's numbers that such an adapter usually has, by the denoiser's size
 NAME = "default"  # PEFT's name for the one adapter of a run
+TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "q", "k", "v", "o", "wi_0", "wi_1", "wo")
+FURTHER = (  # layers that other programs adapt beside the families' own groups
+    "norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear", "proj_out", "proj_in", "img_mod.1", "txt_mod.1",
+    "adaLN_modulation.0", "adaLN_modulation.1", "x_embedder", "context_embedder", "linear_1", "linear_2", "conv_in", "conv_out",
+    "img_in", "txt_in",
+)  # fmt: skip
 TRAINED = re.compile(r"\.(lora_[AB]\.weight|oft_R\.weight|hada_\w+|lokr_\w+)$")  # what follows a layer's name in a state
 
 
@@ -40,6 +49,7 @@ class LayerSpec(MethodSpec):
         "attention+feed_forward", "Layers", "attention, + feed_forward, + conv (finer texture, larger file), or names of layers"
     )
     text_encoder: bool = setting(False, "Text encoder", "Adapt the text encoder too; rarely helps, slower", needs_text=True)
+    text_encoder_targets: str = setting("", "Text encoder layers", "Names of layers, joined by +; empty = its attention", needs_text=True)
     text_encoder_lr: float = setting(
         5e-5, "Text encoder learning rate", "Step size of the text encoder's layers", needs_text=True, gt=0, le=1
     )
@@ -53,7 +63,7 @@ class Kind:
     tensors: "Callable[[Any], dict[str, Tensor]]"  # the trained tensors of a layer by the name that follows the layer's in a state
     start: "Callable[[Any, Generator], None]"  # give a layer its first tensors, fp32: no change of the base
     at: Callable[[list[Any], Any, list[float]], AbstractContextManager[None]]  # within: the layers at these strengths
-    read: "Callable[[dict[str, Tensor], list[str], Any, Card], dict[str, Tensor]]"  # a state for these layers from a file's tensors
+    read: "Callable[[Renamed, Any], dict[str, Tensor]]"  # a state from a file's tensors, which have got our names
 
 
 def live(spec: LayerSpec) -> frozenset[str]:
@@ -98,7 +108,7 @@ def find_layers(parts: Parts, spec: LayerSpec, card: Card) -> dict[str, list[str
         if not card.te_targets:
             raise StudioError(f"method.text_encoder: the text encoders of {card.title} are not trained here: leave it off")
         for name in card.text_encoders:
-            found[name] = find_targets(parts.modules[name], "+".join(card.te_targets), {})
+            found[name] = find_targets(parts.modules[name], spec.text_encoder_targets or "+".join(card.te_targets), {})
     return found
 
 
@@ -125,7 +135,21 @@ def targets_of(flat_names: list[str], card: Card) -> str:
     for group, suffixes in card.targets.items():
         there = [s for s in suffixes if any(n.endswith("_" + s.replace(".", "_")) for n in flat_names)]
         told += [group] if len(there) == len(suffixes) else there
+    known = tuple("_" + s.replace(".", "_") for suffixes in card.targets.values() for s in suffixes)
+    rest = [n for n in flat_names if not n.endswith(known)]
+    told += [s for s in FURTHER if any(n.endswith("_" + s.replace(".", "_")) for n in rest)]
     return "+".join(told)
+
+
+def where(layers: list[str], card: Card) -> dict[str, Any]:
+    """The settings under which a method sits on all layers of a file, by what the file calls them: targets, text_encoder."""
+    text = [n for n in layers if TEXT_PREFIX.match(n) or re.search(r"[._](self_attn|SelfAttention|mlp[._]fc[12])([._]|$)", n)]
+    names = [end for n in layers if n not in text for end in our_endings(bare(n))]
+    told: dict[str, Any] = {"targets": targets_of(names, card) or "+".join(card.targets), "text_encoder": bool(text)}
+    ends = [s for s in TEXT_LAYERS if any(re.search(rf"[._]{s}$", n) for n in text)]
+    if set(ends) - set(card.te_targets):
+        told["text_encoder_targets"] = "+".join(dict.fromkeys([*card.te_targets, *ends]))
+    return told
 
 
 def check_rank(parts: Parts, found: dict[str, list[str]], rank: int) -> None:
@@ -208,14 +232,31 @@ class Adapter:
         for name, weight in live.items():
             weight.data.copy_(state[name])
 
-    def load(self, tensors: "dict[str, Tensor]") -> None:
-        """Take over an adapter file of any known layout; StudioError when its layers or their shapes are not this adapter's."""
-        state = self._kind.read(tensors, list(self._layers), self._spec, self._card)
+    def load(self, tensors: "dict[str, Tensor]", partly: bool = False) -> str:
+        """Take over an adapter file of any known layout; which of its layers were found, in words. Layers that it has not start afresh.
+
+        StudioError when its shapes are not this adapter's, or when one of its layers (`partly`: more than half of them) is not on it.
+        """
+        import torch
+
+        found = rename(tensors, self._modules)
+        state = self._kind.read(found, self._spec)
+        strange = [n for n in layers_of(state) if n not in self._layers]
+        too_few = len(found.unmatched) > (len(found.matched) if partly else 0)
+        if strange or too_few:
+            what = f"its layer {strange[0]} is not trained by this run" if strange else found.words()
+            raise StudioError(f"start_from: {what}: choose the same base model and method.targets")
+        there, generator = set(layers_of(state)), torch.Generator().manual_seed(0)
+        for name, layer in self._layers.items():
+            if name not in there:
+                self._kind.start(layer, generator)
         for name, weight in self.state().items():
-            there = tuple(state[name].shape) if name in state else "absent"
-            if there != tuple(weight.shape):
-                raise StudioError(f"start_from: layer {name} is {there} there: continue with the same rank and base model")
-        self.restore(state)
+            if name in state and tuple(state[name].shape) != tuple(weight.shape):
+                raise StudioError(
+                    f"start_from: layer {name} is {tuple(state[name].shape)} there: continue with the same rank and base model"
+                )
+        self.restore(self.state() | state)
+        return found.words()
 
     def read_as(self, text: str, strength: float) -> str:
         """Base and adapter read the same words."""

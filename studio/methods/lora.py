@@ -153,4 +153,4 @@ def _per_sample(scales: list[float]) -> Any:
     return lambda module, args: (args[0] * column(args[0].shape[0], args[0].ndim, args[0].device).to(args[0].dtype),)
 
 
-KIND = layers.Kind(_config, _tensors, _start, _at, lambda tensors, names, spec, card: lora_files.read(tensors, names, spec.scale, card))
+KIND = layers.Kind(_config, _tensors, _start, _at, lambda found, spec: lora_files.read(found, spec))

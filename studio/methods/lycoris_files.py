@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card
 from studio.methods import layers
+from studio.methods.imports import Renamed
 from studio.methods.layers import NAME, RankSpec
-from studio.methods.lora_files import flat, spellings, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,21 +66,15 @@ def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str, card: Card) -
     return out
 
 
-def read(tensors: "dict[str, Tensor]", names: list[str], spec: RankSpec, card: Card) -> "dict[str, Tensor]":
-    """A state for the layers `names` at the scale of `spec` from a file's tensors; StudioError when layers do not match."""
-    by_key = spellings(names, card)
+def read(found: Renamed, spec: RankSpec) -> "dict[str, Tensor]":
+    """A state at the scale of `spec` from a file's tensors; the alpha goes into the first factor."""
     state: dict[str, Tensor] = {}
-    for key, own in by_layer(tensors).items():
-        name = by_key.get(flat(key))
-        if name is None:
-            raise StudioError(f"start_from: its layer {key} is not trained by this run: choose the same base model and method.targets")
+    for name, parts in found.tensors.items():
+        own = dict(parts)
         alpha, first = own.pop("alpha", None), min(own, default="")
         rank = next((own[part].shape[0] for part in RANKED if part in own), None)
         scale = 1.0 if alpha is None or rank is None else float(alpha) / rank
         state |= {f"{name}.{part}": t.float() * (scale / spec.scale if part == first else 1.0) for part, t in own.items()}
-    there = len(layers.layers_of(state))
-    if there != len(names):
-        raise StudioError(f"start_from: it has {there} of the {len(names)} layers of this run: choose the same method.targets")
     return state
 
 
@@ -96,7 +90,7 @@ def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def describe_loha(path: Path, card: Card) -> dict[str, Any]:
     """{"rank", "targets", "text_encoder"} of a LoHa file, from its header; StudioError when it is none that can be continued."""
     shapes, _ = _header(path, "LoHa", (LOHA,))
-    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **where([flat(name) for name in shapes], card)}
+    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **layers.where(list(shapes), card)}
 
 
 def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
@@ -104,7 +98,7 @@ def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
     shapes, said = _header(path, "LoKr", LOKR)
     ranks = {own["lokr_w2_b"][0] for own in shapes.values() if "lokr_w2_b" in own}
     whole = [math.ceil(max(own["lokr_w2"][:2]) / 2) for own in shapes.values() if "lokr_w2" in own]  # the least rank that keeps it whole
-    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **where([flat(name) for name in shapes], card)}
+    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **layers.where(list(shapes), card)}
 
 
 def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:

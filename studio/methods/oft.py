@@ -128,7 +128,7 @@ def _at(on: list[Any], spec: Spec, strengths: list[float]) -> "Iterator[None]":
             layer.enable_adapters(True)
 
 
-def _read(tensors: "dict[str, Tensor]", names: list[str], spec: Spec, card: Card) -> "dict[str, Tensor]":
+def _read(found: Any, spec: Spec) -> "dict[str, Tensor]":
     raise StudioError("start_from: an OFT is continued from its run, not from a file")
 
 

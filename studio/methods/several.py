@@ -102,7 +102,7 @@ class Together:
         for member in self._members:
             member.restore({name: state[name] for name in member.state()})
 
-    def load(self, tensors: "dict[str, Tensor]") -> None:
+    def load(self, tensors: "dict[str, Tensor]", partly: bool = False) -> str:
         """A file holds what one method learned, so none can be taken over."""
         raise StudioError("start_from: several methods are trained together here, and a file is of one: continue from a run")
 

@@ -55,7 +55,7 @@ class Whole:
         for name, weight in live.items():
             weight.data.copy_(state[name])
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
+    def load(self, tensors: dict[str, Tensor], partly: bool = False) -> str:
         """Refused: a whole model is a base of its own."""
         raise StudioError("start_from: full tuning continues from a run; choose an exported model as --base instead")
 

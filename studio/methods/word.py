@@ -101,11 +101,12 @@ class Word:
             raise StudioError(f"this adapter is no word of {self.num_layers} vectors for this base: same base and vectors are needed")
         self._rows.new.data.copy_(found)
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
+    def load(self, tensors: dict[str, Tensor], partly: bool = False) -> str:
         """Take over an embedding file; StudioError where it does not fit this word or this base."""
         from studio.methods import embedding_files
 
         self._rows.new.data.copy_(embedding_files.read(tensors, tuple(self._rows.new.shape)))
+        return f"{self._rows.new.shape[0]} vectors"
 
     def read_as(self, text: str, strength: float) -> str:
         """`text` as it is understood at a strength: at 0 the new word is the words that it began as."""

@@ -13,7 +13,9 @@ from PIL import Image
 from studio.errors import StudioError
 from studio.jobs import drawing_tasks, exports
 from studio.jobs.asked import OVER
+from studio.jobs.create import Request, create_run
 from studio.jobs.drawings import create_drawing
+from studio.jobs.events import read_events
 from studio.jobs.exports import create_export
 from studio.jobs.resident_client import CRASHED, MAX_WAITING, Resident
 from studio.jobs.tasks import draw_pairs, load_adapted
@@ -21,7 +23,7 @@ from studio.jobs.warm import Warm
 from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
 from studio.store import write_json
-from tests.jobs.conftest import carry_out_here, make_run_of
+from tests.jobs.conftest import SETTINGS, carry_out_here, make_run_of
 
 PATIENCE_S = 120
 FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler": "ddim"}
@@ -125,6 +127,28 @@ def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
     assert abs(dropped[1][1] - own[1][1]).max() <= 1
     with pytest.raises(StudioError, match="does not fit this base model"):
         _here(shop, {"base": "starter", "adapters": [use], "width": 64, "height": 64})
+
+
+def test_a_dropped_peft_file_is_read_and_counted(shop, two_runs, tmp_path):
+    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.tasks import export_run
+
+    run = two_runs[0]
+    folder, verified = export_run(shop, run, "peft", None, tmp_path / "peft")
+    file = next(folder.rglob("adapter_model.safetensors"))
+    began = create_run(
+        shop, Request("shapes", str(run.spec().base.source), start_from=str(file.parent), settings=["train.steps=1", *SETTINGS[1:]])
+    )
+    told = restore_from_adapter(shop, file, "theirs.safetensors")
+    assert "in PEFT layout" in " ".join(told["notes"]) and "adapter_config.json" in " ".join(told["notes"])
+    request = {"base": run.spec().base.source, "adapters": told["request"]["adapters"]}
+    drawing, dropped = _here(shop, request)
+    _, own = _here(shop, {"adapters": [{"run": run.id}]})
+    assert abs(dropped[1][1] - own[1][1]).max() <= 1 < abs(own[0][1] - own[1][1]).max()
+    count = f"{verified.layers}/{verified.layers} layers"
+    assert drawing.result()["notes"] == [f"theirs.safetensors: {count}"] and drawing.result()["adapters"][0]["layers"] == count
+    carry_out_here(began)
+    assert any(e["kind"] == "imported" and e["layers"] == count for e in read_events(began.events)[0])
 
 
 def test_the_process_draws_and_exports_and_says_what_it_does(shop, two_runs, resident):

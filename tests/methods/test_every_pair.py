@@ -29,9 +29,7 @@ def model(request, tmp_path_factory):
     base = find_base(str(FAMILIES[request.param].make(tmp_path_factory.mktemp(request.param))))
     family = registry.family(base.family)
     parts = family.load(base.path, torch.float32, CPU)
-    parts.facts.size_px = min(
-        parts.facts.size_px, 64
-    )  # where no file tells it, it is the usual one
+    parts.facts.size_px = min(parts.facts.size_px, 64)  # where no file tells it, it is the usual one
     return request.param, family, parts
 
 

@@ -22,7 +22,8 @@ from ui.train_form import Draft, TrainForm
 UI = Path(__file__).resolve().parents[2] / "ui"
 OTHER = {  # for every setting a value that is not its default, as a person would type it
     "method.rank": "8", "method.alpha": "4.5", "method.lr": "1e-3", "method.targets": "attention", "method.text_encoder": True,
-    "method.text_encoder_lr": "2e-5", "method.rslora": "yes", "method.token": "<other>", "method.num_vectors": "3",
+    "method.text_encoder_targets": "q_proj+fc1", "method.text_encoder_lr": "2e-5",
+    "method.rslora": "yes", "method.token": "<other>", "method.num_vectors": "3",
     "prior.class_noun": "bar", "prior.token": "zwx", "prior.weight": "0.5", "prior.match": "outputs", "prior.count": "12",
     "prior.prompt": "a bar", "prior.steps": "9", "prior.guidance": "2.5", "train.optimizer": "adamw8bit",
     "method.initial_words": "a head", "method.replaces": "shape", "method.embedding_lr": "2e-4",

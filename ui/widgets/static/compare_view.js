@@ -205,7 +205,8 @@ export function mount({ root, props, trigger, watch }) {
     const { request, preview, text } = state.shown, row = state.table.rows[state.row], at = STRIPS.has(state.view) || state.column ? state.column : 0;
     const cell = row.cells[at] || row.cells[0], size = cell.width ? `${cell.width} × ${cell.height}` : '';
     const facts = [`seed ${row.seed}`, size, `${request.steps} steps`, text ? `guidance ${request.guidance}` : '', request.sampler, preview ? 'training preview' : ''].filter(Boolean).join(' · ');
-    clear(foot.querySelector('.about'), text ? h('span', { class: 'prompt', text: row.prompt || 'no prompt', title: row.prompt }) : null, h('span', { class: 'mono muted', text: facts }));
+    clear(foot.querySelector('.about'), text ? h('span', { class: 'prompt', text: row.prompt || 'no prompt', title: row.prompt }) : null, h('span', { class: 'mono muted', text: facts }),
+      (state.shown.notes || []).map(note => h('span', { class: note.includes('not on this base') ? 'note' : 'muted', text: note })));
     clear(foot.querySelector('.downloads'), [at, at ? 0 : null].filter(i => i !== null && row.cells[i]).map(i => {
       const kind = state.table.columns[i].kind, url = row.cells[i].url;
       return h('a', { class: 'btn', href: preview ? url : `${url}?download=1`, download: preview ? `${kind}-seed${row.seed}.png` : '', title: 'A PNG with its settings inside', text: `⤓ ${kind}` });

@@ -1,0 +1,201 @@
+"""Others' adapters under our names: kohya, diffusers, PEFT, ai-toolkit, OneTrainer, xlabs and LyCORIS files, every layer found or named."""
+
+import contextlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families.adapter_names import bare, split_end
+from studio.families.folder import read_config
+from studio.families.import_names import layer_names
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    State = dict[str, Tensor]
+
+TEXT_ENCODERS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
+CLIP_PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3"}
+DOWN = (".lora_A.weight", ".lora_down.weight", ".lora_A.default.weight", ".lora.down.weight", "_lora.down.weight")
+OUTPUTS = {"lora_B.weight", "hada_w1_a", "hada_w2_a"}  # the factors with a row for each output
+MAX_NAMED = 5
+
+
+@dataclass
+class Renamed:
+    """A file's tensors under `<component>.<layer>.<part>`, and which of its layers are on this base."""
+
+    tensors: "dict[str, State]" = field(default_factory=dict)  # our layer -> part -> tensor
+    matched: list[str] = field(default_factory=list)  # the file's layers that were found
+    unmatched: list[str] = field(default_factory=list)  # and those that were not
+
+    def words(self) -> str:
+        """ "278/278 layers", or what did not match."""
+        total = len(self.matched) + len(self.unmatched)
+        text = f"{len(self.matched)}/{total} layers"
+        if self.unmatched:
+            named, more = self.unmatched[:MAX_NAMED], len(self.unmatched) - MAX_NAMED
+            text += f"; not on this base: {', '.join(named)}" + (f" and {more} more" if more > 0 else "")
+        return text
+
+
+def rename(tensors: "State", modules: "dict[str, nn.Module]") -> Renamed:
+    """Every layer of a file's tensors under the names that a base's modules have, layers that are one there taken apart exactly."""
+    index = {c: layer_names(m) for c, m in modules.items() if c != "vae"}
+    denoisers = [c for c in index if not c.startswith("text_encoder")]
+    found, by_layer = Renamed(), _by_layer(tensors)
+    for theirs, own in by_layer.items():
+        component, names = _find(theirs, index, denoisers)
+        reason = _put(found, modules, component, names, own, theirs) if names else "no such layer"
+        (found.unmatched if reason else found.matched).append(f"{theirs} ({reason})" if reason else theirs)
+    if not found.matched:
+        first = ", ".join(found.unmatched[:3]) or "none"
+        raise StudioError(f"none of its {len(by_layer)} layers is on this base model (first: {first}): choose the base it was made for")
+    return found
+
+
+def _by_layer(tensors: "State") -> "dict[str, State]":
+    """{layer as the file calls it: {what follows: tensor}}; an alpha alone is no layer."""
+    layers: dict[str, State] = {}
+    for name in sorted(tensors):
+        layer, end, _ = split_end(name)
+        if end:
+            layers.setdefault(layer, {})[end] = tensors[name]
+    return {layer: own for layer, own in layers.items() if any(split_end(layer + end)[2] for end in own)}
+
+
+def _find(theirs: str, index: dict[str, dict[str, tuple[str, ...]]], denoisers: list[str]) -> tuple[str, tuple[str, ...]]:
+    """(component, our layers) of a layer as a file calls it; ("", ()) where this base has none."""
+    name = theirs.replace(".processor.to_", ".to_").replace(".", "_")
+    if found := re.match(r"lora_(te\d?)_|(text_encoder(?:_\d)?)_(?!\d_)|text_encoders_(clip_l|clip_g|t5xxl)_(?:transformer_)?", name):
+        component = TEXT_ENCODERS.get(found[1] or "") or found[2] or CLIP_PARTS.get(found[3] or "", "")
+        return component, _in(index.get(component, {}), name[found.end() :])
+    for component in denoisers:
+        if names := _in(index[component], bare(name)):
+            return component, names
+    for component in index.keys() - set(denoisers) if theirs.startswith("base_model.model.") else ():
+        if names := _in(index[component], bare(name)):
+            return component, names
+    return "", ()
+
+
+def _in(index: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+    """Our layers by a name without prefix; transformers has dropped `text_model.` from some text encoders, and files may have it or not."""
+    return index.get(name) or index.get(name.removeprefix("text_model_")) or index.get("text_model_" + name) or ()
+
+
+def _put(found: Renamed, modules: "dict[str, nn.Module]", component: str, names: tuple[str, ...], own: "State", theirs: str) -> str:
+    """Put a layer's tensors under our names; why not, where they are of a kind that is not read."""
+    if any("dora" in end or "magnitude" in end for end in own):
+        return "DoRA"
+    ours = _lora(own) or _lycoris(own)
+    rows = next((part for part in ("lora_B.weight", "hada_w1_a") if part in ours), "")
+    if not ours or (len(names) > 1 and not rows):  # a Kronecker product cannot be taken apart
+        return "of a kind that is not read"
+    weights = [modules[component].get_submodule(name).weight for name in names]
+    sizes = [w.shape[0] for w in weights]
+    if rows and ours[rows].shape[0] != sum(sizes):
+        return f"{ours[rows].shape[0]} outputs there, {sum(sizes)} here"
+    for i, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        start = sum(sizes[:i])
+        cut = {p: t[start : start + sizes[i]] for p, t in ours.items() if p in OUTPUTS} if len(names) > 1 else {}
+        fitting = _fit(ours | cut, weight)
+        if fitting is None:
+            return f"{list(ours['lora_A.weight'].shape[1:])} inputs there, {list(weight.shape[1:])} here"
+        found.tensors[f"{component}.{name}"] = fitting
+    return ""
+
+
+def _fit(own: "State", weight: "Tensor") -> "State | None":
+    """LoRA's factors for a weight; a 1x1 convolution and a linear layer are the same here and there. None where they do not fit."""
+    if "lora_A.weight" not in own:
+        return own
+    down, up = own["lora_A.weight"], own["lora_B.weight"]
+    if down[0].numel() != weight[0].numel():
+        return None
+    ends = [1] * (weight.ndim - 2)
+    return {"lora_A.weight": down.reshape(-1, *weight.shape[1:]), "lora_B.weight": up.reshape(*up.shape[:2], *ends)}
+
+
+def _lora(own: "State") -> "State":
+    """`lora_A.weight` and `lora_B.weight` with the alpha folded in, fp32; a middle factor too; empty where it is no LoRA."""
+    end = next((e for e in DOWN if e in own), None)
+    up = own.get(end.replace("lora_A", "lora_B").replace("down", "up")) if end else None
+    if end is None or up is None:
+        return {}
+    down, up = own[end].float(), up.float()
+    alpha = own.get(".alpha")
+    scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
+    if (middle := own.get(".lora_mid.weight")) is not None:  # up x middle x down, of a convolution
+        import torch
+
+        down = torch.einsum("rshw,si->rihw", middle.float(), down.flatten(1))
+    return {"lora_A.weight": down, "lora_B.weight": up * scale}
+
+
+def _lycoris(own: "State") -> "State":
+    """LoHa's or LoKr's factors with their alpha, as their own file readers want them."""
+    parts = {end.removeprefix("."): tensor for end, tensor in own.items()}
+    known = all(part == "alpha" or re.fullmatch(r"hada_w[12]_[ab]|lokr_w[12](_[ab])?", part) for part in parts)
+    return parts if known else {}
+
+
+def as_lora(found: Renamed, rank: int) -> "State":
+    """Tensors by our names of LoRA layers at scale 1; those of smaller ranks get further rows, which do nothing yet but can learn."""
+    import torch
+
+    state: State = {}
+    generator = torch.Generator().manual_seed(0)
+    for layer, own in found.tensors.items():
+        if "lora_A.weight" not in own:
+            raise StudioError(f"layer {layer} of this file is no LoRA: files of several kinds cannot be used")
+        down, up = own["lora_A.weight"], own["lora_B.weight"]
+        missing = rank - down.shape[0]
+        if missing < 0:
+            raise StudioError(f"layer {layer} of this file has rank {down.shape[0]}, above {rank}: set method.rank to it")
+        if missing:
+            more = torch.randn(missing, *down.shape[1:], generator=generator) * float(down.std(correction=0))
+            down = torch.cat([down, more.to(down)])
+            up = torch.cat([up, up.new_zeros(up.shape[0], missing, *up.shape[2:])], 1)
+        state |= {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+    return state
+
+
+def add_alphas(tensors: "State", said: dict[str, Any]) -> "State":
+    """`tensors` with an alpha beside each LoRA layer that has none, where `said` (PEFT's settings, whole or by component) has it."""
+    import torch
+
+    out = dict(tensors)
+    for name, tensor in tensors.items():
+        layer, end, kind = split_end(name)
+        if kind != "LoRA" or end not in DOWN or f"{layer}.alpha" in tensors:
+            continue
+        own = said.get(layer.partition(".")[0]) if isinstance(said.get(layer.partition(".")[0]), dict) else said
+        alpha = _pattern(own.get("alpha_pattern"), layer, own.get("lora_alpha"))
+        if isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha):
+            rank = tensor.shape[0]
+            out[f"{layer}.alpha"] = torch.tensor(alpha * math.sqrt(rank) if own.get("use_rslora") is True else float(alpha))
+    return out
+
+
+def _pattern(patterns: Any, layer: str, otherwise: Any) -> Any:
+    """PEFT's setting of one layer, by the end of its name."""
+    if isinstance(patterns, dict):
+        return next((value for end, value in patterns.items() if layer.endswith(f".{end}") or layer == end), otherwise)
+    return otherwise
+
+
+def said_by(metadata: dict[str, str], beside: Path | None = None) -> dict[str, Any]:
+    """The LoRA settings that a file's metadata has as diffusers writes them, {component: settings}, or an adapter_config.json beside it."""
+    if beside and beside.is_file():
+        return read_config(beside)
+    told: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
+        for name, value in json.loads(metadata.get("lora_adapter_metadata", "{}")).items():
+            component, _, key = name.partition(".")
+            told.setdefault(component, {})[key] = value
+    return told
