@@ -1,5 +1,7 @@
 """A dataset as the training loop needs it: cached latents and text embeddings, nothing decoded or encoded twice."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -44,7 +46,7 @@ class Encoded:
     cache: Cache
     num_made: int
     num_reused: int
-    long_captions: list[str]
+    long_captions: list[tuple[str, str, str]]  # picture, what the base reads of its caption, what it does not
 
     @property
     def train(self) -> list[Item]:
@@ -114,6 +116,16 @@ def to_tensor(image: "Image") -> "Tensor":
     return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
+def cut(family: ModuleType, parts: Parts, caption: str) -> tuple[str, str]:
+    """(what the base reads of a caption, what lies beyond its limit), cut before the first word that is not read whole."""
+    tokens, limit = family.num_tokens(parts, caption)
+    if tokens <= limit:
+        return caption, ""
+    ends = [0, *(found.end() for found in re.finditer(r"\S+", caption))]
+    first = bisect_right(ends, limit, key=lambda end: family.num_tokens(parts, caption[:end])[0]) - 1
+    return caption[: ends[max(first, 0)]], caption[ends[max(first, 0)] :].strip()
+
+
 def encode_dataset(
     dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live: bool, progress: Progress, reword: Callable[[str], str] = str
 ) -> Encoded:
@@ -125,9 +137,9 @@ def encode_dataset(
     for number, each in enumerate(planned):
         row = each.row
         caption = reword(dataset.caption(row))
-        tokens, limit = family.num_tokens(parts, caption)
-        if tokens > limit:
-            long_captions.append(row.file)
+        read, rest = cut(family, parts, caption)
+        if rest:
+            long_captions.append((row.file, read, rest))
         cond = encoder.text(caption) if keeps_text else ""
         latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
         places = tuple(geometry(row, frame) for frame in each.frames)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.export import lycoris
 from studio.families.base import Parts
+from studio.families.clip import tokenizer_of
 from studio.methods.base import Attached
+from studio.store import read_tensors
 from studio.train.randomness import generator
 
 if TYPE_CHECKING:
@@ -101,13 +103,24 @@ def _diffusers_file(family: ModuleType, parts: Parts, target: Path, probe: str) 
 
 @contextmanager
 def _embedding_file(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
-    """Within: the file is loaded by diffusers' own loader, under the name that it is asked by, into a copy of the text encoder."""
-    (encoder,) = family.card.text_encoders
+    """Within: the file is loaded by diffusers' own loader, under the name that it is asked by, into copies of the text encoders.
+
+    diffusers reads files with one tensor; of others it is given each tensor for its encoder.
+    """
+    tensors, count, text = read_tensors(target), 0, probe
     own = replace(parts, modules=dict(parts.modules), tokenizers=copy.deepcopy(parts.tokenizers))
-    own.modules[encoder] = copy.deepcopy(parts.modules[encoder])
-    pipe, (tokenizer,) = family.pipeline(own), own.tokenizers.values()
-    pipe.load_textual_inversion(target, token=token_of(probe), local_files_only=True)
-    yield own, pipe.maybe_convert_prompt(probe, tokenizer), len(tokenizer) - len(next(iter(parts.tokenizers.values())))
+    for encoder in family.card.words:
+        own.modules[encoder] = copy.deepcopy(parts.modules[encoder])
+    pipe = family.pipeline(own)
+    for encoder, name in family.card.words.items():
+        tokenizer = own.tokenizers[tokenizer_of(encoder)]
+        known = len(tokenizer)
+        source = target if len(tensors) == 1 else tensors[name]
+        pipe.load_textual_inversion(
+            source, token=token_of(probe), tokenizer=tokenizer, text_encoder=own.modules[encoder], local_files_only=True
+        )
+        count, text = count + len(tokenizer) - known, pipe.maybe_convert_prompt(probe, tokenizer)
+    yield own, text, count
 
 
 def token_of(probe: str) -> str:

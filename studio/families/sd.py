@@ -56,7 +56,7 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     for module in modules.values():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     title = "Stable Diffusion 2.x" if modules["unet"].config.cross_attention_dim == 1024 else "Stable Diffusion 1.x"
-    facts = unet.facts(modules, scheduler, title, card.licence)
+    facts = unet.facts(path, modules, scheduler, title, card.licence)
     return Parts(modules, {"tokenizer": tokenizer}, scheduler, facts, device, dtype, path)
 
 

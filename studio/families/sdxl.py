@@ -27,6 +27,7 @@ card = Card(
     targets=unet.TARGETS,
     te_targets=unet.TE_TARGETS,
     export_layouts=("kohya", "diffusers", "peft"),
+    model_layouts=("model", "checkpoint"),
     samplers=unet.SAMPLERS,
     kohya_name=kohya_name,
     presets="sd",
@@ -39,9 +40,11 @@ REFINER = "this is the SDXL refiner, which only finishes what a base model began
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family; StudioError for the refiner."""
+    """Whether `path` is a diffusers folder or a single checkpoint of this family; StudioError for the refiner."""
     if not path.is_dir():
-        return False
+        from studio.families import sdxl_file
+
+        return sdxl_file.is_sdxl(path)
     index = model_folder.check_folder(path)
     if index.get("_class_name") not in PIPELINES:
         return False
@@ -51,13 +54,19 @@ def recognise(path: Path) -> bool:
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
-    modules, tokenizers, scheduler, zeros = _load_folder(path)
+    """The frozen modules of a diffusers folder or a single .safetensors file, without network; StudioError if unusable."""
+    zeros = True
+    if path.is_dir():
+        modules, tokenizers, scheduler, zeros = _load_folder(path)
+    else:
+        from studio.families import sdxl_file
+
+        modules, tokenizers, scheduler = sdxl_file.load_sdxl(path)
     check_channels(path, modules["unet"], modules["vae"])
     _check_unet(path, modules)
     for module in modules.values():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
-    facts = unet.facts(modules, scheduler, card.title, card.licence)
+    facts = unet.facts(path, modules, scheduler, card.title, card.licence)
     return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"zeros_for_empty": zeros})
 
 

@@ -65,44 +65,56 @@ def load_sd(path: Path) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMSched
     except StudioError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError) as error:  # shapes that no model of this kind has
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise StudioError(f"{path}: its tensors make no Stable Diffusion model ({reason}): fetch it again") from error
+        raise no_model(path, error) from error
+
+
+def no_model(path: Path, error: Exception) -> StudioError:
+    """What is said where a library cannot make a model of a file's tensors."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return StudioError(f"{path}: its tensors make no Stable Diffusion model ({reason}): fetch it again")
 
 
 def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     folder = CONFIGS / ("sd21" if header.has(OPEN_CLIP) else "sd15")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    unet, vae, text = _unet_config(header, folder), _vae_config(header, folder), _text_config(header, folder)
-    _check_text(header.path, text, len(tokenizer), unet["cross_attention_dim"])
-    state = convert_ldm_unet_checkpoint(_read_tensors(header.path, UNET), unet)
-    modules = {"unet": _fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
-    state = convert_ldm_vae_checkpoint(_read_tensors(header.path, VAE), vae)
-    modules["vae"] = _fill(header.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)
+    unet, vae, text = unet_config(header, folder), vae_config(header, folder), _text_config(header, folder)
+    check_text(header.path, text, len(tokenizer))
+    if text["hidden_size"] != unet["cross_attention_dim"]:
+        widths = f"its text encoder is {text['hidden_size']} wide, but its UNet reads {unet['cross_attention_dim']}"
+        raise StudioError(f"{header.path}: {widths}: use another copy of the model")
+    modules = unet_and_vae(header, unet, vae)
     state = _text_state(header, text["num_hidden_layers"])
-    modules["text_encoder"] = _fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), state)
-    return modules, tokenizer, _schedule(header, folder, modules["unet"])
+    modules["text_encoder"] = fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), state)
+    return modules, tokenizer, schedule(header, folder, modules["unet"], 512)
 
 
-def _check_text(path: Path, text: dict, num_tokens: int, unet_text_width: int) -> None:
+def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]":
+    """Both modules, of these configurations; StudioError if a tensor is missing or does not fit."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
+    state = convert_ldm_unet_checkpoint(read_tensors(header.path, UNET), unet)
+    modules = {"unet": fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
+    state = convert_ldm_vae_checkpoint(read_tensors(header.path, VAE), vae)
+    return modules | {"vae": fill(header.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)}
+
+
+def check_text(path: Path, text: dict, num_tokens: int) -> None:
+    """StudioError unless a text encoder of this configuration knows just the tokens of CLIP's tokenizer."""
     if text["vocab_size"] != num_tokens:
         known = f"its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer {num_tokens}"
         raise StudioError(f"{path}: {known}: give this model as a diffusers folder, which brings its own tokenizer")
-    if text["hidden_size"] != unet_text_width:
-        widths = f"its text encoder is {text['hidden_size']} wide, but its UNet reads {unet_text_width}"
-        raise StudioError(f"{path}: {widths}: use another copy of the model")
 
 
-def _bundled(folder: Path, name: str) -> dict:
+def bundled(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text("utf-8"))
 
 
-def _unet_config(header: Header, folder: Path) -> dict:
+def unet_config(header: Header, folder: Path) -> dict:
     """The bundled UNet configuration with the file's own widths, levels and text width."""
-    config = _bundled(folder, "unet/config.json")
+    config = bundled(folder, "unet/config.json")
     num_blocks = header.count(UNET + "input_blocks.")
     downs = [i for i in range(1, num_blocks) if header.has(f"{UNET}input_blocks.{i}.0.op.")]
     per_level = downs[0] if downs else num_blocks
@@ -110,8 +122,10 @@ def _unet_config(header: Header, folder: Path) -> dict:
     widths = [header.shape(first + "0.out_layers.3.weight")[0] for first in firsts]
     attended = [header.has(first + "1.") for first in firsts]
     if not any(attended):
-        raise StudioError(f"{header.path}: its UNet reads no text: this is not a Stable Diffusion 1.x or 2.x model")
+        raise StudioError(f"{header.path}: its UNet reads no text: this is no Stable Diffusion model")
     attention = firsts[attended.index(True)] + "1."
+    depths = [header.count(first + "1.transformer_blocks.") if a else 1 for first, a in zip(firsts, attended, strict=True)]
+    per_depth = isinstance(config.get("transformer_layers_per_block"), list)
     config |= {
         "in_channels": header.shape(UNET + "input_blocks.0.0.weight")[1],
         "out_channels": header.shape(UNET + "out.2.weight")[0],
@@ -120,7 +134,7 @@ def _unet_config(header: Header, folder: Path) -> dict:
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
         "cross_attention_dim": header.shape(attention + "transformer_blocks.0.attn2.to_k.weight")[1],
-        "transformer_layers_per_block": header.count(attention + "transformer_blocks."),
+        "transformer_layers_per_block": depths if per_depth else depths[attended.index(True)],
         "use_linear_projection": len(header.shape(attention + "proj_in.weight")) == 2,
     }
     if isinstance(config["attention_head_dim"], list):  # the number of heads, despite its name
@@ -128,12 +142,12 @@ def _unet_config(header: Header, folder: Path) -> dict:
     return config
 
 
-def _vae_config(header: Header, folder: Path) -> dict:
+def vae_config(header: Header, folder: Path) -> dict:
     """The bundled VAE configuration with the file's own widths and levels."""
     if not header.has(VAE):
         raise StudioError(f"{header.path}: this file has no VAE: use a copy of the model that has one")
     levels = range(header.count(VAE + "encoder.down."))
-    return _bundled(folder, "vae/config.json") | {
+    return bundled(folder, "vae/config.json") | {
         "in_channels": header.shape(VAE + "encoder.conv_in.weight")[1],
         "out_channels": header.shape(VAE + "decoder.conv_out.weight")[0],
         "latent_channels": header.shape(VAE + "decoder.conv_in.weight")[1],
@@ -146,27 +160,34 @@ def _vae_config(header: Header, folder: Path) -> dict:
 
 def _text_config(header: Header, folder: Path) -> dict:
     """The bundled text encoder configuration with the file's own sizes; 2.x uses all blocks of OpenCLIP but the last."""
-    config = _bundled(folder, "text_encoder/config.json")
+    config = bundled(folder, "text_encoder/config.json")
     if header.has(OPEN_CLIP):
-        tokens, places = OPEN_CLIP + "token_embedding.weight", OPEN_CLIP + "positional_embedding"
-        layers, hidden = OPEN_CLIP + "transformer.resblocks.", "0.mlp.c_fc.weight"
-    else:
-        prefix = CLIP + ("text_model." if header.has(CLIP + "text_model.") else "")
-        tokens, places = prefix + "embeddings.token_embedding.weight", prefix + "embeddings.position_embedding.weight"
-        layers, hidden = prefix + "encoder.layers.", "0.mlp.fc1.weight"
-    num_tokens, width = header.shape(tokens)
-    if width != config["hidden_size"] and not header.has(OPEN_CLIP):
-        config["num_hidden_layers"] = header.count(layers)
-    return config | {
-        "vocab_size": num_tokens,
-        "hidden_size": width,
-        "max_position_embeddings": header.shape(places)[0],
-        "num_attention_heads": max(1, width // HEAD_WIDTH),
-        "intermediate_size": header.shape(layers + hidden)[0],
-    }
+        return config | open_clip_sizes(header, OPEN_CLIP)
+    return config | clip_sizes(header, CLIP, config)
 
 
-def _read_tensors(path: Path, prefix: str) -> "State":
+def clip_sizes(header: Header, root: str, config: dict) -> dict:
+    """The sizes of a CLIP text encoder under `root`; the depth too where it is not as wide as the published one."""
+    prefix = root + ("text_model." if header.has(root + "text_model.") else "")
+    layers = prefix + "encoder.layers."
+    tokens, places = header.shape(prefix + "embeddings.token_embedding.weight"), prefix + "embeddings.position_embedding.weight"
+    own = {} if tokens[1] == config["hidden_size"] else {"num_hidden_layers": header.count(layers)}
+    return own | _sizes(tokens, header.shape(places)[0], header.shape(layers + "0.mlp.fc1.weight")[0])
+
+
+def open_clip_sizes(header: Header, root: str) -> dict:
+    """The sizes of an OpenCLIP text encoder under `root`."""
+    hidden = header.shape(root + "transformer.resblocks.0.mlp.c_fc.weight")[0]
+    return _sizes(header.shape(root + "token_embedding.weight"), header.shape(root + "positional_embedding")[0], hidden)
+
+
+def _sizes(tokens: tuple[int, ...], places: int, hidden: int) -> dict:
+    heads = max(1, tokens[1] // HEAD_WIDTH)
+    told = {"vocab_size": tokens[0], "hidden_size": tokens[1], "num_attention_heads": heads}
+    return told | {"max_position_embeddings": places, "intermediate_size": hidden}
+
+
+def read_tensors(path: Path, prefix: str) -> "State":
     """The tensors whose names start so, in one precision: the stored one, or fp32 where they differ or nothing computes in it."""
     import torch
     from safetensors import safe_open
@@ -181,12 +202,20 @@ def _read_tensors(path: Path, prefix: str) -> "State":
 
 def _text_state(header: Header, num_layers: int) -> "State":
     """A text encoder's tensors by CLIPTextModel's names, which have no leading `text_model.` since transformers 5.6."""
-    if not header.has(OPEN_CLIP):
-        state = {key.removeprefix(CLIP).removeprefix("text_model."): value for key, value in _read_tensors(header.path, CLIP).items()}
-        return {key: value for key, value in state.items() if key.startswith(TEXT_PARTS) and not key.endswith("position_ids")}
+    return open_clip_state(header, OPEN_CLIP, num_layers) if header.has(OPEN_CLIP) else clip_state(header, CLIP)
+
+
+def clip_state(header: Header, root: str) -> "State":
+    """The tensors of a CLIP text encoder under `root`."""
+    state = {key.removeprefix(root).removeprefix("text_model."): value for key, value in read_tensors(header.path, root).items()}
+    return {key: value for key, value in state.items() if key.startswith(TEXT_PARTS) and not key.endswith("position_ids")}
+
+
+def open_clip_state(header: Header, root: str, num_layers: int) -> "State":
+    """The tensors of the first `num_layers` blocks of an OpenCLIP text encoder under `root`, and of what stands around them."""
     state = {}
-    for key, value in _read_tensors(header.path, OPEN_CLIP).items():
-        name = key.removeprefix(OPEN_CLIP)
+    for key, value in read_tensors(header.path, root).items():
+        name = key.removeprefix(root)
         for old, new in OPEN_CLIP_NAMES:
             name = name.replace(old, new)
         if name.startswith(f"encoder.layers.{num_layers}."):
@@ -199,7 +228,7 @@ def _text_state(header: Header, num_layers: int) -> "State":
     return state
 
 
-def _fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State") -> "nn.Module":
+def fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State") -> "nn.Module":
     """The model that `make` describes with `state` as its weights; StudioError unless every tensor is there and fits."""
     from accelerate import init_empty_weights
 
@@ -219,15 +248,16 @@ def _fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State"
     return model.eval()
 
 
-def _schedule(header: Header, folder: Path, unet: "nn.Module") -> "DDIMScheduler":
-    """The noise schedule; notes in the UNet's configuration the picture size that goes with it."""
+def schedule(header: Header, folder: Path, unet: "nn.Module", size_px: int) -> "DDIMScheduler":
+    """The noise schedule; notes in the UNet's configuration the picture size: what the file says, else `size_px`, or 768 for 2.x with v."""
     from diffusers import DDIMScheduler
 
-    values = _bundled(folder, "scheduler/scheduler_config.json")
+    values = bundled(folder, "scheduler/scheduler_config.json")
     values["prediction_type"] = prediction_type(header, unet)
     if "ztsnr" in header.shapes:  # marks training with zero terminal signal-to-noise ratio (Lin 2024)
         values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    size_px = 768 if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction" else 512
+    if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction":
+        size_px = 768
     declared = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", header.metadata.get("modelspec.resolution", ""))
     if declared:
         size_px = min(int(declared[1]), int(declared[2]))

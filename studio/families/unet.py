@@ -1,5 +1,6 @@
 """What the UNets of Stable Diffusion 1.x, 2.x and XL have in common: layers that adapters sit on, solvers, noise schedule, facts."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ SAMPLERS = {
 }
 PREDICTIONS = ("epsilon", "v_prediction")
 FEW_STEPS = ("LCMScheduler", "TCDScheduler")  # solvers of models that were distilled to draw in a few steps
+DISTILLED = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|tcd|dmd2?|hyper[-_ ]?sd(xl)?)(?![a-z])|LCMScheduler|TCDScheduler")
 
 
 def load_schedule(path: Path) -> "DDIMScheduler":
@@ -42,20 +44,18 @@ def load_schedule(path: Path) -> "DDIMScheduler":
     return scheduler
 
 
-def few_steps_note(said: str) -> str:
-    """What people should know where a solver or a name says that a model was distilled; empty where nothing says so."""
-    mark = next((m for m in ("turbo", "lightning", "hyper", "lcm", "tcd", "dmd") if m in said.lower()), None)
-    return (
-        mark
-        and (
-            f"this base seems to be distilled to draw in a few steps ({mark}): training undoes that in part; "
-            "train on the model it was distilled from, and use the adapter on both"
-        )
-        or ""
+def note(path: Path) -> str:
+    """What people should know of a model by what its name and its solver say: whether it was distilled; empty where nothing says so."""
+    config = path / "scheduler" / "scheduler_config.json"
+    said = [path.stem if path.is_file() else path.name, *(model_folder.read_config(config).values() if config.is_file() else ())]
+    mark = next((m[0] for word in said if (m := DISTILLED.search(str(word)))), "")
+    return mark and (
+        f"this base seems to be distilled to draw in a few steps ({mark}), which training undoes in part: "
+        "better train on the model it was made from, and use the adapter on both"
     )
 
 
-def facts(modules: dict[str, Any], scheduler: Any, title: str, licence: str) -> Facts:
+def facts(path: Path, modules: dict[str, Any], scheduler: Any, title: str, licence: str) -> Facts:
     """What the checkpoint says about itself, by its configurations."""
     unet, vae = modules["unet"].config, modules["vae"].config
     scale = vae_scale(modules["vae"])
@@ -70,4 +70,5 @@ def facts(modules: dict[str, Any], scheduler: Any, title: str, licence: str) -> 
         num_train_timesteps=scheduler.config.num_train_timesteps,
         title=title,
         licence=licence,
+        note=note(path),
     )

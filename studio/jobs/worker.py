@@ -177,6 +177,8 @@ def _prepare(job: Job) -> Training:
     family, parts, precision = load_base(base, spec.base, spec.train.precision)
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
+    if parts.facts.note:
+        job.emit("warning", message=parts.facts.note)
     _write_origin(job, dataset, identity, parts)
 
     told = 0.0
@@ -223,11 +225,9 @@ def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
         raise StudioError("dataset: every picture is held out, none is left to train on: add pictures")
     job.emit("cached", made=encoded.num_made, reused=encoded.num_reused, seconds=round(seconds, 2))
     if encoded.long_captions:
-        first = encoded.long_captions[0]
-        job.emit(
-            "warning",
-            message=f"{len(encoded.long_captions)} captions are longer than this model reads; their ends are not used (first: {first})",
-        )
+        count, (file, read, rest) = len(encoded.long_captions), encoded.long_captions[0]
+        shown = f"first: {file}, which is read to “…{read[-40:]}”; not read: “{rest[:80]}{'…' if rest[80:] else ''}”"
+        job.emit("warning", message=f"{count} captions are longer than this model reads; their ends are not used ({shown})")
     if not encoded.held_out:
         job.emit("warning", message="nothing is held out: this run cannot say how it does on unseen pictures")
 

@@ -1,14 +1,14 @@
-"""Learned words in files: `emb_params` [n, d], which diffusers, A1111, ComfyUI and InvokeAI read."""
+"""Learned words in files that diffusers, A1111, ComfyUI and InvokeAI read: `emb_params` [n, d], or one tensor for each text encoder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
+from studio.families.base import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "emb_params"
 STATE_KEY = "token_embedding"  # of a run's state: `<text encoder>.token_embedding`
 MAX_VECTORS = 16
 
@@ -18,30 +18,39 @@ def vector_names(token: str, count: int) -> list[str]:
     return [token, *(f"{token}_{n}" for n in range(1, count))]
 
 
-def write(state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def write(state: "dict[str, Tensor]", card: Card) -> "dict[str, Tensor]":
     """The tensors of a file, from a run's state."""
-    return {NAME: vectors(state).detach().float()}
+    return {name: state[f"{encoder}.{STATE_KEY}"].detach().float() for encoder, name in card.words.items()}
 
 
-def vectors(state: "dict[str, Tensor]") -> "Tensor":
-    """The vectors [n, d] of a state."""
-    return next(t for n, t in state.items() if n.endswith("." + STATE_KEY))
+def read(tensors: "dict[str, Tensor]", shapes: dict[str, tuple[int, int]], card: Card) -> "dict[str, Tensor]":
+    """The vectors [n, d] of a file by text encoder; StudioError where it holds none, or not of these shapes."""
+    found = _by_encoder(tensors, card)
+    if found is None or any(value.ndim != 2 for value in found.values()):
+        raise StudioError(f"start_from: no learned word in this file: give one with {names_of(card)}, exported as embedding")
+    for encoder, (count, width) in shapes.items():
+        there = tuple(found[encoder].shape)
+        if there != (count, width):
+            raise StudioError(
+                f"start_from: its word has {there[0]} vectors of {there[1]} numbers, here {count} of {width} are needed: "
+                "use the base model it was made for, and as many vectors"
+            )
+    return {encoder: value.float() for encoder, value in found.items()}
 
 
-def read(tensors: "dict[str, Tensor]", shape: tuple[int, int]) -> "Tensor":
-    """The vectors [n, d] of a file; StudioError where it holds none or other ones."""
-    found = tensors.get(NAME) if NAME in tensors else next(iter(tensors.values())) if len(tensors) == 1 else None
-    if found is None or found.ndim != 2:
-        raise StudioError("start_from: no learned word in this file: give one with emb_params, exported as embedding")
-    if tuple(found.shape) != shape:
-        raise StudioError(
-            f"start_from: its word has {found.shape[0]} vectors of {found.shape[1]} numbers, here {shape[0]} of {shape[1]} are needed: "
-            "use the base model it was made for, and as many vectors"
-        )
-    return found.float()
+def names_of(card: Card) -> str:
+    """What the tensors of a file are called."""
+    return " and ".join(card.words.values())
 
 
-def describe(path: Path) -> dict[str, Any]:
+def _by_encoder(values: dict[str, Any], card: Card) -> dict[str, Any] | None:
+    """What a file has for each text encoder; where there is one alone, its only tensor may have any name. None where one is missing."""
+    if len(card.words) == len(values) == 1:
+        return dict(zip(card.words, values.values(), strict=True))
+    return {encoder: values[name] for encoder, name in card.words.items()} if set(card.words.values()) <= values.keys() else None
+
+
+def describe(path: Path, card: Card) -> dict[str, Any]:
     """{"num_vectors"} of an embedding file, read from its header; StudioError where it is none."""
     from safetensors import SafetensorError, safe_open
 
@@ -50,9 +59,9 @@ def describe(path: Path) -> dict[str, Any]:
             shapes = {n: file.get_slice(n).get_shape() for n in file.keys()}
     except SafetensorError as error:
         raise StudioError(f"{path} is not a whole .safetensors file ({error}): export it again") from None
-    shape = shapes.get(NAME) or (next(iter(shapes.values())) if len(shapes) == 1 else [])
-    if len(shape) != 2:
-        raise StudioError(f"{path}: no learned word in this file: give one with emb_params")
-    if not 1 <= shape[0] <= MAX_VECTORS:
-        raise StudioError(f"{path}: its word has {shape[0]} vectors; 1 to {MAX_VECTORS} are supported")
-    return {"num_vectors": shape[0]}
+    found = list((_by_encoder(shapes, card) or {"": []}).values())
+    if any(len(shape) != 2 or shape[0] != found[0][0] for shape in found):
+        raise StudioError(f"{path}: no learned word in this file: give one with {names_of(card)}")
+    if not 1 <= found[0][0] <= MAX_VECTORS:
+        raise StudioError(f"{path}: its word has {found[0][0]} vectors; 1 to {MAX_VECTORS} are supported")
+    return {"num_vectors": found[0][0]}

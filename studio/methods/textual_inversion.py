@@ -45,8 +45,7 @@ def supports(card: Card) -> str | None:
         return refusal
     if not (card.text_encoders and card.text):
         return f"{card.title} reads no text, so it cannot learn a new word"
-    several = len(card.text_encoders)
-    return None if several == 1 else f"{card.title} reads with {several} text encoders: textual inversion knows those with one"
+    return None if card.words else f"no program reads a new word for {card.title}: adapt its layers instead, with LoRA"
 
 
 def live(spec: Spec) -> frozenset[str]:
@@ -83,7 +82,7 @@ def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "
     """The tensors of an embedding file."""
     if layout != "embedding":
         raise StudioError(f"--format {layout}: this method writes embedding")
-    return embedding_files.write(state)
+    return embedding_files.write(state, card)
 
 
 def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, Any]]:
@@ -93,7 +92,7 @@ def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, 
 
 def describe(path: Path, card: Card) -> dict[str, Any]:
     """The settings under which an embedding file can be continued: its number of vectors."""
-    return embedding_files.describe(path)
+    return embedding_files.describe(path, card)
 
 
 def adopt(spec: Spec, about: dict[str, Any], captions: list[str], name: str) -> Spec:
@@ -129,7 +128,7 @@ def reword(spec: Spec, caption: str) -> str:
 
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Word":
-    """Teach tokenizer and text encoder the new word; StudioError where the vocabulary has it, or nothing is left of its first words."""
+    """Teach tokenizers and text encoders the new word; StudioError where the vocabulary has it, or nothing is left of its first words."""
     from studio.methods.word import Word
 
-    return Word(parts, spec, card.text_encoders[0])
+    return Word(parts, spec, card)

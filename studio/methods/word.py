@@ -1,4 +1,4 @@
-"""A new word on a text encoder: vectors beside its own table, and a tokenizer that knows them. Neither original is changed."""
+"""A new word on text encoders: vectors beside their own tables, and tokenizers that know them. No original is changed."""
 
 import copy
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 
 from studio.errors import StudioError
-from studio.families.base import Parts
+from studio.families.base import Card, Parts
+from studio.families.clip import tokenizer_of
 from studio.methods.embedding_files import STATE_KEY, vector_names
 
 if TYPE_CHECKING:
@@ -69,66 +70,91 @@ class Reader:
         return len(self._tokenizer)
 
 
-class Word:
-    """`methods.base.Attached` for textual inversion."""
+class _Side:
+    """The word on one text encoder and its tokenizer."""
 
     def __init__(self, parts: Parts, spec: "Spec", encoder: str) -> None:
-        self._parts, self._spec, self._name = parts, spec, encoder
-        self._tokenizer_name = encoder.replace("text_encoder", "tokenizer")
-        self._encoder, self._tokenizer = parts.modules[encoder], parts.tokenizers[self._tokenizer_name]
+        self._parts, self._name = parts, tokenizer_of(encoder)
+        self._encoder, self._tokenizer = parts.modules[encoder], parts.tokenizers[self._name]
         self._table = self._encoder.get_input_embeddings()
-        self.num_layers, self.components = spec.num_vectors, frozenset({encoder})
         names = vector_names(spec.token, spec.num_vectors)
-        learned = _extended(self._tokenizer, names)
-        self._rows = Rows(self._table, _first_rows(self._tokenizer, self._table, spec), len(self._tokenizer))
-        self._encoder.set_input_embeddings(self._rows)
-        self._learned = Reader(learned, spec.token, " ".join(names))
+        self._learned = Reader(_extended(self._tokenizer, names), spec.token, " ".join(names))
         self._plain = Reader(self._tokenizer, spec.token, spec.initial_words)
-        parts.tokenizers[self._tokenizer_name] = self._learned
+        self.rows = Rows(self._table, _first_rows(self._tokenizer, self._table, spec), len(self._tokenizer))
+
+    def attach(self) -> None:
+        """Read the word from now on."""
+        self._encoder.set_input_embeddings(self.rows)
+        self.read_at(1.0)
+
+    def read_at(self, strength: float) -> None:
+        """Read the word at a strength; at 0 as the words that it began as."""
+        self.rows.strength = strength or 1.0
+        self._parts.tokenizers[self._name] = self._learned if strength else self._plain
+
+    def detach(self) -> None:
+        """Put the base's own table and tokenizer back."""
+        self._encoder.set_input_embeddings(self._table)
+        self._parts.tokenizers[self._name] = self._tokenizer
+
+
+class Word:
+    """`methods.base.Attached` for textual inversion: one word, with vectors of its own in each of the base's text encoders."""
+
+    def __init__(self, parts: Parts, spec: "Spec", card: Card) -> None:
+        self._spec, self._card = spec, card
+        self._sides = {encoder: _Side(parts, spec, encoder) for encoder in card.words}
+        self.num_layers, self.components = spec.num_vectors * len(self._sides), frozenset(self._sides)
+        for side in self._sides.values():
+            side.attach()
 
     def groups(self) -> list[dict[str, Any]]:
-        """One optimizer group: the new rows, and nothing of the table."""
-        return [{"params": [self._rows.new], "lr": self._spec.embedding_lr}]
+        """One optimizer group: the new rows, and nothing of the tables."""
+        return [{"params": [side.rows.new for side in self._sides.values()], "lr": self._spec.embedding_lr}]
 
     def state(self) -> dict[str, Tensor]:
         """The live vectors: `<text encoder>.token_embedding` [n, d], fp32."""
-        return {f"{self._name}.{STATE_KEY}": self._rows.new}
+        return {f"{encoder}.{STATE_KEY}": side.rows.new for encoder, side in self._sides.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Copy a state of this very word back in."""
-        found = state.get(f"{self._name}.{STATE_KEY}")
-        if len(state) != 1 or found is None or found.shape != self._rows.new.shape:
-            raise StudioError(f"this adapter is no word of {self.num_layers} vectors for this base: same base and vectors are needed")
-        self._rows.new.data.copy_(found)
+        live = self.state()
+        if live.keys() != state.keys() or any(state[name].shape != rows.shape for name, rows in live.items()):
+            count = self._spec.num_vectors
+            raise StudioError(f"this adapter is no word of {count} vectors for this base: same base and vectors are needed")
+        for name, rows in live.items():
+            rows.data.copy_(state[name])
 
     def load(self, tensors: dict[str, Tensor], partly: bool = False) -> str:
         """Take over an embedding file; StudioError where it does not fit this word or this base."""
         from studio.methods import embedding_files
 
-        self._rows.new.data.copy_(embedding_files.read(tensors, tuple(self._rows.new.shape)))
-        return f"{self._rows.new.shape[0]} vectors"
+        shapes = {encoder: tuple(side.rows.new.shape) for encoder, side in self._sides.items()}
+        for encoder, rows in embedding_files.read(tensors, shapes, self._card).items():
+            self._sides[encoder].rows.new.data.copy_(rows)
+        return f"{self._spec.num_vectors} vectors"
 
     def read_as(self, text: str, strength: float) -> str:
         """`text` as it is understood at a strength: at 0 the new word is the words that it began as."""
-        return text if strength else self._plain.reword(text)
+        return text if strength else text.replace(self._spec.token, self._spec.initial_words)
 
     @contextmanager
     def at(self, strengths: list[float]) -> Iterator[None]:
         """Within: at 0 the base reads the first words in the new one's place; below 1 its vectors are that far from their beginning."""
         if len(set(strengths)) > 1:
             raise ValueError("a word has one strength per pass")
-        self._rows.strength = strengths[0]
-        self._parts.tokenizers[self._tokenizer_name] = self._learned if strengths[0] else self._plain
+        for side in self._sides.values():
+            side.read_at(strengths[0])
         try:
             yield
         finally:
-            self._rows.strength = 1.0
-            self._parts.tokenizers[self._tokenizer_name] = self._learned
+            for side in self._sides.values():
+                side.read_at(1.0)
 
     def detach(self) -> None:
-        """Put the base's own table and tokenizer back."""
-        self._encoder.set_input_embeddings(self._table)
-        self._parts.tokenizers[self._tokenizer_name] = self._tokenizer
+        """Put the base's own tables and tokenizers back."""
+        for side in self._sides.values():
+            side.detach()
 
 
 def _first_rows(tokenizer: Any, table: nn.Module, spec: "Spec") -> Tensor:

@@ -120,7 +120,11 @@ def test_mirrored_pictures_are_kept_beside_the_plain_ones(room):
     assert both.held_out == plain.held_out, "what is held out is measured as it is"
 
 
-def test_long_captions_are_named(room):
+def test_long_captions_are_named_and_shown_cut(room, tiny_parts):
     data, encode = room
-    data.set_caption(data.rows[1], "word " * 300)
-    assert encode().long_captions == [data.rows[1].file]
+    caption = " ".join(f"word{n}" for n in range(300))
+    data.set_caption(data.rows[1], caption)
+    ((file, read, rest),) = encode().long_captions
+    tokens, limit = sd.num_tokens(tiny_parts, read)
+    assert file == data.rows[1].file and f"{read} {rest}" == caption
+    assert tokens <= limit < sd.num_tokens(tiny_parts, f"{read} {rest.split()[0]}")[0]

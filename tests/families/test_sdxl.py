@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
 from studio.families import sdxl
+from studio.methods import textual_inversion
 from studio.models import find_base
 from studio.train.randomness import generator
 from tests.fixtures.tiny import tiny_sd
@@ -188,3 +189,27 @@ def test_half_precision_leaves_a_vae_that_asks_for_it_in_single(folder):
     parts = sdxl.load(folder, torch.float16, CPU)
     sdxl.encode_image(parts, torch.zeros(1, 3, 16, 16))
     assert parts.modules["vae"].dtype == torch.float32 and parts.modules["unet"].dtype == torch.float16
+
+
+def test_the_file_of_a_word_holds_it_for_both_text_encoders(parts, tmp_path):
+    spec = textual_inversion.Spec(token="<thing>", initial_words="picture", num_vectors=2)
+    word = textual_inversion.attach(parts, spec, sdxl.card, 0)
+    try:
+        tensors = {n: t.clone() for n, t in textual_inversion.export(word.state(), spec, "embedding", sdxl.card).items()}
+        assert {n: tuple(t.shape) for n, t in tensors.items()} == {"clip_l": (2, 32), "clip_g": (2, 48)}
+        word.load({n: t + 1 for n, t in tensors.items()})
+        assert all(torch.equal(a, b + 1) for a, b in zip(word.state().values(), tensors.values(), strict=True))
+        for wrong, words in (
+            ({"clip_l": tensors["clip_l"]}, "give one with clip_l and clip_g"),
+            (tensors | {"clip_g": torch.zeros(2, 32)}, "2 of 48"),
+        ):
+            with pytest.raises(StudioError, match=words):
+                word.load(wrong)
+        file = tmp_path / "thing.safetensors"
+        save_file(tensors, file)
+        assert textual_inversion.describe(file, sdxl.card) == {"num_vectors": 2}
+        save_file({"emb_params": torch.zeros(2, 32)}, file)
+        with pytest.raises(StudioError, match="give one with clip_l and clip_g"):
+            textual_inversion.describe(file, sdxl.card)
+    finally:
+        word.detach()

@@ -1,0 +1,137 @@
+"""Stable Diffusion XL as one file: equal to the model as a folder and to what diffusers makes of it, offline; relatives are refused."""
+
+import socket
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from studio.errors import StudioError
+from studio.export.verify import distance, outputs
+from studio.families import sdxl
+from studio.families.single_file import CONFIGS
+from studio.models import find_base
+from tests.fixtures.tiny_sdxl import sdxl_to_single_file, tiny_sdxl
+
+CPU = torch.device("cpu")
+UNET, SECOND = "model.diffusion_model.", "conditioner.embedders.1.model."
+SIZE = {"modelspec.resolution": "16x16"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """(folder, the same model as one file)."""
+    folder = tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "model", real_words=True)
+    return folder, sdxl_to_single_file(folder, metadata=SIZE)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any use of a socket fails the test."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("touched the network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def change(source, target, drop="", metadata=None, **more):
+    """A copy of a checkpoint without the tensors whose names start with `drop`, and with others."""
+    tensors = {n: t for n, t in load_file(source).items() if not drop or not n.startswith(drop)}
+    save_file(tensors | {n.replace("__", "."): t for n, t in more.items()}, target, metadata={**SIZE, **(metadata or {})})
+    return target
+
+
+def load(path):
+    base = find_base(str(path))
+    assert base.family == "sdxl"
+    return sdxl.load(base.path, torch.float32, CPU)
+
+
+def test_folder_and_single_file_are_the_same_model(models, no_network):
+    a, b = (load(path) for path in models)
+    assert a.facts == b.facts and a.extra == b.extra
+    for name, module in a.modules.items():
+        states = module.state_dict(), b.modules[name].state_dict()
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    texts = "a red disc", "!"  # the second tokenizer pads with this very word
+    for text in texts:
+        assert a.tokenizers["tokenizer_2"](text).input_ids == b.tokenizers["tokenizer_2"](text).input_ids
+        assert distance(outputs(sdxl, a, text), outputs(sdxl, b, text)) < 1e-5
+
+
+def test_diffusers_own_conversion_gives_the_same(models):
+    from dataclasses import replace
+
+    from diffusers import StableDiffusionXLPipeline
+
+    folder, file = models
+    parts = load(file)
+    pipe = StableDiffusionXLPipeline.from_single_file(file, config=str(folder), local_files_only=True)
+    theirs = replace(parts, modules={name: getattr(pipe, name).float().eval() for name in parts.modules})
+    assert distance(outputs(sdxl, parts), outputs(sdxl, theirs)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("metadata", "mark", "expected"),
+    [
+        ({}, "", "epsilon"),
+        ({}, "v_pred", "v_prediction"),
+        ({"modelspec.prediction_type": "v"}, "", "v_prediction"),
+        ({"modelspec.prediction_type": "epsilon"}, "v_pred", "epsilon"),
+    ],
+)
+def test_what_it_predicts_is_read_from_the_file(models, tmp_path, metadata, mark, expected):
+    file = change(
+        models[1], tmp_path / "m.safetensors", metadata=metadata, **({mark: torch.zeros(1), "ztsnr": torch.zeros(1)} if mark else {})
+    )
+    parts = load(file)
+    assert parts.facts.prediction_type == expected and parts.facts.size_px == 16
+    assert (parts.scheduler.alphas_cumprod[-1] < 1e-6) == bool(mark)
+
+
+def test_without_a_word_about_it_pictures_are_1024_px(models, tmp_path):
+    file = tmp_path / "m.safetensors"
+    save_file(load_file(models[1]), file)
+    assert load(file).facts.size_px == 1024
+
+
+REFUSED = {
+    "refiner": ("", {UNET + "label_emb.0.0.weight": torch.zeros(128, 2560)}, "refiner, which only finishes .*: choose the SDXL base model"),
+    "inpainting": ("", {UNET + "input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}, "inpainting, which also reads a mask"),
+    "edm": ("", {"edm_mean": torch.zeros(4)}, "another noise schedule.*, which is not trained here"),
+    "no VAE": ("first_stage_model.", {}, "this file has no VAE: use a copy"),
+    "no second encoder": (SECOND, {}, r"no second text encoder \(OpenCLIP\): use a copy"),
+    "no first encoder": ("conditioner.embedders.0.", {}, r"no first text encoder \(CLIP\): use a copy"),
+    "a block missing": (UNET + "output_blocks.5.1.", {}, r"of the UNet's \d+ tensors are missing, first up_blocks.1.attentions.2"),
+    "a projection of another width": (
+        "",
+        {SECOND + "text_projection": torch.zeros(48, 29)},
+        "its text encoders give 80 and 71 numbers, but its UNet reads 80 and 72",
+    ),
+    "other words": ("", {SECOND + "token_embedding.weight": torch.zeros(600, 48)}, "knows 600 tokens, CLIP's tokenizer 49408"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_amiss_is_named_in_a_line(models, tmp_path, kind):
+    drop, more, words = REFUSED[kind]
+    file = tmp_path / "m.safetensors"
+    save_file({n: t for n, t in load_file(models[1]).items() if not drop or not n.startswith(drop)} | more, file, metadata=SIZE)
+    with pytest.raises(StudioError, match=words) as caught:
+        load(file)
+    assert "\n" not in str(caught.value) and "m.safetensors" in str(caught.value)
+
+
+def test_the_bundled_configurations_build_the_published_sizes():
+    from accelerate import init_empty_weights
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    folder = CONFIGS / "sdxl"
+    with init_empty_weights():
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+        text = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder / "text_encoder_2"))
+    assert [sum(p.numel() for p in module.parameters()) for module in (unet, text)] == [2_567_463_684, 694_659_840]
