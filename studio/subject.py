@@ -13,7 +13,7 @@ MAX_TOKEN = 40
 
 def adopt(prior: PriorSpec, about: dict[str, Any], is_subject: bool) -> PriorSpec:
     """The settings with what a dataset decides filled in; StudioError where what a subject needs is missing or wrong."""
-    noun = " ".join(prior.class_noun.split())
+    noun = " ".join((prior.class_noun or (str(about.get("class_noun") or "") if is_subject else "")).split())
     if not noun and (is_subject or prior.weight):
         raise StudioError(
             "prior.class_noun: say in one to three words what your pictures show (dog, teapot): the new token is learned as one of these, "

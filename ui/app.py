@@ -25,6 +25,7 @@ TABS = {"dataset": "Dataset", "train": "Train", "compare": "Compare", "runs": "R
 AREAS = (
     "frame",
     "datasets",
+    "captions",
     "framing",
     "imports",
     "runs",

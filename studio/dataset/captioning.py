@@ -10,6 +10,7 @@ from studio.dataset.captioners.base import Ask, Loaded, Suggestion
 from studio.dataset.captioners.places import Chosen, find_captioner
 from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.edit import editing
+from studio.dataset.framing import as_framed
 from studio.dataset.looked_at import LookedAt
 from studio.dataset.removal import count
 from studio.dataset.rows import Dataset, Row, open_dataset
@@ -205,7 +206,7 @@ def _open(dataset: Dataset, rows: Sequence[Row], unread: list[dict[str, str]]) -
     here, pictures = [], []
     for row in rows:
         try:
-            pictures.append(open_image(dataset.path(row)))
+            pictures.append(as_framed(open_image(dataset.path(row)), row.framing))
             here.append(row)
         except StudioError as error:
             unread.append({"file": row.file, "reason": str(error)})

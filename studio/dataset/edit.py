@@ -24,6 +24,7 @@ from studio.store import Workspace, inside, read_json, slug, sync_folder, write_
 
 REMOVED, HISTORY = ".removed", ".history"
 MAX_TRIGGER = 60
+_WORDS = {"trigger": "trigger word", "class_noun": "class noun"}
 MAX_SKIPPED = 1000  # problems at import that are kept, the newest
 LOCK_WAIT_S = 60
 _ADDING = ".adding.json"
@@ -194,14 +195,23 @@ def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, be
 
 def set_trigger(workspace: Workspace, name: str, trigger: str) -> str:
     """Keep the word that is to stand for this domain in prompts; "" for none. The word as stored."""
-    text = " ".join(trigger.split())
-    if "\n" in trigger.strip() or not text.isprintable():
-        raise StudioError("trigger word: keep it on one line, without control characters")
+    return _set_word(workspace, name, "trigger", trigger)
+
+
+def set_class_noun(workspace: Workspace, name: str, noun: str) -> str:
+    """Keep the plain noun for what the pictures show, one of its class; "" for none. The noun as stored."""
+    return _set_word(workspace, name, "class_noun", noun)
+
+
+def _set_word(workspace: Workspace, name: str, key: str, word: str) -> str:
+    text = " ".join(word.split())
+    if "\n" in word.strip() or not text.isprintable():
+        raise StudioError(f"{_WORDS[key]}: keep it on one line, without control characters")
     if len(text) > MAX_TRIGGER:
-        raise StudioError(f"trigger word: {len(text)} characters, at most {MAX_TRIGGER} fit: shorten it")
+        raise StudioError(f"{_WORDS[key]}: {len(text)} characters, at most {MAX_TRIGGER} fit: shorten it")
     with editing(workspace, name) as dataset:
-        about = {key: value for key, value in dataset.about.items() if key != "trigger"}
-        dataset.model_copy(update={"about": {**about, "trigger": text} if text else about}).save()
+        about = {other: value for other, value in dataset.about.items() if other != key}
+        dataset.model_copy(update={"about": {**about, key: text} if text else about}).save()
     return text
 
 

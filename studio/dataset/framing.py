@@ -136,6 +136,12 @@ def render(image: "Image", frame: Frame) -> "Image":
     return image if image.mode == "L" else _recoloured(image, frame.colour)
 
 
+def as_framed(image: "Image", edit: Edit) -> "Image":
+    """A stored picture as it is to be seen: cropped, turned and mirrored, at its own size."""
+    box = edit.box_px(*image.size)
+    return _turned(image if box == (0, 0, *image.size) else image.crop(box), edit.turns, int(edit.mirror))
+
+
 def _turned(image: "Image", turns: int, mirror: int) -> "Image":
     from PIL.Image import Transpose
 

@@ -10,6 +10,7 @@ from studio.dataset.report import LONG_WORDS, SMALL_PX
 from studio.dataset.rows import Row
 from studio.dataset.shelf import Kept
 from studio.dataset.sources import natural_key
+from studio.dataset.words import has_entry, lacks
 from studio.errors import StudioError
 
 MAX_PAGE = 200
@@ -21,6 +22,8 @@ _LINKS = {  # what a sentence of the report is about: the filter that shows thes
     "they will be enlarged": "small",
     "the end may not be read": "long_caption",
     "held-out picture": "held_out",
+    "the trigger word": "no_trigger",
+    "the class noun": "no_class_noun",
     "at import": "skipped",
 }
 
@@ -59,6 +62,8 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "held_out": lambda kept, row: row.split == "held_out",
     "problem": lambda kept, row: not {"problem", "note"}.isdisjoint(kept.badges[row.file][0]),
     "no_caption": lambda kept, row: not kept.caption(row),
+    "no_trigger": lambda kept, row: lacks(kept.caption(row), str(kept.dataset.about.get("trigger", ""))),
+    "no_class_noun": lambda kept, row: lacks(kept.caption(row), str(kept.dataset.about.get("class_noun", ""))),
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
     "framed": lambda kept, row: row.edit is not None,
     "duplicate": lambda kept, row: row.file in kept.twins,
@@ -83,6 +88,7 @@ class Query:
     filter: str = "all"
     sort: str = "order"
     text: str = ""
+    word: str = ""  # a word or tag of the captions
 
 
 def page(kept: Kept, query: Query) -> dict[str, Any]:
@@ -92,6 +98,8 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
     rows, words = [row for row in kept.dataset.rows if FILTERS[query.filter](kept, row)], query.text.casefold().split()
     if words:
         rows = [row for row in rows if all(word in f"{kept.caption(row)}\n{row.source}".casefold() for word in words)]
+    if query.word:
+        rows = [row for row in rows if has_entry(kept.caption(row), query.word)]
     rows.sort(key=lambda row: SORTS[query.sort](kept, row))
     if query.sort == "newest":
         rows.reverse()
@@ -104,6 +112,7 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
         "shown": len(rows),
         "offset": offset,
         "trigger": str(dataset.about.get("trigger", "")),
+        "class_noun": str(dataset.about.get("class_noun", "")),
         "facts": facts(kept),
         "items": [item(kept, row) for row in rows[offset : offset + min(query.limit, MAX_PAGE)]],
     }
@@ -123,6 +132,7 @@ def item(kept: Kept, row: Row) -> dict[str, Any]:
         "note": why,
         "framed": describe_edit(row.edit),
         "said": kept.said(row),
+        "versions": len({version.source for version in kept.versions(row) if version.caption}),
         "thumb": address(row, VIEW_SIZES[0]),
         "view": address(row, VIEW_SIZES[1]),
     }

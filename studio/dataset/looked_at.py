@@ -28,11 +28,11 @@ class LookedAt:
                 alternatives = tuple((str(text), float(chance)) for text, chance in value["alternatives"])
                 confidence = None if value["confidence"] is None else float(value["confidence"])
                 said[value["pixels"]] = Suggestion(str(value["caption"]), confidence, alternatives, str(value["reason"]))
-        return {row.file: said[row.pixels] for row in rows if row.pixels in said}
+        return {row.file: said[_mark(row)] for row in rows if _mark(row) in said}
 
     def keep(self, said: Sequence[tuple[Row, Suggestion]]) -> None:
         """Add what was said now."""
-        append_lines(self._path, ({"pixels": row.pixels, **vars(one)} for row, one in said))
+        append_lines(self._path, ({"pixels": _mark(row), **vars(one)} for row, one in said))
 
     def forget(self) -> None:
         """It has been written: nothing is to be gone on with. Of what was never gone on with, the newest stays."""
@@ -41,6 +41,11 @@ class LookedAt:
             left = sorted(self._path.parent.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
             for path in left[:-MAX_KEPT]:
                 path.unlink(missing_ok=True)
+
+
+def _mark(row: Row) -> str:
+    """What the captioner saw: the pixels, and how they are framed."""
+    return f"{row.pixels}:{row.edit.model_dump_json()}" if row.edit else row.pixels
 
 
 def _fingerprint(chosen: Chosen) -> list[object]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from studio.dataset.alike import ALIKE
 from studio.dataset.rows import Dataset, Row
+from studio.dataset.words import check_words
 
 SMALL_PX = 64  # the embedded model's size
 LONG_WORDS = 50  # about the 77 tokens of CLIP's text encoder
@@ -34,7 +35,7 @@ def report(dataset: Dataset, *, size_px: int = SMALL_PX, captions: list[str] | N
         "long_captions": [row.file for row, text in zip(rows, captions, strict=True) if len(text.split()) > LONG_WORDS],
         "skipped": [skipped.model_dump() for skipped in dataset.skipped],
     }
-    notes = [*_split_notes(dataset), *_caption_notes(captions, facts), *_picture_notes(facts, size_px)]
+    notes = [*_split_notes(dataset), *_caption_notes(captions, facts), *_word_notes(dataset, captions), *_picture_notes(facts, size_px)]
     return {**facts, "notes": notes}
 
 
@@ -82,6 +83,15 @@ def _caption_notes(captions: list[str], facts: dict[str, Any]) -> list[str]:
     if facts["long_captions"]:
         notes.append(f"{_count(len(facts['long_captions']), 'caption')} over {LONG_WORDS} words: the end may not be read")
     return notes
+
+
+def _word_notes(dataset: Dataset, captions: list[str]) -> list[str]:
+    found, names = check_words(captions, dataset.about), {"trigger": "the trigger word", "class_noun": "the class noun"}
+    return [
+        f"{_count(each['lacks'], 'caption')} without {names[key]} {each['word']}: add it to them, or show what lacks it"
+        for key, each in found.items()
+        if each["lacks"]
+    ]
 
 
 def _picture_notes(facts: dict[str, Any], size_px: int) -> list[str]:

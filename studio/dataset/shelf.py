@@ -11,6 +11,7 @@ from studio.dataset.badges import badges
 from studio.dataset.report import report
 from studio.dataset.rows import INDEX, Dataset, Row, find_root
 from studio.dataset.versions import VERSIONS, Version, read_versions, shown
+from studio.dataset.words import Kind, cloud
 from studio.errors import StudioError
 from studio.store import Workspace, sha256
 
@@ -31,6 +32,7 @@ class Kept:
     _pictures: dict[str, str] | None = None
     _twins: set[str] | None = None
     _versions: dict[str, list[Version]] | None = None
+    _clouds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def captions(self) -> list[str]:
@@ -39,6 +41,12 @@ class Kept:
     def caption(self, row: Row) -> str:
         """The caption of `row` as last read."""
         return self.texts.get(Path(row.file).with_suffix(".txt").name, "")
+
+    def cloud(self, kind: Kind | None) -> dict[str, Any]:
+        """The words or tags of its captions, counted; None = whichever they are."""
+        if (kind or "") not in self._clouds:
+            self._clouds[kind or ""] = cloud(self.captions, self.dataset.about, kind)
+        return self._clouds[kind or ""]
 
     def versions(self, row: Row) -> list[Version]:
         """Every caption that `row` has had or was offered, oldest first."""

@@ -15,13 +15,21 @@ from studio.dataset.reframe import undo_edits
 from studio.dataset.removal import add_record, count, forget_record, read_record, restore_pictures
 from studio.dataset.rows import Dataset, Row, find_root
 from studio.dataset.versions import Version, add_versions, found_version
+from studio.dataset.words import mentions
 from studio.errors import StudioError, printable
 from studio.store import Workspace
 
 MAX_TEXT = 2000
 EXAMPLES = 6
 _WRITERS = 8
-_WORDS = {"prefix": "put before", "suffix": "put after", "replace": "find and replace", "trigger": "trigger word", "template": "template"}
+_WORDS = {
+    "prefix": "put before",
+    "suffix": "put after",
+    "replace": "find and replace",
+    "trigger": "trigger word",
+    "class_noun": "class noun",
+    "template": "template",
+}
 _NO_SPACE_BEFORE = tuple(",.;:!?)]'\"")
 
 
@@ -30,7 +38,7 @@ class Wording(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    operation: Literal["prefix", "suffix", "replace", "trigger", "template"]
+    operation: Literal["prefix", "suffix", "replace", "trigger", "class_noun", "template"]
     text: str = Field("", max_length=MAX_TEXT, description="what is put before or after, or the template")
     find: str = Field("", max_length=MAX_TEXT)
     replace: str = Field("", max_length=MAX_TEXT)
@@ -112,7 +120,7 @@ def _write(dataset: Dataset, captions: Sequence[tuple[Row, str]]) -> None:
 def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None) -> tuple[list[Change], int]:
     """The captions that would change, and how many were looked at."""
     captions = captions if captions is not None else [dataset.caption(row) for row in dataset.rows]
-    rewrite = _rewriter(wording, str(dataset.about.get("trigger", "")))
+    rewrite = _rewriter(wording, dataset.about)
     chosen = None if wording.files is None else set(wording.files)
     changes, num = [], 0
     for row, before in zip(dataset.rows, captions, strict=True):
@@ -125,12 +133,15 @@ def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None)
     return changes, num
 
 
-def _rewriter(wording: Wording, trigger: str):
+def _rewriter(wording: Wording, about: dict[str, Any]):
     """The function (row, caption) -> caption that `wording` asks for; StudioError where it asks for nothing."""
+    trigger, noun = str(about.get("trigger", "")), str(about.get("class_noun", ""))
     if wording.operation == "replace":
         return _replacer(wording)
     if wording.operation == "trigger":
         return _trigger(trigger)
+    if wording.operation == "class_noun":
+        return _class_noun(trigger, noun)
     if not wording.text.strip():
         raise StudioError(f"{wording.operation}: type the text first")
     if wording.operation == "template":
@@ -152,12 +163,28 @@ def _replacer(wording: Wording):
 def _trigger(trigger: str):
     if not trigger:
         raise StudioError("trigger word: type it first, then add it to the captions")
-    has = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+    has = mentions(trigger)
 
     def rewrite(row: Row, caption: str) -> str:
         if has.search(caption):
             return caption
         return f"{trigger}, {caption}" if caption else trigger
+
+    return rewrite
+
+
+def _class_noun(trigger: str, noun: str):
+    """The noun after the trigger word that it explains, else before everything (DreamBooth, Ruiz 2023)."""
+    if not noun:
+        raise StudioError("class noun: type it first, then add it to the captions")
+    has, known = mentions(noun), mentions(trigger) if trigger else None
+
+    def rewrite(row: Row, caption: str) -> str:
+        if not caption or has.search(caption):
+            return caption
+        if known and known.search(caption):
+            return known.sub(lambda match: f"{match.group()} {noun}", caption, count=1)
+        return f"{noun}, {caption}"
 
     return rewrite
 

@@ -88,7 +88,7 @@ def test_a_beginning_stands_at_the_beginning(loaded, pictures, key):
 
 def test_details_ask_differently(loaded, pictures):
     module = registry.captioner("florence2")
-    assert list(module.FACTS.details) == ["brief", "long", "detailed"]
+    assert list(module.FACTS.details) == ["brief", "detailed", "long"]
     ask = loaded("florence2")._inputs
     seen = [str(ask(pictures[:1], Ask(detail=level))["input_ids"].tolist()) for level in ("brief", "detailed", "long")]
     assert len(set(seen)) == 3, "each level puts another question to the model"
@@ -252,7 +252,7 @@ def test_captioners_are_found_where_they_lie(workspace, captioner_folders, tmp_p
     assert [each["name"] for each in places.add_captioner_place(workspace, f'"{shelf}"')] == ["joy"]
     found = {each["name"]: each for each in places.list_captioners(workspace)}
     assert set(found) == {"", "my-blip", "some/florence", "joy"} and found["joy"]["prompt"] == "instruction"
-    assert found["some/florence"]["details"] == ["brief", "long", "detailed"] and found["my-blip"]["bytes"] > 1000
+    assert found["some/florence"]["details"] == ["brief", "detailed", "long"] and found["my-blip"]["bytes"] > 1000
     for name, key in (
         ("my-blip", "blip"),
         ("some/florence", "florence2"),

@@ -229,7 +229,7 @@ def test_two_captioners_of_one_kind_are_told_apart(workspace, dataset, captioner
     "key, values, hint",
     [
         ("florence2", {"prompt": "what is it"}, "Florence-2 takes no words"),
-        ("florence2", {"detail": "huge"}, "one of brief, long, detailed"),
+        ("florence2", {"detail": "huge"}, "one of brief, detailed, long"),
         ("blip", {"detail": "brief"}, "has no levels of detail"),
         ("blip", {"threshold": 0.5}, "gives no such confidence"),
         ("blip", {"max_tokens": 0}, "max_tokens"),

@@ -66,3 +66,81 @@ def test_only_the_selected_ones_and_what_is_wrong_is_said(studio, new_page, icon
         assert page.get_by_role("button", name="Caption 1 selected").is_enabled()
     finally:
         shutil.move(studio.workspace.root / "away", studio.workspace.datasets / "icons")
+
+
+def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_counted(studio, new_page, tmp_path):
+    from tests.fixtures.tiny_captioners import florence2, qwen_vl
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("anchor", "bell", "crown"):
+        shutil.copy(DEMOS / "icons" / f"{name}.png", pictures)
+        (pictures / f"{name}.txt").write_text(f"{name}, flat style", "utf-8")
+    row = create_dataset(studio.workspace, "versions", [pictures]).rows[0]
+    qwen_vl(studio.workspace.root / "captioners" / "small-qwen")
+    florence2(tmp_path / "elsewhere" / "florence")
+    page = new_page(f"{studio.url}/?dataset=versions")
+    page.wait_for_selector(".dataset-grid[data-state=ready]")
+    tools, card = page.locator(".dataset-tools"), page.locator(f".card[data-file='{row.file}']")
+    text = card.locator("textarea")
+
+    tools.get_by_role("button", name="Add a captioner from a folder").click()
+    dialog = page.get_by_role("dialog", name="Captioners from folders")
+    dialog.get_by_label("Folder").fill(str(pictures))
+    dialog.get_by_role("button", name="Add folder").click()
+    wait_until(lambda: "no captioner's config.json" in dialog.get_by_role("alert").inner_text(), "what is wrong with a wrong folder")
+    dialog.get_by_label("Folder").fill(str(tmp_path / "elsewhere"))
+    dialog.get_by_role("button", name="Add folder").click()
+    wait_until(lambda: "Florence-2 · florence" in dialog.inner_text(), "the folder is found")
+    dialog.get_by_role("button", name="Close").click()
+    assert tools.get_by_label("Detail").input_value() == "detailed", "the one that was added is chosen"
+
+    tools.locator("select[aria-label=Captioner]").select_option(label="Qwen-VL · small-qwen")
+    tools.get_by_label("Domain").select_option("medical")
+    prompt = tools.get_by_role("textbox", name="Prompt", exact=True)
+    assert "no diagnosis" in prompt.input_value()
+    prompt.fill("axial brain")
+    assert tools.get_by_label("Domain").input_value() == "own words"
+    tools.get_by_label("Longest caption in tokens").fill("6")
+    tools.get_by_label("Which captions are written").select_option("overwrite")
+    tools.get_by_role("button", name="Caption all").click()
+    wait_until(lambda: "Wrote 3 captions (Qwen-VL)" in tools.locator(".captioned").inner_text(), "the captions", SLOW_S)
+    wait_until(lambda: text.input_value() != "anchor, flat style", "they appear without a reload")
+    generated = text.input_value()
+    assert card.locator(".said summary").inner_text() == "qwen_vl"
+
+    card.locator(".thumb").click()
+    versions = page.locator(".versions li")
+    wait_until(lambda: versions.count() == 2, "both versions")
+    assert generated in versions.nth(0).inner_text() and versions.nth(1).locator("mark").count() == 3
+    versions.nth(1).get_by_role("button", name="Use").click()
+    wait_until(lambda: "used" in versions.nth(1).inner_text(), "the other one is used")
+    page.keyboard.press("Escape")
+    wait_until(lambda: text.input_value() == "anchor, flat style", "also on its card")
+    text.fill("brainmri by hand")
+    text.press("Control+Enter")
+    wait_until(lambda: "Saved" in card.inner_text(), "an edit")
+    tools.get_by_label("Which captions are written").select_option("recaption")
+    tools.get_by_role("button", name="Caption all").click()
+    wait_until(lambda: "1 picture has a caption already" in tools.locator(".captioned").inner_text(), "the edit stays", SLOW_S)
+    assert text.input_value() == "brainmri by hand"
+    tools.get_by_label("Versions by").select_option("file")
+    tools.get_by_role("button", name="Use for all").click()
+    wait_until(lambda: text.input_value() == "anchor, flat style", "all are as they came")
+
+    words = page.get_by_role("region", name="Words").or_(page.locator("section.words")).first
+    wait_until(lambda: words.locator(".word").count() >= 5, "the words")
+    assert words.locator(".word").first.inner_text().split() == ["flat", "3"]
+    words.get_by_role("button", name="crown, in 1 caption").click()
+    wait_until(lambda: page.locator(".card").count() == 1 and "word=crown" in page.url, "one picture has this word")
+    page.get_by_role("button", name="Show also pictures without crown").click()
+    wait_until(lambda: page.locator(".card").count() == 3, "all again")
+    words.get_by_label("Class noun").fill("crown")
+    words.get_by_label("Class noun").press("Tab")
+    wait_until(lambda: "2 of 3 captions lack the class noun crown" in words.inner_text(), "the check")
+    words.get_by_role("button", name="Show captions without the class noun").click()
+    wait_until(lambda: page.locator(".card").count() == 2, "those that lack it")
+    words.get_by_role("button", name="Add the class noun to captions that lack it").click()
+    wait_until(lambda: "is in all 3 captions" in words.inner_text(), "mended")
+    dataset = open_dataset(studio.workspace, "versions")
+    assert [dataset.caption(each) for each in dataset.rows] == ["crown, anchor, flat style", "crown, bell, flat style", "crown, flat style"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
@@ -87,6 +87,18 @@ def router(desk: Desk) -> APIRouter:
     return routes
 
 
+def _part(
+    offset: int = Query(0, ge=0),
+    limit: int = Query(60, ge=0, le=MAX_PAGE),
+    filter: str = "all",
+    sort: str = "order",
+    text: str = Query("", max_length=200),
+    word: str = Query("", max_length=200),
+) -> Part:
+    """Which part of a dataset an address asks for."""
+    return Part(offset, limit, filter, sort, text, word)
+
+
 def _add_reading(routes: APIRouter, desk: Desk) -> None:
     shelf = desk.views.shelf
 
@@ -103,19 +115,11 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         return [_demo(name) for name in list_demos()]
 
     @routes.get("/datasets/{dataset}")
-    def read(
-        dataset: str,
-        offset: int = Query(0, ge=0),
-        limit: int = Query(60, ge=0, le=MAX_PAGE),
-        filter: str = "all",
-        sort: str = "order",
-        text: str = Query("", max_length=200),
-        known: str = "",
-    ) -> dict[str, Any]:
+    def read(dataset: str, part: Annotated[Part, Depends(_part)], known: str = "") -> dict[str, Any]:
         kept = shelf.open(dataset)
         if known and kept.version == known:
             return {"dataset": kept.dataset.root.name, "version": kept.version, "same": True}
-        return page(kept, Part(offset, limit, filter, sort, text))
+        return page(kept, part)
 
     @routes.get("/views/{name}")
     def view(name: str) -> Response:

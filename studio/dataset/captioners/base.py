@@ -29,7 +29,8 @@ class Facts:
     title: str  # what a person chooses by
     architectures: tuple[str, ...] = ()  # by which `config.json` names its folders
     files: tuple[str, ...] = ()  # by which its folders are told where no `config.json` does
-    details: Mapping[str, str] = field(default_factory=dict)  # how much it says -> what it is then asked, the default last
+    details: Mapping[str, str] = field(default_factory=dict)  # how much it says -> what it is then asked
+    detail: str = ""  # the one of these that it says by itself
     prompt: PromptKind = "none"  # whether it can be asked in words, and what they are: how the caption begins, or an instruction
     thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
     licence: str = ""  # of the weights that are known under this name

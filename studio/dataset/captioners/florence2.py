@@ -7,8 +7,8 @@ from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.generate import Generator, load_parts
 from studio.errors import StudioError
 
-DETAILS = {"brief": "<CAPTION>", "long": "<MORE_DETAILED_CAPTION>", "detailed": "<DETAILED_CAPTION>"}
-FACTS = Facts("Florence-2", ("Florence2ForConditionalGeneration",), details=DETAILS, licence="MIT")
+DETAILS = {"brief": "<CAPTION>", "detailed": "<DETAILED_CAPTION>", "long": "<MORE_DETAILED_CAPTION>"}
+FACTS = Facts("Florence-2", ("Florence2ForConditionalGeneration",), details=DETAILS, detail="detailed", licence="MIT")
 
 
 def load(folder: Path | None) -> Generator:
@@ -24,7 +24,7 @@ def load(folder: Path | None) -> Generator:
     processor = Florence2Processor(parts.pixels, parts.tokenizer)
 
     def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
-        task = DETAILS[ask.detail or list(DETAILS)[-1]]
+        task = DETAILS[ask.detail or FACTS.detail]
         return dict(processor(images=list(pictures), text=[task] * len(pictures), return_tensors="pt"))
 
     return Generator(parts, inputs, FACTS)

@@ -127,12 +127,12 @@ def _in_place(place: Path) -> Iterator[tuple[str, Path]]:
 
 
 def told(key: str, folder: Path | None) -> dict[str, Any]:
-    """A captioner for pages and lists: {"captioner", "kind", "name", "title", "licence", "details", "prompt", "thresholds", "bytes"}."""
+    """A captioner for pages and lists: what `facts_of` has, with its name, title, licence, and what it can be asked."""
     facts = registry.captioner(key).FACTS
     name = place_name(folder) if folder else ""
     known = facts_of(folder, key) if folder else {"captioner": key, "kind": key, "bytes": 0}
     title = f"{facts.title} · {name}" if name else facts.title
-    details = {"details": list(facts.details), "prompt": facts.prompt, "thresholds": list(facts.thresholds)}
+    details = {"details": list(facts.details), "detail": facts.detail, "prompt": facts.prompt, "thresholds": list(facts.thresholds)}
     return {**known, "name": name, "title": title, "licence": facts.licence, **details}
 
 

@@ -2,32 +2,27 @@
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
+import { captionerChoice } from './dataset_asking.js';
 import { announce, offerUndo, onPlace, onSelection, openDataset, selection } from './dataset_state.js';
 
 const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 const FOLLOW_MS = 500;
+const WHICH = [['', 'only where there is none'], ['recaption', 'again, but edits stay'], ['overwrite', 'over all, edits too']];
 
 // The form; `toTemplate` opens the form that fills empty captions by a template.
 export function captionerForm(root, toTemplate) {
   const view = { root, toTemplate, dataset: '', current: '', poll: null };
-  view.choice = h('select', { class: 'studio-input', 'aria-label': 'Captioner' }, h('option', { value: 'embedded', text: 'embedded' }));
+  view.choice = captionerChoice();
   view.go = h('button', { class: 'btn', type: 'submit', text: 'Caption all' });
-  view.overwrite = h('input', { type: 'checkbox' });
+  view.which = h('select', { class: 'studio-input', 'aria-label': 'Which captions are written' }, WHICH.map(([value, text]) => h('option', { value, text })));
   view.out = h('div', { class: 'captioned', 'aria-live': 'polite' });
   const element = h('form', { class: 'form', 'aria-label': 'Captioner', onsubmit: event => { event.preventDefault(); start(view); } },
-    h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice, view.go)),
-    h('label', { class: 'check' }, view.overwrite, ' Also replace captions that exist'), view.out);
+    h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice.select, view.go)), view.choice.add, view.choice.fields,
+    h('label', { class: 'field' }, h('span', { text: 'Write captions' }), view.which, h('small', { class: 'muted', text: 'What is replaced stays among the versions of its picture.' })), view.out);
   onSelection(root, () => drawScope(view));
   onPlace(root, () => meet(view));
-  offer(view);
   meet(view);
   return element;
-}
-
-async function offer(view) {
-  try {
-    clear(view.choice, (await api.get('/studio/captioners')).map(each => h('option', { value: each.captioner, text: each.title })));
-  } catch { /* the embedded one is offered already */ }
 }
 
 function drawScope(view) {
@@ -40,7 +35,7 @@ async function meet(view) {
   if (dataset === view.dataset) return;
   leave(view);
   clear(view.out);
-  view.overwrite.checked = false;
+  view.which.value = '';
   view.dataset = dataset;
   if (!dataset) return;
   try {
@@ -60,7 +55,7 @@ async function start(view) {
   view.go.disabled = true;
   clear(view.out);
   try {
-    const told = await api.post('/studio/captionings', { dataset, captioner: view.choice.value, overwrite: view.overwrite.checked, files });
+    const told = await api.post('/studio/captionings', { dataset, ...view.choice.read(), ...(view.which.value ? { [view.which.value]: true } : {}), files });
     if (dataset === view.dataset) follow(view, told);
   } catch (error) {
     view.go.disabled = false;
@@ -119,12 +114,12 @@ function progress(id) {
 function end(view, { dataset, status, result }) {
   leave(view);
   announce(dataset);
-  if (status.state === 'cancelled') { clear(view.out, h('p', { class: 'muted', text: 'Stopped: no caption was changed.' })); return; }
+  if (status.state === 'cancelled') { clear(view.out, h('p', { class: 'muted', text: 'Stopped: no caption was changed. What was looked at is kept: caption again to go on.' })); return; }
   if (status.state !== 'finished') { fail(view, status.error || 'The captions were not written: try again.'); return; }
   if (result.undo) offerUndo(dataset, result.text, result.undo);
   clear(view.out, h('p', { role: 'status', text: `${result.text}.` }), result.notes.map(text => h('p', { class: 'muted', text: `${text}.` })),
     result.unknown ? h('p', { class: 'unknown' }, `${result.unknown_text}. `, h('button', { class: 'btn', type: 'button', text: 'Fill them by a template', onclick: view.toTemplate })) : null,
-    result.skipped.length ? h('details', {}, h('summary', { class: 'problem', text: `${result.skipped.length} could not be read` }),
+    result.skipped.length ? h('details', {}, h('summary', { class: 'problem', text: `${result.skipped.length} left without a new caption` }),
       h('ul', { class: 'unread' }, result.skipped.map(each => h('li', { text: each.reason })))) : null);
 }
 

@@ -8,19 +8,21 @@ import { card } from './dataset_card.js';
 import { choose } from './dataset_drop.js';
 import { home } from './dataset_home.js';
 import { openEditor } from './dataset_editor.js';
+import { versionsOf } from './dataset_versions.js';
 import { lasso } from './dataset_lasso.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, remember, select, selection } from './dataset_state.js';
 
 const PAGE = 60;
 const FILTERS = [['all', 'All'], ['held_out', 'Held out'], ['problem', 'To look at'], ['no_caption', 'No caption'], ['edited', 'Edited']];
-const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned' };
+const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned', no_trigger: 'No trigger word', no_class_noun: 'No class noun' };
 const SORTS = [['order', 'As imported'], ['newest', 'Newest first'], ['name', 'By name'], ['caption', 'By caption'], ['size', 'By size']];
 const TURNS = [['left', '⟲', 'Turn the selected pictures left'], ['right', '⟳', 'Turn the selected pictures right'], ['mirror', '⇋', 'Mirror the selected pictures']];
 
 export function mount({ root, trigger }) {
-  const view = { root, trigger, dataset: '', offset: 0, sort: 'order', text: '', filter: 'all', cards: new Map(), items: [], answer: null, anchor: null, asked: 0 };
+  const view = { root, trigger, dataset: '', offset: 0, sort: 'order', text: '', word: '', filter: 'all', cards: new Map(), items: [], answer: null, anchor: null, asked: 0 };
   view.counts = h('p', { class: 'counts', role: 'status' });
   view.filters = h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Show' });
+  view.chosen = h('span', { class: 'chosen' });
   view.search = h('input', { class: 'studio-input search', type: 'search', placeholder: 'Search captions and names', 'aria-label': 'Search captions and names' });
   view.order = h('select', { class: 'studio-input', 'aria-label': 'Order' }, SORTS.map(([value, text]) => h('option', { value, text })));
   view.grid = h('div', { class: 'cards', role: 'group', 'aria-label': 'Pictures' });
@@ -33,7 +35,7 @@ export function mount({ root, trigger }) {
       h('button', { class: 'btn', type: 'button', text: 'Add images', onclick: () => choose() }),
       h('button', { class: 'btn', type: 'button', text: 'Add a folder', onclick: () => choose(true) }),
       h('button', { class: 'btn primary', type: 'button', text: 'Train an adapter', onclick: () => place.open('train', { dataset: view.dataset }) })),
-    h('div', { class: 'row tools' }, view.filters, h('span', { class: 'spring' }), view.search, view.order),
+    h('div', { class: 'row tools' }, view.filters, view.chosen, h('span', { class: 'spring' }), view.search, view.order),
     view.grid, view.pager, view.bar);
   root.replaceChildren(view.problem, view.home, view.open);
   listen(view);
@@ -65,9 +67,9 @@ function listen(view) {
 
 // The address names another dataset or filter.
 function follow(view, here) {
-  const dataset = here.dataset || '', filter = here.filter || 'all';
+  const dataset = here.dataset || '', filter = here.filter || 'all', word = here.word || '';
   const isOther = dataset !== view.dataset || !view.named;
-  if (!isOther && filter === view.filter) return;
+  if (!isOther && filter === view.filter && word === view.word) return;
   if (isOther) {
     view.named = true;
     view.dataset = dataset;
@@ -79,6 +81,7 @@ function follow(view, here) {
     view.trigger('listed', { dataset });
   }
   view.filter = filter;
+  view.word = word;
   view.offset = 0;
   refresh(view);
 }
@@ -96,7 +99,7 @@ async function refresh(view, isQuiet = false) {
       reveal(view, 'empty', view.home);
       return;
     }
-    const query = new URLSearchParams({ offset: view.offset, limit: PAGE, filter: view.filter, sort: view.sort, text: view.text });
+    const query = new URLSearchParams({ offset: view.offset, limit: PAGE, filter: view.filter, sort: view.sort, text: view.text, word: view.word });
     const question = `${dataset}?${query}`;
     if (isQuiet && view.answered === question) query.set('known', view.answer.version);
     const answer = await api.get(path(dataset, `?${query}`));
@@ -138,8 +141,9 @@ function draw(view, answer) {
   view.counts.textContent = [`${facts.images} ${facts.images === 1 ? 'image' : 'images'}`, `${facts.train} train`, `${facts.held_out} held out`, `${facts.captions} with caption`].join(' · ');
   const other = OTHER[view.filter] ? [[view.filter, OTHER[view.filter]]] : [];
   clear(view.filters, [...FILTERS, ...other].map(([key, text]) => h('button', {
-    type: 'button', role: 'radio', 'aria-checked': String(key === view.filter), text, onclick: () => place.set({ filter: key === 'all' ? null : key }),
+    type: 'button', role: 'radio', 'aria-checked': String(key === view.filter), text, onclick: () => place.set({ filter: key === 'all' ? null : key, word: null }),
   })));
+  clear(view.chosen, view.word ? h('button', { class: 'chip adapted', type: 'button', text: `“${view.word}” ✕`, 'aria-label': `Show also pictures without ${view.word}`, onclick: () => place.set({ word: null }) }) : null);
   const kept = new Map();
   for (const item of answer.items) {
     const old = view.cards.get(item.file);
@@ -161,7 +165,7 @@ function draw(view, answer) {
 
 function nothing(view, answer) {
   if (!answer.total) return h('div', { class: 'empty' }, h('p', { text: 'No images left here. Drop some anywhere, or undo the removal.' }), h('button', { class: 'btn', type: 'button', text: 'Add images', onclick: () => choose() }));
-  const back = () => { view.search.value = view.text = ''; place.set({ filter: null }); refresh(view); };
+  const back = () => { view.search.value = view.text = ''; place.set({ filter: null, word: null }); refresh(view); };
   return h('div', { class: 'empty' }, h('p', { text: 'No image fits this filter.' }), h('button', { class: 'btn', type: 'button', text: 'Show all', onclick: back }));
 }
 
@@ -249,11 +253,13 @@ function openLarge(view, file) {
     const item = view.items[at];
     if (!item) return null;
     const facts = [`${item.width}×${item.height} px`, item.split === 'held_out' ? 'held out' : 'train', item.source, item.note].filter(Boolean).join(' · ');
+    const words = h('p', { text: item.caption || 'No caption yet' });
     return {
       src: item.view,
       alt: item.caption || item.source,
       caption: h('div', {}, h('button', { class: 'btn', type: 'button', text: 'Crop and turn', onclick: () => { dialog.close(); openEditor(view.dataset, view.items, at); } }),
-        h('p', { text: item.caption || 'No caption yet' }), h('p', { class: 'mono muted', text: `${at + 1} of ${view.items.length} · ${facts}` })),
+        words, h('p', { class: 'mono muted', text: `${at + 1} of ${view.items.length} · ${facts}` }),
+        item.versions > 1 || (item.versions && !item.caption) ? versionsOf(view.dataset, item, caption => { words.textContent = caption; }) : null),
       previous: at > 0 ? () => picture(at - 1) : null,
       next: at < view.items.length - 1 ? () => picture(at + 1) : null,
     };

@@ -17,7 +17,9 @@ export function saidOf(choose) {
     drawn = key;
     root.hidden = !said;
     if (!said) { root.open = false; return; }
-    summary.textContent = said.chance === null ? `${said.by} does not know` : `${said.by}, ${percent(said.chance)}`;
+    const isSilent = said.chance === null && !caption;
+    summary.textContent = isSilent ? `${said.by} does not know` : said.chance === null ? said.by : `${said.by}, ${percent(said.chance)}`;
+    root.classList.toggle('plain', !isSilent && !said.choices.length);
     const others = said.choices.filter(([text]) => text !== caption);
     clear(body, said.reason && !caption ? h('p', { class: 'muted', text: said.reason }) : null,
       others.map(([text, chance]) => h('button', { class: 'btn quiet', type: 'button', title: `Take: ${text}`, onclick: () => { root.open = false; choose(text); } },

@@ -5,6 +5,8 @@ import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerForm } from './dataset_captioner.js';
 import { bucketsPanel } from './dataset_buckets.js';
+import { sourcesForm } from './dataset_versions.js';
+import { wordsPanel } from './dataset_words.js';
 import { classPanel } from './dataset_class.js';
 import { openEditor } from './dataset_editor.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
@@ -18,8 +20,8 @@ export function mount({ root }) {
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
   root.replaceChildren(
-    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
-    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), view.buckets.root, classPanel(root), view.past);
+    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), sourcesForm(root), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
+    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), wordsPanel(root), view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
