@@ -62,6 +62,13 @@ class DataSpec(Settings):
 
     crops: int = setting(4, "Crops", "Crops kept per picture that is longer than its bucket: more variety from few pictures", ge=1, le=16)
     flip: bool = setting(False, "Mirror", "Also train on mirrored pictures. Leave off where left and right matter: anatomy, text, maps")
+    mask_floor: float = setting(
+        0.1,
+        "Mask floor",
+        "Weight of what masks leave out, beside 1 for the rest; 0 = it counts for nothing, 1 = masks are not used",
+        ge=0,
+        le=1,
+    )
     caption_dropout: float | None = setting(
         None,
         "Caption dropout",

@@ -23,6 +23,9 @@ def dataset_new(
     paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, scans, scenes, and folders of them.")] = None,
     demo: Annotated[str, typer.Option(metavar="NAME", help="A demo instead: brain-mri, satellite or icons.")] = "",
     background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = "#ffffff",
+    alpha_masks: Annotated[
+        bool, typer.Option("--alpha-masks", help="Keep transparent parts as masks: they are left out of training.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
     *,
@@ -37,7 +40,7 @@ def dataset_new(
         raise StudioError("dataset new: one path is empty (. is the folder you are in): name the pictures, or folders of them")
     place, sources = Workspace.at(workspace), [Path(p) for p in paths or []]
     with console.progress("reading pictures") as update:
-        options = {"background": background, "choices": choices, "progress": update}
+        options = {"background": background, "choices": choices, "progress": update, "alpha_masks": alpha_masks}
         made = create_demo(place, demo, name) if demo else create_dataset(place, name, sources, **options)
     skipped = [s.model_dump() for s in made.skipped]
     lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
@@ -111,6 +114,7 @@ def dataset_export(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
     captions: Annotated[str, typer.Option(metavar="txt|jsonl", help="Captions as .txt beside the pictures, or as metadata.jsonl.")] = "txt",
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks in a folder mask, under their pictures' names.")] = True,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,5 +122,5 @@ def dataset_export(
     from studio.dataset.export import export_dataset
     from studio.dataset.rows import open_dataset
 
-    export_dataset(open_dataset(Workspace.at(workspace), name), out, captions)
+    export_dataset(open_dataset(Workspace.at(workspace), name), out, captions, masks)
     answer({"out": str(out)}, as_json, f"written to {out}")

@@ -37,11 +37,13 @@ def dataset_edit(
     turn: Annotated[int | None, typer.Option(metavar="DEGREES", help="Turned clockwise: 0, 90, 180 or 270.")] = None,
     mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Left and right exchanged.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="First take back what was decided before.")] = False,
+    mask: Annotated[str, typer.Option(metavar="FILE", help="A picture: white is trained, black left out; none removes the mask.")] = "",
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
     """Decide how one picture is framed for training; its file stays as it is, and the change can be undone on the Dataset screen."""
     from studio.dataset.framing import Edit, describe_edit
+    from studio.dataset.masks import set_mask
     from studio.dataset.reframe import set_edits
     from studio.dataset.rows import open_dataset
 
@@ -60,9 +62,12 @@ def dataset_edit(
     if mirror is not None:
         values["mirror"] = mirror
     edit = Edit.model_validate(values)
+    if mask:
+        set_mask(place, dataset.root.name, row.file, None if mask == "none" else Path(mask).expanduser())
     done = set_edits(place, dataset.root.name, {row.file: edit})
-    said = {"file": row.file, "edit": edit.model_dump(mode="json"), "undo": done["undo"]}
-    answer(said, as_json, f"{row.file}: {describe_edit(edit) or 'as it is'}" + ("" if done["count"] else " (as before)"))
+    said = {"file": row.file, "mask": dataset.mask_path(row).exists(), "edit": edit.model_dump(mode="json"), "undo": done["undo"]}
+    words = [describe_edit(edit) or "as it is", "with a mask" if said["mask"] else ""]
+    answer(said, as_json, f"{row.file}: {', '.join(filter(None, words))}" + ("" if done["count"] or mask else " (as before)"))
 
 
 def _find(dataset: "Dataset", file: str) -> "Row":

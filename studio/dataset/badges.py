@@ -9,9 +9,9 @@ from studio.dataset.rows import Dataset
 
 
 def badges(
-    dataset: Dataset, captions: Sequence[str], facts: dict[str, Any], suggested: Collection[str] = ()
+    dataset: Dataset, captions: Sequence[str], facts: dict[str, Any], suggested: Collection[str] = (), masked: Collection[str] = ()
 ) -> dict[str, tuple[list[str], str]]:
-    """By file: some of "held out", "problem", "note", "framed", "edited" and "no caption", and what they mean in a sentence.
+    """By file: some of "held out", "problem", "note", "framed", "masked", "edited" and "no caption", and what they mean in a sentence.
 
     Captions of the files in `suggested` are a captioner's: they are not edited.
     """
@@ -26,6 +26,7 @@ def badges(
             "problem": bool(problems),
             "note": bool(row.note) and not problems,
             "framed": row.edit is not None,
+            "masked": row.file in masked,
             "edited": bool(row.words) and digest(caption) != row.words and row.file not in suggested,
             "no caption": not caption,
         }

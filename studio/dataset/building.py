@@ -91,7 +91,9 @@ def _lock(folder: Path) -> int | None:
 
 def sync_files(folder: Path) -> None:
     """Make the files of `folder` durable before its rename can be."""
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            continue
         handle = os.open(path, os.O_RDWR)
         try:
             os.fsync(handle)

@@ -5,8 +5,10 @@ A request names a file, a place for what is stored, and the background colour:
 or the `errno` of a disk that could not be written. JSON escapes keep any file name whole, even one that is not UTF-8.
 With `"views": folder`, a small view of the picture is left there as well. A request without a target looks at a picture
 that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view. With a frame, one training sample of
-it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`. With a
-`"reader"`, a scan or scene is looked into (`"survey"`) or a picture is taken out of it (`"ask"`).
+it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`. With a mask,
+the source becomes one, in grey and at a size: `{"source": …, "mask": file, "width": …, "height": …}`. With `"alpha": file`, what is
+transparent is left there as a mask. With a `"reader"`, a scan or scene is looked into (`"survey"`) or a picture is taken out of it
+(`"ask"`).
 """
 
 import base64
@@ -28,12 +30,13 @@ from studio.dataset.alike import THUMB_PX
 from studio.dataset.captions import read_regular
 from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
-from studio.dataset.pixels import FORMATS, Unreadable, see
+from studio.dataset.pixels import FORMATS, Unreadable, see, transparency
 from studio.dataset.readers.base import Scan
 from studio.errors import StudioError, printable
 
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
 LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to end it
+MASK_TOLERANCE = 0.03  # of the aspect: rounding, when a mask was made at another size
 _STRIP_PX = 512
 _LOSSLESS_PX = 256  # smaller pictures are shown enlarged, where artefacts would be seen
 _USUAL_SUFFIXES = {
@@ -60,8 +63,11 @@ def open_image(path: Path) -> Image.Image:
     return rgb
 
 
-def read(source: Path, target: Path, background: str, views: Path | None = None) -> dict[str, Any]:
-    """Read the picture `source`, store what is seen in it at `target` and return its facts; Unreadable, or OSError of the disk."""
+def read(source: Path, target: Path, background: str, views: Path | None = None, alpha: Path | None = None) -> dict[str, Any]:
+    """Read the picture `source`, store what is seen in it at `target` and return its facts; Unreadable, or OSError of the disk.
+
+    Where it has transparent parts, a mask of them is left at `alpha`.
+    """
     data = _read_file(source)
     seen = see(data, background)
     stored = data if seen.suffix else _to_png(seen.image)
@@ -69,6 +75,8 @@ def read(source: Path, target: Path, background: str, views: Path | None = None)
     notes = list(seen.notes)
     if suffix_of(source.name) not in _USUAL_SUFFIXES.get(seen.format, ()):
         notes.insert(0, f"it is a {seen.format} file, whatever its name says")
+    if alpha is not None and (mask := transparency(data)) is not None:
+        alpha.write_bytes(_to_png(mask))
     return {"suffix": seen.suffix or ".png", **_about(seen.image, stored, notes, views)}
 
 
@@ -105,6 +113,17 @@ def look(source: Path, views: Path, size_px: int) -> dict[str, Any]:
     if size_px:
         write_view(image, views, pixels, size_px)
     return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode()}
+
+
+def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str, Any]:
+    """Leave the picture `source` at `target` as a mask for a picture of this size; Unreadable where its shape is another."""
+    mask = see(_read_file(source), "#000000").image.convert("L")
+    if abs(mask.width / mask.height / (width / height) - 1) > MASK_TOLERANCE:
+        raise Unreadable(f"is {mask.width}x{mask.height} px, its picture {width}x{height}: a mask has the shape of its picture")
+    if mask.size != (width, height):
+        mask = mask.resize((width, height), Image.Resampling.BILINEAR)
+    target.write_bytes(_to_png(mask))
+    return {}
 
 
 def write_sample(source: Path, target: Path, frame: str, reduce_px: int) -> dict[str, Any]:
@@ -178,7 +197,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             return _answer_reader(request, views)
         source = Path(request["source"])
         if "target" in request:
-            return read(source, Path(request["target"]), request["background"], views)
+            alpha = Path(request["alpha"]) if request.get("alpha") else None
+            return read(source, Path(request["target"]), request["background"], views, alpha)
+        if "mask" in request:
+            return write_mask(source, Path(request["mask"]), request["width"], request["height"])
         if "frame" in request:
             return write_sample(source, Path(request["sample"]), request["frame"], request["reduce"])
         return look(source, views, request["size"])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from studio.dataset.captions import clean
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
-from studio.dataset.rows import INDEX, Dataset, Row, Skipped, find_root, list_datasets
+from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, files_of, find_root, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.table import Words
 from studio.dataset.versions import HAND, Version, add_versions, found_version
@@ -137,14 +137,15 @@ def next_number(root: Path) -> int:
 
 
 def _place(dataset: Dataset, moves: list[tuple[Path, str]]) -> None:
-    """Move pictures and their captions into the dataset's folder and name them in its index, which is written last."""
+    """Move pictures with their captions and masks into the dataset's folder and name them in its index, which is written last."""
     root = dataset.root
     try:
         if moves:
             write_json(root / _ADDING, [file for _, file in moves])
         for path, file in moves:
-            for source, target in ((path, root / file), (path.with_suffix(".txt"), (root / file).with_suffix(".txt"))):
-                source.rename(target)
+            for source, target in zip(files_of(path.name), files_of(file), strict=True):
+                with suppress(FileNotFoundError) if source.endswith(MASK_SUFFIX) else nullcontext():
+                    (path.parent / source).rename(root / target)
         sync_folder(root)
         dataset.save()
     finally:
@@ -159,9 +160,8 @@ def _clear_adding(root: Path) -> None:
     named = {row.file for row in Dataset.load(root).rows}
     for file in read_json(journal):
         if file not in named:
-            path = inside(root, file)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".txt").unlink(missing_ok=True)
+            for name in files_of(file):
+                inside(root, name).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
 
 

@@ -14,14 +14,16 @@ from studio.dataset.rows import Dataset, Row
 from studio.dataset.sources import TABLE
 from studio.errors import StudioError, printable
 
+MASKS = "mask"  # a folder that an import reads as masks
 _PIECE_BYTES = 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def export_dataset(dataset: Dataset, out: Path, captions: Literal["txt", "jsonl"]) -> Path:
+def export_dataset(dataset: Dataset, out: Path, captions: Literal["txt", "jsonl"], masks: bool = True) -> Path:
     """Copy the pictures and captions of `dataset` to the new folder `out`, whole or not at all; returns it.
 
-    Only the table keeps split and group. StudioError where `out` holds something or a picture is missing.
+    Masks go to a folder `mask` in it, under their pictures' names (kohya). Only the table keeps split and group, and names the masks.
+    StudioError where `out` holds something or a picture is missing.
     """
     out = Path(os.path.abspath(out.expanduser()))
     if captions not in ("txt", "jsonl"):
@@ -31,34 +33,41 @@ def export_dataset(dataset: Dataset, out: Path, captions: Literal["txt", "jsonl"
     with building(out) as folder:
         for row in dataset.rows:
             _copy(dataset, row, folder)
+            if masks and dataset.mask_path(row).exists():
+                (folder / MASKS).mkdir(exist_ok=True)
+                shutil.copyfile(dataset.mask_path(row), folder / _mask_name(row))
             if captions == "txt":
                 (folder / row.file).with_suffix(".txt").write_bytes(dataset.caption(row).encode("utf-8"))
         if captions == "jsonl":
-            (folder / TABLE).write_bytes(_table(dataset).encode("utf-8"))
+            (folder / TABLE).write_bytes(_table(dataset, masks).encode("utf-8"))
     return out
 
 
-def stream_zip(dataset: Dataset, captions: Literal["txt", "jsonl"]) -> Iterator[bytes]:
+def stream_zip(dataset: Dataset, captions: Literal["txt", "jsonl"], masks: bool = True) -> Iterator[bytes]:
     """The same files as one zip archive, piece by piece, without a copy on disk; StudioError where a picture is missing."""
     for row in dataset.rows:
         if not dataset.path(row).exists():
             raise _missing(dataset, row)
-    return _zip(dataset, captions)
+    return _zip(dataset, captions, masks)
 
 
-def _zip(dataset: Dataset, captions: str) -> Iterator[bytes]:
+def _zip(dataset: Dataset, captions: str, masks: bool) -> Iterator[bytes]:
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
         for row in dataset.rows:
-            with archive.open(zipfile.ZipInfo(row.file, _EPOCH), "w", force_zip64=True) as target, open(dataset.path(row), "rb") as source:
-                while piece := source.read(_PIECE_BYTES):
-                    target.write(piece)
-                    yield pieces.take()
+            files = {row.file: dataset.path(row)}
+            if masks and dataset.mask_path(row).exists():
+                files[_mask_name(row)] = dataset.mask_path(row)
+            for name, path in files.items():
+                with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as target, open(path, "rb") as source:
+                    while piece := source.read(_PIECE_BYTES):
+                        target.write(piece)
+                        yield pieces.take()
             if captions == "txt":
                 archive.writestr(zipfile.ZipInfo(str(Path(row.file).with_suffix(".txt")), _EPOCH), dataset.caption(row))
                 yield pieces.take()
         if captions == "jsonl":
-            archive.writestr(zipfile.ZipInfo(TABLE, _EPOCH), _table(dataset))
+            archive.writestr(zipfile.ZipInfo(TABLE, _EPOCH), _table(dataset, masks))
     yield pieces.take()
 
 
@@ -83,8 +92,12 @@ class _Pieces(io.RawIOBase):
         return taken
 
 
-def _table(dataset: Dataset) -> str:
-    return "".join(json.dumps(_entry(dataset, row), ensure_ascii=False) + "\n" for row in dataset.rows)
+def _table(dataset: Dataset, masks: bool) -> str:
+    return "".join(json.dumps(_entry(dataset, row, masks), ensure_ascii=False) + "\n" for row in dataset.rows)
+
+
+def _mask_name(row: Row) -> str:
+    return f"{MASKS}/{Path(row.file).stem}.png"
 
 
 def _copy(dataset: Dataset, row: Row, folder: Path) -> None:
@@ -98,6 +111,8 @@ def _missing(dataset: Dataset, row: Row) -> StudioError:
     return StudioError(f"{row.file} is missing from {printable(str(dataset.root))}: import the dataset again")
 
 
-def _entry(dataset: Dataset, row: Row) -> dict[str, str]:
+def _entry(dataset: Dataset, row: Row, masks: bool) -> dict[str, str]:
     entry = {"file_name": row.file, "text": dataset.caption(row), "split": row.split or "train"}
+    if masks and dataset.mask_path(row).exists():
+        entry["mask_file_name"] = _mask_name(row)
     return {**entry, "group": row.group} if row.group else entry

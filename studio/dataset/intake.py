@@ -18,9 +18,10 @@ from studio.dataset.archives import is_archive, read_archives
 from studio.dataset.building import building, clean, staging
 from studio.dataset.facts import fill
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
+from studio.dataset.mask_names import pair
 from studio.dataset.prints import keep_prints
 from studio.dataset.readers.base import Choices
-from studio.dataset.rows import Dataset, Row
+from studio.dataset.rows import MASK_SUFFIX, Dataset, Row
 from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
 from studio.dataset.surveying import expand
@@ -33,6 +34,7 @@ Progress = Callable[[int, int, str], None]
 DEMOS = ASSETS / "demos"
 MAX_NAME = 120
 _SPARE_BYTES = 32 * 2**20
+_ALPHA = "incoming.mask"
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Intake:
     thumbs: list[bytes] = field(default_factory=list)
     empty: Counter = field(default_factory=Counter)  # pictures left out, by the set they are of
     num_taken: Counter = field(default_factory=Counter)
+    masks: dict[Path, Picture] = field(default_factory=dict)  # by the path of their picture
+    takes_alpha: bool = False  # transparent parts become masks
 
 
 def create_dataset(
@@ -61,14 +65,17 @@ def create_dataset(
     background: str = "#ffffff",
     choices: Choices | None = None,
     progress: Progress | None = None,
+    alpha_masks: bool = False,
 ) -> Dataset:
     """Import `sources` (files and folders) as a new dataset; transparent parts are laid on `background` (#rrggbb).
 
-    `choices` say what is taken out of scans and scenes. `progress(done, total, name)` is called
-    at least four times a second; what it raises cancels the import.
-    StudioError where the name is taken or no picture can be read; OSError of the disk written to.
+    `choices` say what is taken out of scans and scenes. With `alpha_masks`, transparent parts are also kept as masks;
+    files that are masks by their names are kept as such. `progress(done, total, name)` is called at least four times a
+    second; what it raises cancels the import. StudioError where the name is taken or no picture can be read; OSError of
+    the disk written to.
     """
-    intake = Intake(Path(), colour(background), Found(), progress or (lambda done, total, name: None), Path(), choices or Choices())
+    tell = progress or (lambda done, total, name: None)
+    intake = Intake(Path(), colour(background), Found(), tell, Path(), choices or Choices(), takes_alpha=alpha_masks)
     return _create(workspace, name, sources, intake, {})
 
 
@@ -153,6 +160,7 @@ def _size(picture: Picture) -> int:
 def take_all(intake: Intake) -> list[Words]:
     """Read every picture; the words of those that were taken. StudioError where none was, or where they do not fit on the disk."""
     require_free(intake.folder, sum(map(_size, intake.found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
+    intake.found.pictures, intake.masks = pair(intake.found.pictures)
     captions, taken, num_files = Captions(intake.found), [], len(intake.found.pictures)
     with Worker() as worker:
         expand(intake.found, worker, intake.choices, intake.taken_groups, intake.progress)
@@ -179,11 +187,13 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
         return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
-    answer = worker.ask(request | ({"reader": shot.reader, "ask": shot.ask} if shot else {}), tick)
+    more = {"reader": shot.reader, "ask": shot.ask} if shot else {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha else {}
+    answer = worker.ask(request | more, tick)
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
-        part.unlink(missing_ok=True)
+        for left in (part, intake.folder / _ALPHA):
+            left.unlink(missing_ok=True)
         intake.found.skip(picture.label, answer["reason"])
         return False
     if "empty" in answer:
@@ -195,8 +205,28 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))
     facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
-    intake.rows.append(Row(file=file, source=printable(source), facts=shot.facts | answer["facts"] if shot else {}, **facts))
+    row = Row(file=file, source=printable(source), facts=shot.facts | answer["facts"] if shot else {}, **facts)
+    _place_mask(row, picture, worker, intake, tick)
+    intake.rows.append(row)
     return True
+
+
+def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], None]) -> None:
+    """Store the mask that came with a picture beside it, else its transparent parts where they are to be one; skipped if it cannot be."""
+    target, alpha = (intake.folder / row.file).with_suffix(MASK_SUFFIX), intake.folder / _ALPHA
+    if alpha.exists():
+        alpha.rename(target)
+    mask = intake.masks.pop(picture.path, None)
+    if mask is None:
+        return
+    if picture.shot:
+        intake.found.skip(mask.label, "is the mask of a scan or scene: masks are read beside single pictures alone")
+        return
+    answer = worker.read_mask(mask.path, target, (row.width, row.height), tick)
+    if "errno" in answer:
+        raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
+    if "reason" in answer:
+        intake.found.skip(mask.label, answer["reason"])
 
 
 def _words(said: Words, picture: Picture, row: Row) -> Words:

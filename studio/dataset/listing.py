@@ -66,6 +66,7 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "no_class_noun": lambda kept, row: lacks(kept.caption(row), str(kept.dataset.about.get("class_noun", ""))),
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
     "framed": lambda kept, row: row.edit is not None,
+    "masked": lambda kept, row: kept.has_mask(row),
     "duplicate": lambda kept, row: row.file in kept.twins,
     "small": lambda kept, row: min(row.width, row.height) < SMALL_PX,
     "long_caption": lambda kept, row: len(kept.caption(row).split()) > LONG_WORDS,

@@ -55,6 +55,16 @@ def see(data: bytes, background: str) -> Seen:
         raise Unreadable(_damage(error)) from None
 
 
+def transparency(data: bytes) -> Image.Image | None:
+    """How opaque each pixel of an image that `see` has read is, upright: mode L; None where all of it is opaque."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        if not image.has_transparency_data:
+            return None
+        alpha = _upright(image, []).convert("RGBA").getchannel("A")
+    return alpha if alpha.getextrema()[0] < 255 else None
+
+
 def _damage(error: Exception) -> str:
     text = str(error).lower()
     if isinstance(error, EOFError) or "truncat" in text or "unexpected end" in text:

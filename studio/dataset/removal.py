@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from studio.dataset.edit import HISTORY, REMOVED, editing, locked, regroup
-from studio.dataset.rows import Dataset, Row, find_root
+from studio.dataset.rows import Dataset, Row, files_of, find_root
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, write_json
 from studio.trash import from_trash, to_trash
 
 MAX_RECORDS = 100  # of each kind below, kept per dataset; records of removed pictures are all kept
-_PRUNED = ("captions", "framing")
+_PRUNED = ("captions", "framing", "mask")
 
 
 def remove_pictures(workspace: Workspace, name: str, files: Sequence[str]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _record_path(root: Path, undo: str) -> Path:
 
 
 def _prune(root: Path) -> None:
-    """Forget the oldest changes of captions and of framing, beyond MAX_RECORDS."""
+    """Forget the oldest changes of captions, framing and masks, beyond MAX_RECORDS."""
     records: dict[str, list[Path]] = {kind: [] for kind in _PRUNED}
     for path in sorted((root / HISTORY).glob("[0-9]*.json")):
         records.get(_kind(path), []).append(path)
@@ -145,8 +145,8 @@ def _kind(path: Path) -> str:
 
 
 def _pass_on(here: Path, there: Path, row: Row) -> None:
-    """Have the picture of `row` and its caption in both folders, as far as they are there."""
-    for name in (row.file, Path(row.file).with_suffix(".txt").name):
+    """Have the picture of `row`, its caption and its mask in both folders, as far as they are there."""
+    for name in files_of(row.file):
         source, target = here / name, there / name
         if not source.exists():
             continue
@@ -158,5 +158,5 @@ def _pass_on(here: Path, there: Path, row: Row) -> None:
 
 
 def _delete(folder: Path, row: Row) -> None:
-    for name in (row.file, Path(row.file).with_suffix(".txt").name):
+    for name in files_of(row.file):
         (folder / name).unlink(missing_ok=True)

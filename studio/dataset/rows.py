@@ -14,6 +14,7 @@ from studio.store import Workspace, inside, read_json, slug, write_bytes, write_
 
 INDEX = "dataset.json"
 SCHEMA = 1
+MASK_SUFFIX = ".mask.png"
 Split = Literal["train", "held_out"]
 
 
@@ -111,6 +112,10 @@ class Dataset(BaseModel):
         """Where the picture of `row` is."""
         return self.root / row.file
 
+    def mask_path(self, row: Row) -> Path:
+        """Where the mask of `row` is, if it has one."""
+        return self.path(row).with_suffix(MASK_SUFFIX)
+
     def caption(self, row: Row) -> str:
         """The caption of `row`, read from its `.txt` now; empty where there is none."""
         path = self._caption_path(row)
@@ -127,6 +132,11 @@ class Dataset(BaseModel):
 
     def _caption_path(self, row: Row) -> Path:
         return self.path(row).with_suffix(".txt")
+
+
+def files_of(file: str) -> tuple[str, str, str]:
+    """The names of a picture, its caption and its mask; the latter two need not be there."""
+    return file, str(Path(file).with_suffix(".txt")), str(Path(file).with_suffix(MASK_SUFFIX))
 
 
 def list_datasets(workspace: Workspace) -> list[Dataset]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.dataset.badges import badges
 from studio.dataset.report import report
-from studio.dataset.rows import INDEX, Dataset, Row, find_root
+from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, files_of, find_root
 from studio.dataset.versions import VERSIONS, Version, read_versions, shown
 from studio.dataset.words import Kind, cloud
 from studio.errors import StudioError
@@ -54,6 +54,10 @@ class Kept:
             self._versions = read_versions(self.dataset)
         return self._versions.get(row.file, [])
 
+    def has_mask(self, row: Row) -> bool:
+        """Whether a mask lies beside the picture of `row`."""
+        return files_of(row.file)[2] in self.marks
+
     def said(self, row: Row) -> dict[str, Any] | None:
         """What a captioner said of `row`, where its caption is still that captioner's."""
         return shown(self.versions(row), self.caption(row))
@@ -69,7 +73,9 @@ class Kept:
     def badges(self) -> dict[str, tuple[list[str], str]]:
         """By file: the badges of its row, and what they mean in a sentence."""
         if self._badges is None:
-            self._badges = badges(self.dataset, self.captions, self.facts, {r.file for r in self.dataset.rows if self.said(r)})
+            suggested = {r.file for r in self.dataset.rows if self.said(r)}
+            masked = {r.file for r in self.dataset.rows if self.has_mask(r)}
+            self._badges = badges(self.dataset, self.captions, self.facts, suggested, masked)
         return self._badges
 
     @property
@@ -149,7 +155,9 @@ class Shelf:
         """The dataset in `root` with its captions as they are now."""
         kept = self._index(root)
         with os.scandir(root) as entries:
-            marks = {entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith(".txt") or entry.name == VERSIONS}
+            marks = {
+                entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith((".txt", MASK_SUFFIX)) or entry.name == VERSIONS
+            }
         if kept.version and marks == kept.marks:
             return kept
         texts, rows = {}, {Path(row.file).with_suffix(".txt").name: row for row in kept.dataset.rows}

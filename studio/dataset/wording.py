@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from studio.dataset.captions import clean
 from studio.dataset.edit import editing
+from studio.dataset.masks import undo_mask
 from studio.dataset.reframe import undo_edits
 from studio.dataset.removal import add_record, count, forget_record, read_record, restore_pictures
 from studio.dataset.rows import Dataset, Row, find_root
@@ -88,9 +89,9 @@ def replace_captions(dataset: Dataset, changes: Sequence[Change], text: str, ver
 
 
 def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
-    """Undo a removal, or a change of captions or of how pictures are framed: {"text", "restored"}."""
+    """Undo a removal, or a change of captions, masks or of how pictures are framed: {"text", "restored"}."""
     kind = read_record(find_root(workspace, name), undo).get("kind")
-    return {"captions": undo_wording, "framing": undo_edits}.get(kind, restore_pictures)(workspace, name, undo)
+    return {"captions": undo_wording, "framing": undo_edits, "mask": undo_mask}.get(kind, restore_pictures)(workspace, name, undo)
 
 
 def undo_wording(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Worker:
             return {"reason": "crashed the image decoder: export it again as PNG or JPEG"}
         return json.loads(line)
 
+    def read_mask(self, source: Path, target: Path, size: tuple[int, int], tick: Callable[[], None]) -> dict[str, Any]:
+        """Have the picture file `source` written to `target` as a mask of this (width, height), px; the answer of `ask`."""
+        return self.ask({"source": str(source), "mask": str(target), "width": size[0], "height": size[1]}, tick)
+
     def stop(self) -> None:
         """End the process at once."""
         process, self._process = self._process, None

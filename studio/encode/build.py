@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from studio.dataset.decode import open_image
 from studio.dataset.framing import Frame, render
+from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.rows import Dataset, Row
 from studio.encode.cache import Cache, key_of
-from studio.encode.plan import geometry, plan
+from studio.encode.plan import Planned, geometry, plan
 from studio.errors import StudioError
 from studio.families.base import Cond, Parts
 from studio.spec import RunSpec
-from studio.store import sha256_file
+from studio.store import sha256, sha256_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +36,7 @@ class Item:
     geometry: tuple[tuple[int, ...], ...]  # per latent: original h, w, crop top, left, target h, w
     caption: str
     cond: str  # cache key of the caption; empty where the text encoder is trained, or there is none
+    masks: tuple[str, ...] = ()  # cache keys, one per latent; empty where the whole picture counts
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Encoded:
     num_made: int
     num_reused: int
     long_captions: list[tuple[str, str, str]]  # picture, what the base reads of its caption, what it does not
+    mask_floor: float = 1.0
 
     @property
     def train(self) -> list[Item]:
@@ -60,6 +63,13 @@ class Encoded:
         """(mean, std) [C, h, w] of a cache key; std None where the encoder gives a point."""
         entry = self.cache.read(key)
         return entry["mean"], entry.get("std")
+
+    def weight(self, item: Item, number: int) -> "Tensor | None":
+        """Loss weights [1, h, w] of one of a picture's latents: the floor where its mask is black, 1 where white; None without mask."""
+        if not item.masks:
+            return None
+        mask = self.cache.read(item.masks[number])["mask"].float() / 255
+        return self.mask_floor + (1 - self.mask_floor) * mask
 
     def cond(self, key: str) -> Cond:
         """The text embedding of a cache key."""
@@ -97,6 +107,12 @@ class Encoder:
         tensors = {"mean": latent.mean[0]}
         return tensors if latent.std is None else tensors | {"std": latent.std[0]}
 
+    def mask(self, dataset: Dataset, row: Row, data: bytes, frame: Frame, latent: str) -> str:
+        """The cache key of a mask as the frame shows it, reduced to the positions of its latent (a cache key): uint8 [1, h, w]."""
+        height, width = self.cache.read(latent)["mean"].shape[-2:]
+        key = key_of(what="mask", mask=sha256(data), frame=frame.token(), height=height, width=width)
+        return self._ensure(key, lambda: {"mask": _reduced(render(open_mask(dataset, row, data), frame), width, height)})
+
     def text(self, caption: str) -> str:
         """The cache key of a caption's embedding, encoded now if it was not."""
         import torch
@@ -126,6 +142,15 @@ def cut(family: ModuleType, parts: Parts, caption: str) -> tuple[str, str]:
     return caption[: ends[max(first, 0)]], caption[ends[max(first, 0)] :].strip()
 
 
+def _reduced(mask: "Image", width: int, height: int) -> "Tensor":
+    """A rendered mask as the means of the pixels that each of width x height latent positions stands for: uint8 [1, h, w]."""
+    import numpy
+    import torch
+    from PIL import Image
+
+    return torch.from_numpy(numpy.asarray(mask.resize((width, height), Image.Resampling.BOX)).copy())[None]
+
+
 def encode_dataset(
     dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live: bool, progress: Progress, reword: Callable[[str], str] = str
 ) -> Encoded:
@@ -143,7 +168,22 @@ def encode_dataset(
         cond = encoder.text(caption) if keeps_text else ""
         latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
         places = tuple(geometry(row, frame) for frame in each.frames)
-        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond))
+        masks = _masks(dataset, each, latents, encoder, spec.data.mask_floor) if spec.data.mask_floor < 1 else ()
+        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks))
         progress(number + 1, len(planned))
     empty = encoder.text("") if keeps_text else ""
-    return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions)
+    return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions, spec.data.mask_floor)
+
+
+def _masks(dataset: Dataset, planned: Planned, latents: tuple[str, ...], encoder: Encoder, floor: float) -> tuple[str, ...]:
+    """Cache keys of a picture's mask, one per latent; empty where it has none. StudioError where a frame would hold nothing to learn."""
+    row, data = planned.row, mask_bytes(dataset, planned.row)
+    if data is None:
+        return ()
+    keys = tuple(encoder.mask(dataset, row, data, frame, latent) for frame, latent in zip(planned.frames, latents, strict=True))
+    if floor == 0 and not encoder.cache.read(keys[0])["mask"].any():
+        raise StudioError(
+            f"dataset {dataset.name}: the mask of {row.file} leaves nothing to learn in what is trained of it: "
+            "paint some of it white, move its crop, or set data.mask_floor above 0"
+        )
+    return keys

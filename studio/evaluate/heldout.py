@@ -1,12 +1,12 @@
 """Held-out loss on fixed noise, paired with the base: the one curve that resolves small differences.
 
 Every (picture, noise level, noise) triple is the same for base and adapter, so their difference carries none of the
-noise of an ordinary training loss. Unweighted, without caption dropout, in the family's own target space.
+noise of an ordinary training loss. Weighted by masks alone, without caption dropout, in the family's own target space.
 """
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from studio.families.base import Parts
 from studio.methods.base import Attached
 from studio.spec import EvaluateSpec
 from studio.store import sha256
-from studio.train.objective import Batch, sample_losses
+from studio.train.objective import Batch, sample_losses, stack_weights
 from studio.train.randomness import generator
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Score:
     num_better: int
     num_images: int
     ratios: list[float]  # log(adapted / base) per picture
+    num_masked: int = 0  # pictures of which masks leave parts out, weighted as in training
 
 
 class HeldOut:
@@ -58,14 +59,18 @@ class HeldOut:
         wanted = [item for items in self.sets.values() for item in items]
         with adapter.at([0.0]):
             for item in wanted:
-                if len(losses.get(_key(item), ())) != self._spec.num_timesteps:
-                    losses[_key(item)] = self._losses([item])[0].tolist()
-        self._base = {name: torch.tensor([losses[_key(i)] for i in items]) for name, items in self.sets.items() if items}
-        return {_key(item): losses[_key(item)] for item in wanted}
+                if len(losses.get(self._key(item), ())) != self._spec.num_timesteps:
+                    losses[self._key(item)] = self._losses([item])[0].tolist()
+        self._base = {name: torch.tensor([losses[self._key(i)] for i in items]) for name, items in self.sets.items() if items}
+        return {self._key(item): losses[self._key(item)] for item in wanted}
 
     def measure(self, adapter: Attached, names: tuple[str, ...]) -> dict[str, Score]:
         """The adapter's scores on the named sets, as it is now."""
-        return {name: score(self._losses(self.sets[name]), self._base[name]) for name in names if name in self._base}
+        return {name: self._score(name) for name in names if name in self._base}
+
+    def _score(self, name: str) -> Score:
+        items = self.sets[name]
+        return replace(score(self._losses(items), self._base[name]), num_masked=sum(bool(item.masks) for item in items))
 
     def _losses(self, items: list[Item]) -> "Tensor":
         """Losses [num_images, num_timesteps]."""
@@ -87,12 +92,13 @@ class HeldOut:
         u = (torch.arange(count) + 0.5) / count
         conds = [self._encoded.cond(item.cond)] * count if item.cond else []
         geometry = torch.tensor([item.geometry[0]] * count)
-        return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count)
+        weight = stack_weights([self._encoded.weight(item, 0)] * count)
+        return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count, weight)
 
-
-def _key(item: Item) -> str:
-    """What the losses of a picture depend on besides the model: its latent, its name (for the noise), and its caption."""
-    return sha256("\0".join((item.file, item.latents[0], item.caption)).encode())[:16]
+    def _key(self, item: Item) -> str:
+        """What the losses of a picture depend on besides the model: its latent, its name (for the noise), its caption, and its mask."""
+        mask = (item.masks[0], repr(self._encoded.mask_floor)) if item.masks else ()
+        return sha256("\0".join((item.file, item.latents[0], item.caption, *mask)).encode())[:16]
 
 
 def _spread(items: list[Item], count: int) -> list[Item]:

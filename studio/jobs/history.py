@@ -186,13 +186,14 @@ class History:
 
 
 def read_score(score: Any) -> dict[str, Any] | None:
-    """{"loss", "base", "change_percent", "num_better", "num_images"} of a held-out score; None where there is none."""
+    """{"loss", "base", "change_percent", "num_better", "num_images"} of a held-out score, "num_masked" where masks weighted it; or None."""
     if not isinstance(score, dict) or not isinstance(score.get("num_images"), int):
         return None
     ratio = score.get("log_ratio")
     usable = isinstance(ratio, int | float) and abs(ratio) < 20
     change = round(100 * (math.exp(ratio) - 1), 1) if usable else None
-    return {
+    masked = {"num_masked": score["num_masked"]} if isinstance(score.get("num_masked"), int) and score["num_masked"] else {}
+    return masked | {
         "loss": score.get("loss"),
         "base": score.get("base"),
         "change_percent": change,

@@ -30,7 +30,7 @@ def describe(event: dict[str, Any]) -> str:
     if kind == "score" and event.get("held_out"):
         score = event["held_out"]
         losses = f"held-out loss {number(score['loss'])}, base {number(score['base'])}"
-        return f"step {event['step']}: {losses}, better on {score['num_better']} of {score['num_images']} unseen pictures"
+        return f"step {event['step']}: {losses}, better on {score['num_better']} of {score['num_images']} unseen pictures{_masked(score)}"
     if kind in {"warning", "early_stop"}:
         return f"{kind.replace('_', ' ')}: {event['message']}"
     if kind in {"finished", "stopped"} and event.get("chosen"):
@@ -81,7 +81,7 @@ def verdict(state: str, facts: dict[str, Any]) -> str:
 def _judge(score: dict[str, Any] | None) -> str:
     if not score:
         return "Nothing was held out, so that nobody knows how it does on unseen pictures: look at its previews."
-    better = f"better on {score['num_better']} of {score['num_images']} unseen pictures"
+    better = f"better on {score['num_better']} of {score['num_images']} unseen pictures{_masked(score)}"
     if score["change_percent"] is None:
         return "Its held-out loss is no number: look at its previews before you use it."
     change = round(abs(score["change_percent"]))
@@ -89,5 +89,10 @@ def _judge(score: dict[str, Any] | None) -> str:
         return f"Held-out loss as the base's, {better}: it has hardly changed anything."
     if score["change_percent"] > 0:
         return f"But its held-out loss is {change} % above the base ({better}): train longer, lower the learning rate, or add pictures."
-    on = f"on {score['num_better']} of {score['num_images']} unseen pictures"
+    on = f"on {score['num_better']} of {score['num_images']} unseen pictures{_masked(score)}"
     return f"Held-out loss {change} % below the base{', better' if score['num_better'] < score['num_images'] else ''} {on}."
+
+
+def _masked(score: dict[str, Any]) -> str:
+    """Whether masks weighted what was measured."""
+    return f" ({score['num_masked']} of them masked)" if score.get("num_masked") else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from studio.dataset.masks import mask_bytes
 from studio.device import is_out_of_memory, peak_memory_gib
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
@@ -251,6 +252,8 @@ def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
 def _origin_of(dataset: Any, row: Any) -> dict[str, Any]:
     """What a run takes of a picture, told by hashes."""
     found = {"image": row.sha256, "caption": sha256(dataset.caption(row).encode()), "split": row.split}
+    mask = mask_bytes(dataset, row)
+    found |= {"mask": sha256(mask)} if mask else {}
     return found | ({"edit": row.edit.model_dump(mode="json")} if row.edit else {})
 
 

@@ -15,10 +15,15 @@ from studio.train.randomness import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
+MIN_WEIGHT = 1e-6  # below the smallest that a mask of 8 bits can sum to
+
 
 @dataclass
 class Batch:
-    """Samples of one bucket, on the CPU: clean latents z, noise eps [B, C, h, w], u [B] in [0, 1), captions, geometry [B, 6]."""
+    """Samples of one bucket, on the CPU: clean latents z, noise eps [B, C, h, w], u [B] in [0, 1), captions, geometry [B, 6].
+
+    `weight` [B, 1, h, w] says how much each position counts, where pictures have masks.
+    """
 
     z: "Tensor"
     eps: "Tensor"
@@ -28,6 +33,7 @@ class Batch:
     geometry: "Tensor"
     files: list[str]
     how: Timesteps = AUTO  # the noise levels that u stands for
+    weight: "Tensor | None" = None
 
     def __len__(self) -> int:
         return len(self.u)
@@ -36,8 +42,8 @@ class Batch:
         """Consecutive parts of at most `size` samples."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            cut = {f.name: getattr(self, f.name)[part] for f in fields(self) if f.name != "how"}
-            yield replace(self, **cut)
+            lists = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "how"}
+            yield replace(self, **{name: None if value is None else value[part] for name, value in lists.items()})
 
 
 def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, caption_dropout: float, purpose: str = "") -> Batch:
@@ -46,7 +52,7 @@ def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, ca
 
     seed = spec.train.seed
     strata = torch.randperm(len(items), generator=generator(seed, purpose + "strata", step)).tolist()
-    z, eps, u, conds, captions, geometry = [], [], [], [], [], []
+    z, eps, u, conds, captions, geometry, weights = [], [], [], [], [], [], []
     for position, item in enumerate(items):
         rng = generator(seed, purpose + "sample", step, position)
         jitter, dropout, pick = torch.rand(3, generator=rng).tolist()
@@ -61,17 +67,33 @@ def draw_batch(items: list[Item], encoded: Encoded, spec: RunSpec, step: int, ca
         if item.cond:
             conds.append(encoded.cond(encoded.empty_cond if dropped else item.cond))
         geometry.append(item.geometry[crop])
+        weights.append(encoded.weight(item, crop))
     files = [i.file for i in items]
     how = Timesteps(spec.train.timesteps, spec.train.timestep_shift)
-    return Batch(torch.stack(z), torch.stack(eps), torch.tensor(u), conds, captions, torch.tensor(geometry), files, how)
+    parts = torch.stack(z), torch.stack(eps), torch.tensor(u), conds, captions, torch.tensor(geometry), files
+    return Batch(*parts, how, stack_weights(weights))
+
+
+def stack_weights(weights: "list[Tensor | None]") -> "Tensor | None":
+    """Weights [B, 1, h, w] of samples, 1 for those without a mask; None where none has one."""
+    import torch
+
+    like = next((weight for weight in weights if weight is not None), None)
+    return None if like is None else torch.stack([torch.ones_like(like) if weight is None else weight for weight in weights])
 
 
 def sample_losses(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":
-    """(mean squared error [B] in the family's own target space, timesteps [B]) of a batch, on the device."""
+    """(mean squared error [B] in the family's own target space, timesteps [B]) of a batch, on the device.
+
+    Where there are masks, it is the mean over positions weighted by them; 0 for a sample of which nothing counts.
+    """
     z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
     prediction, t = _answers(family, parts, batch)
-    error = prediction - family.target(parts, z, eps, t).float()
-    return error.square().flatten(1).mean(1), t
+    error = (prediction - family.target(parts, z, eps, t).float()).square()
+    if batch.weight is None:
+        return error.flatten(1).mean(1), t
+    weight = batch.weight.to(parts.device).expand_as(error)
+    return (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(MIN_WEIGHT), t
 
 
 def _answers(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, Tensor]":

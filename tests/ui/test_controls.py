@@ -33,7 +33,7 @@ OTHER = {  # for every setting a value that is not its default, as a person woul
     "train.min_snr_gamma": "0", "train.timesteps": "logit-normal", "train.timestep_shift": "2.5",
     "train.precision": "fp32", "train.snapshot_every": "11", "train.resume_every": "7",
     "train.early_stop": False,
-    "data.crops": "2", "data.flip": True, "data.caption_dropout": "0.2", "preview.every": "9",
+    "data.mask_floor": "0.25", "data.crops": "2", "data.flip": True, "data.caption_dropout": "0.2", "preview.every": "9",
     "preview.prompts": "a red disc\n<b>bold</b> 7",
     "preview.negative": "123", "preview.seed": "8", "preview.steps": "5", "preview.guidance": "4.25", "preview.sampler": "ddim",
     "evaluate.num_timesteps": "3", "evaluate.max_images": "5", "base.size_px": "32", "base.prediction_type": "v_prediction",

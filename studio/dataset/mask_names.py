@@ -1,0 +1,39 @@
+"""Which files of an import are masks of others, told by their names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from studio.dataset.sources import Picture
+
+FOLDERS = {"mask", "masks"}
+ENDINGS = (".mask", "_mask", "-mask", "_masklabel", "-masklabel")
+
+
+def pair(pictures: Iterable[Picture]) -> tuple[list[Picture], dict[Path, Picture]]:
+    """(pictures that are no masks, masks by the path of their picture), told by names, for pictures that are there alone.
+
+    A mask is called like its picture with one of ENDINGS, or as it is in a folder called mask or masks, below or beside its picture's.
+    """
+    pictures = list(pictures)
+    by_name: dict[tuple[Path, str], Picture] = {}
+    for picture in pictures:
+        by_name.setdefault((picture.path.parent, picture.path.stem), picture)
+    masks: dict[Path, Picture] = {}
+    found: set[Path] = set()
+    for picture in pictures:
+        owner = next((by_name[key] for key in _owners(picture.path, by_name) if key in by_name), None)
+        if owner and owner.path not in masks:
+            masks[owner.path] = picture
+            found.add(picture.path)
+    return [picture for picture in pictures if picture.path not in found], {own: mask for own, mask in masks.items() if own not in found}
+
+
+def _owners(path: Path, by_name: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Where the picture of a mask at `path` may be: its folder and stem."""
+    folder, stem = path.parent, path.stem
+    keys = [(folder, stem.removesuffix(ending)) for ending in ENDINGS if stem.endswith(ending) and stem != ending]
+    if folder.name.casefold() in FOLDERS:
+        names = [stem, *(name for _, name in keys)]
+        around = {place for place, _ in by_name if place.parent == folder.parent and place != folder}
+        keys += [(place, name) for place in (folder.parent, *sorted(around)) for name in names]
+    return keys
