@@ -58,7 +58,7 @@ def test_a_token_says_the_whole_frame_and_nothing_else_is_read():
     wrong = ["", "x", frame.token() + "_1", frame.token().replace("64.80", "64.70"), frame.token().replace("64.80", "64.080")]
     for token in [
         *wrong,
-        Frame((0, 0, 9, 9), 0, 0, (99999, 64), (0, 0, 64, 64)).token(),
+        Frame((0, 0, 9, 9), 0, 0, (99999, 9999), (0, 0, 64, 64)).token(),
         Frame((5, 0, 5, 9), 0, 0, (9, 9), (0, 0, 9, 9)).token(),
     ]:
         with pytest.raises(StudioError, match="not the name of a sample"):
