@@ -93,7 +93,7 @@ class HeldOut:
         conds = [self._encoded.cond(item.cond)] * count if item.cond else []
         geometry = torch.tensor([item.geometry[0]] * count)
         weight = stack_weights([self._encoded.weight(item, 0)] * count)
-        return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count, weight)
+        return Batch(mean.expand(count, *mean.shape), eps, u, conds, [item.caption] * count, geometry, [item.file] * count, weight=weight)
 
     def _key(self, item: Item) -> str:
         """What the losses of a picture depend on besides the model: its latent, its name (for the noise), its caption, and its mask."""
