@@ -10,6 +10,11 @@ FAMILIES = {
     "sdxl": "studio.families.sdxl",
     "ddpm": "studio.families.ddpm",
     "flux": "studio.families.flux",
+    "flux2": "studio.families.flux2",
+    "chroma": "studio.families.chroma",
+    "qwen_image": "studio.families.qwen_image",
+    "z_image": "studio.families.z_image",
+    "sana": "studio.families.sana",
 }
 METHODS = {
     "lora": "studio.methods.lora",

@@ -25,7 +25,7 @@ def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any) -
 
 
 def load_tokenizers(path: Path, classes: dict[str, Any]) -> dict[str, Any]:
-    """The tokenizers {name: tokenizer} of a diffusers folder; StudioError where one cannot be read."""
+    """The tokenizers {name: tokenizer} of a diffusers folder, of several classes the one it names; StudioError where one cannot be read."""
     return {name: _load_tokenizer(path, name, cls) for name, cls in classes.items()}
 
 
@@ -33,6 +33,9 @@ def _load_tokenizer(path: Path, name: str, cls: Any) -> Any:
     folder = path / name
     if not folder.is_dir():
         raise StudioError(f"{path}: its folder {name} is missing: fetch the model again, whole")
+    if isinstance(cls, tuple):
+        said = read_config(folder / "tokenizer_config.json").get("tokenizer_class")
+        cls = next((c for c in cls if str(said).removesuffix("Fast") == c.__name__), cls[0])
     try:
         return cls.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises many kinds; all mean that these files make no tokenizer
@@ -73,7 +76,7 @@ def _check_values(file: Path, config: dict[str, Any]) -> None:
             _check_values(file, value)
         elif isinstance(value, int) and not isinstance(value, bool):
             most = MOST_OF_A_KIND if key.startswith(COUNTS) or key.endswith(COUNTS) else MOST
-            if abs(value) > most and "timesteps" not in key:
+            if abs(value) > most and not key.endswith(("timesteps", "theta")):
                 raise StudioError(f"{file}: {key[:60]} is {value}, which no model has: fetch the model again")
         elif "attn_implementation" in key and "/" in str(value):
             raise StudioError(f"{file}: {key[:60]} asks for code from elsewhere; such models are never loaded: use another copy")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import folder as model_folder
-from studio.families.base import Cond, Denoising, Parts
+from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
 from studio.families.timesteps import AUTO, Timesteps, levels, shift_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ def load_scheduler(path: Path) -> Any:
     if config.get("use_flow_sigmas") and config.get("prediction_type") == "flow_prediction":
         return FlowMatchEulerDiscreteScheduler(config.get("num_train_timesteps", 1000), shift=config.get("flow_shift", 1.0))
     raise StudioError(f"{file}: {name[:60]} is no noise schedule of a flow model: fetch the model again")
+
+
+def facts_of(card: Card, scheduler: Any, size_px: int, scale: int, channels: int, **more: str) -> Facts:
+    """The facts of a flow model whose latents have `scale` pixels a position, and are read `card.patch` positions a token."""
+    multiple = card.patch * scale
+    more = {"title": card.title, "licence": card.licence} | more
+    return Facts(size_px, multiple, scale, channels, FLOW, scheduler.config.num_train_timesteps, draw_multiple=multiple, **more)
 
 
 def num_tokens_of(parts: Parts, shape: tuple[int, ...]) -> int:

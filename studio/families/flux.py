@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
-from studio.families import components, flow, packing
+from studio.families import components, flow, language, packing
 from studio.families import folder as model_folder
-from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
+from studio.families.base import Card, Cond, Denoising, Facts, Parts
 from studio.families.flow import add_noise, sample_t, target, weight
 from studio.families.latents import decode_image, encode_image, vae_scale
 from studio.families.packing import PATCH
@@ -17,17 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
 
-ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
-ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")  # of the text's side
-FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp", "proj_out")
-
 card = Card(
     key="flux",
     title="FLUX.1",
     licence="FLUX.1 [dev] Non-Commercial, or Apache 2.0 for schnell",
     denoiser="transformer",
     text_encoders=("text_encoder", "text_encoder_2"),
-    targets={"attention": ATTENTION + ADDED, "feed_forward": FEED_FORWARD},
+    targets=packing.TARGETS,
     te_targets=(),
     export_layouts=("diffusers", "peft"),
     samplers=flow.SAMPLERS,
@@ -37,7 +32,7 @@ card = Card(
     patch=PATCH,
     guidance=3.5,
     negative=False,
-    refuses={"textual_inversion": "FLUX.1 follows prompts through T5, and no program reads a new word for it: use LoRA"},
+    refuses=language.no_word("FLUX.1", "T5"),
 )
 
 PIPELINES = {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}
@@ -59,26 +54,15 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     tokenizers = components.load_tokenizers(path, {"tokenizer": CLIPTokenizer, "tokenizer_2": T5Tokenizer})
     scheduler = flow.load_scheduler(path)
     packing.check_channels(path, modules["transformer"], modules["vae"].config.latent_channels)
-    if modules["transformer"].config.joint_attention_dim != modules["text_encoder_2"].config.d_model:
-        raise StudioError(f"{path}: its transformer and its text_encoder_2 are of different widths: put the T5 of this very model there")
-    facts = _facts(modules, scheduler)
-    return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"patch": PATCH})
+    language.check_width(path, modules["transformer"].config.joint_attention_dim, modules["text_encoder_2"].config.d_model)
+    return Parts(modules, tokenizers, scheduler, _facts(modules, scheduler), device, dtype, path, {"patch": PATCH})
 
 
 def _facts(modules: dict, scheduler: Any) -> Facts:
     vae, has_guidance = modules["vae"], modules["transformer"].config.guidance_embeds
-    scale = vae_scale(vae)
-    return Facts(
-        size_px=vae.config.sample_size,
-        pixel_multiple=PATCH * scale,
-        vae_scale=scale,
-        latent_channels=vae.config.latent_channels,
-        prediction_type=FLOW,
-        num_train_timesteps=scheduler.config.num_train_timesteps,
-        draw_multiple=PATCH * scale,
-        title="FLUX.1 dev" if has_guidance else "FLUX.1 schnell",
-        licence="FLUX.1 [dev] Non-Commercial License" if has_guidance else "Apache 2.0",
-    )
+    told = {"title": "FLUX.1 dev" if has_guidance else "FLUX.1 schnell"}
+    told["licence"] = "FLUX.1 [dev] Non-Commercial License" if has_guidance else "Apache 2.0"
+    return flow.facts_of(card, scheduler, vae.config.sample_size, vae_scale(vae), vae.config.latent_channels, **told)
 
 
 def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:

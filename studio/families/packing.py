@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PATCH = 2  # latent positions per side of a token
+OF_PICTURE = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+OF_TEXT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
+TARGETS = {  # of the blocks of FLUX.1 and Chroma
+    "attention": (*OF_PICTURE, *OF_TEXT),
+    "feed_forward": ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp", "proj_out"),
+}
 
 
 def pack(z: "Tensor") -> "Tensor":

@@ -43,8 +43,10 @@ def levels(u: "Tensor", kind: str, shift: float) -> "Tensor":
 
 def share_below(level: float, kind: str, shift: float) -> float:
     """The share of drawn noise levels that lie below `level`: the inverse of `levels`."""
-    plain = shifted(min(max(level, 0.0), 1.0), 1 / shift)
-    if kind == "uniform" or plain in (0.0, 1.0):
+    if not 0 < level < 1:
+        return min(max(level, 0.0), 1.0)
+    plain = shifted(level, 1 / shift)
+    if kind == "uniform":
         return plain
     return NORMAL.cdf(math.log(plain / (1 - plain)))
 

@@ -78,17 +78,21 @@ def _draw_pass(
     how = Denoising(scheduler, noise.to(parts.device, parts.dtype), first.steps, first.guidance, generators, tick)
     with torch.no_grad(), adapter.at([s.strength for s in shots]) if adapter else nullcontext():
         cond = _encode(family, parts, adapter, [s.sampling.prompt for s in shots])
-        negative = _encode(family, parts, adapter, [s.sampling.negative for s in shots])
+        negative = _encode(family, parts, adapter, [s.sampling.negative for s in shots], "encode_negative")
         z = family.denoise(parts, cond, negative, how)
     return to_pictures(family.decode_image(parts, z))
 
 
-def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: list[str]) -> Cond:
-    """The batch of text embeddings; equal texts are encoded once unless the adapter's strength changes them."""
+def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: list[str], way: str = "encode_text") -> Cond:
+    """The batch of text embeddings; equal texts are encoded once unless the adapter's strength changes them.
+
+    A family may read negative prompts another `way` than prompts.
+    """
+    encode = getattr(family, way, family.encode_text)
     if adapter and adapter.components & set(family.card.text_encoders):
-        return family.collate(family.encode_text(parts, texts))
+        return family.collate(encode(parts, texts))
     unique = list(dict.fromkeys(texts))
-    encoded = dict(zip(unique, family.encode_text(parts, unique), strict=True))
+    encoded = dict(zip(unique, encode(parts, unique), strict=True))
     return family.collate([encoded[t] for t in texts])
 
 

@@ -35,25 +35,28 @@ def _random(parts, name, count=3):
 
 def _unpacked(row, latents, parts):
     side = parts.facts.size_px // parts.facts.vae_scale
+    if row.packed == 1:
+        return latents.transpose(1, 2).unflatten(2, (side, side))
     return packing.unpack(latents, side, side) if row.packed else latents
 
 
 def _drawn(model, monkeypatch, steps=3, **told):
-    """(latents that the pipeline draws, what its scheduler received at each step), in our own layout."""
+    """(latents that the pipeline's scheduler ends with, what it received at each step), in our own layout."""
     family, parts, row = model
     pipe = family.pipeline(parts)
     pipe.set_progress_bar_config(disable=True)
     seen, step = [], pipe.scheduler.step
 
     def record(output, t, sample, **kwargs):
-        seen.append((_unpacked(row, output, parts), t, _unpacked(row, sample, parts)))
-        return step(output, t, sample, **kwargs)
+        after = step(output, t, sample, **kwargs)
+        seen.append((_unpacked(row, output, parts), t, _unpacked(row, sample, parts), _unpacked(row, after[0], parts)))
+        return after
 
     monkeypatch.setattr(pipe.scheduler, "step", record)
-    told = {row.guidance: family.card.train_guidance or 1.0, "prompt": PROMPT} | row.call | told
+    told = {row.guidance: family.card.train_guidance or row.off, "prompt": PROMPT} | row.call | told
     size = parts.facts.size_px
-    out = pipe(width=size, height=size, num_inference_steps=steps, generator=generator(0), output_type="latent", **told)
-    return _unpacked(row, out.images, parts), seen
+    pipe(width=size, height=size, num_inference_steps=steps, generator=generator(0), output_type="latent", **told)
+    return seen[-1][3], seen
 
 
 def test_predict_is_what_the_pipeline_hands_to_its_scheduler(model, monkeypatch):
@@ -61,7 +64,7 @@ def test_predict_is_what_the_pipeline_hands_to_its_scheduler(model, monkeypatch)
     _, seen = _drawn(model, monkeypatch)
     cond = family.collate(family.encode_text(parts, [PROMPT]))
     assert len(seen) == 3
-    for output, t, z_t in seen:
+    for output, t, z_t, _ in seen:
         ours = family.predict(parts, z_t, t.expand(1) / 1000, cond, None)
         assert ours.shape == z_t.shape and (ours - output).abs().max() < 1e-5
 
@@ -85,11 +88,13 @@ def test_target_leads_the_scheduler_back_to_the_clean_latents(model):
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 def test_it_draws_as_its_pipeline_draws(model, monkeypatch, guidance):
     family, parts, row = model
-    told = {row.guidance: guidance} | ({"negative_prompt": "grey"} if family.card.negative and guidance > 1 else {})
+    told = {row.guidance: guidance if family.card.train_guidance else guidance - 1 + row.off}
+    told |= {"negative_prompt": row.negative} if family.card.negative and guidance > 1 and row.negative else {}
     theirs, seen = _drawn(model, monkeypatch, **told)
     count = []
     how = Denoising(make_scheduler(family.card, parts, "euler"), seen[0][2], 3, guidance, [], lambda: count.append(1))
-    cond, negative = (family.collate(family.encode_text(parts, [text])) for text in (PROMPT, "grey"))
+    cond = family.collate(family.encode_text(parts, [PROMPT]))
+    negative = family.collate(getattr(family, "encode_negative", family.encode_text)(parts, [row.negative or ""]))
     with torch.no_grad():
         ours = family.denoise(parts, cond, negative, how)
     assert len(count) == 3 and (ours - theirs).abs().max() < 2e-4
