@@ -27,10 +27,11 @@ from PIL import Image
 
 from studio import extras, registry
 from studio.dataset.alike import THUMB_PX
+from studio.dataset.bare import Strange, bare
 from studio.dataset.captions import read_regular
 from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
-from studio.dataset.pixels import FORMATS, Unreadable, see, transparency
+from studio.dataset.pixels import FORMATS, Seen, Unreadable, see, transparency
 from studio.dataset.readers.base import Scan
 from studio.errors import StudioError, printable
 
@@ -70,14 +71,22 @@ def read(source: Path, target: Path, background: str, views: Path | None = None,
     """
     data = _read_file(source)
     seen = see(data, background)
-    stored = data if seen.suffix else _to_png(seen.image)
+    stored, suffix = _stored(data, seen)
     target.write_bytes(stored)
     notes = list(seen.notes)
     if suffix_of(source.name) not in _USUAL_SUFFIXES.get(seen.format, ()):
         notes.insert(0, f"it is a {seen.format} file, whatever its name says")
     if alpha is not None and (mask := transparency(data)) is not None:
         alpha.write_bytes(_to_png(mask))
-    return {"suffix": seen.suffix or ".png", **_about(seen.image, stored, notes, views)}
+    return {"suffix": suffix, **_about(seen.image, stored, notes, views)}
+
+
+def _stored(data: bytes, seen: Seen) -> tuple[bytes, str]:
+    """What is kept of a file, and its suffix: its own pixels without what was written beside them, else the picture as PNG."""
+    try:
+        return (bare(data, seen.suffix), seen.suffix) if seen.suffix else (_to_png(seen.image), ".png")
+    except Strange:
+        return _to_png(seen.image), ".png"
 
 
 def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str, Any]:

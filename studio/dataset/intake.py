@@ -18,6 +18,7 @@ from studio.dataset.archives import is_archive, read_archives
 from studio.dataset.building import building, clean, staging
 from studio.dataset.facts import fill
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
+from studio.dataset.kohya import is_class_picture, proposal, repeats_of
 from studio.dataset.mask_names import pair
 from studio.dataset.prints import keep_prints
 from studio.dataset.readers.base import Choices
@@ -109,7 +110,7 @@ def _create(workspace: Workspace, name: str, sources: Sequence[Path], intake: In
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             background=intake.background,
             skipped=found.skipped,
-            about=about,
+            about=proposal(found.pictures) | about,
         )
         for row, caption in zip(dataset.rows, intake.captions, strict=True):
             dataset.path(row).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
@@ -184,6 +185,9 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     """Have one picture read and stored; False where it was skipped."""
     part = intake.folder / "incoming.part"
     shot = picture.shot
+    if is_class_picture(picture.path):
+        intake.found.skip(picture.label, "is a class picture (kohya's reg folder): a run draws those by itself, from its class noun")
+        return False
     if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
         return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
@@ -205,7 +209,8 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))
     facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
-    row = Row(file=file, source=printable(source), facts=shot.facts | answer["facts"] if shot else {}, **facts)
+    about = shot.facts | answer["facts"] if shot else {}
+    row = Row(file=file, source=printable(source), facts=about, repeats=repeats_of(picture.path)[0], **facts)
     _place_mask(row, picture, worker, intake, tick)
     intake.rows.append(row)
     return True
@@ -230,13 +235,12 @@ def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick
 
 
 def _words(said: Words, picture: Picture, row: Row) -> Words:
-    """What is said of a picture, and where nothing is, what its reader says."""
-    shot = picture.shot
-    return (
-        replace(said, text=fill(shot.template, row.facts) if said.text is None else said.text, group=said.group or shot.group)
-        if shot
-        else said
-    )
+    """What is said of a picture; where nothing is, what its reader says, else what kohya's name of its folder says."""
+    shot, text = picture.shot, said.text
+    if text is None:
+        text = fill(shot.template, row.facts) if shot else repeats_of(picture.path)[1] or None
+    often = (f"it counts {row.repeats} times in training, as the name of its folder says",) if row.repeats > 1 else ()
+    return replace(said, text=text, group=said.group or (shot.group if shot else ""), notes=(*said.notes, *often))
 
 
 def file_name(number: int, source: str, suffix: str) -> str:

@@ -32,6 +32,7 @@ class Row(BaseModel):
     group: str = Field("", description="pictures of one group are never split; empty = alone")
     source: str = Field("", description="name of the file it was read from, without its folder")
     note: str = Field("", description="what was changed when it was read, in a sentence")
+    repeats: int = Field(1, ge=1, le=999, description="how often it is trained on while others are once; from the names of kohya's folders")
     facts: Facts = Field({}, description="what its reader knows of it: modality, plane, bands …; exported only where that is asked for")
     words: str = Field("", description="of the caption it came with: the first 16 digits of its SHA-256")
     edit: Edit | None = Field(None, description="crop, focal point, turn and mirror; None = trained on as it is")

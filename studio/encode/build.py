@@ -37,6 +37,7 @@ class Item:
     caption: str
     cond: str  # cache key of the caption; empty where the text encoder is trained, or there is none
     masks: tuple[str, ...] = ()  # cache keys, one per latent; empty where the whole picture counts
+    repeats: int = 1  # how often it is trained on while others are once
 
 
 @dataclass
@@ -169,7 +170,7 @@ def encode_dataset(
         latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
         places = tuple(geometry(row, frame) for frame in each.frames)
         masks = _masks(dataset, each, latents, encoder, spec.data.mask_floor) if spec.data.mask_floor < 1 else ()
-        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks))
+        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks, row.repeats))
         progress(number + 1, len(planned))
     empty = encoder.text("") if keeps_text else ""
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions, spec.data.mask_floor)

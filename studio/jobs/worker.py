@@ -254,6 +254,7 @@ def _origin_of(dataset: Any, row: Any) -> dict[str, Any]:
     found = {"image": row.sha256, "caption": sha256(dataset.caption(row).encode()), "split": row.split}
     mask = mask_bytes(dataset, row)
     found |= {"mask": sha256(mask)} if mask else {}
+    found |= {"repeats": row.repeats} if row.repeats > 1 else {}
     return found | ({"edit": row.edit.model_dump(mode="json")} if row.edit else {})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from studio.dataset.kohya import shared_out
 from studio.device import peak_memory_gib
 from studio.encode.build import Encoded
 from studio.errors import StudioError
@@ -59,7 +60,7 @@ class Training:
         self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device, train.optimizer)
         self.average = optim.Average(self.adapter, train.ema_decay)
         self.items = self.encoded.train
-        self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed)
+        self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed, shared_out([i.repeats for i in self.items]))
         self.prior_plan = BatchPlan([i.bucket for i in self.prior.train], train.batch_size, train.seed) if self.prior else None
         dropout = self.spec.data.caption_dropout
         self.caption_dropout = (0.05 if len(self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout

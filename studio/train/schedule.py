@@ -7,11 +7,12 @@ from studio.train.randomness import generator
 
 
 class BatchPlan:
-    """Which pictures make up the global batch of a step: one bucket per step, every picture equally often."""
+    """Which pictures make up the global batch of a step: one bucket per step, every picture as often as its `repeats`, else equally."""
 
-    def __init__(self, buckets: Sequence[Hashable], batch_size: int, seed: int) -> None:
-        self._members = {b: [i for i, x in enumerate(buckets) if x == b] for b in dict.fromkeys(buckets)}
-        self._batch_size, self._seed, self._total = batch_size, seed, len(buckets)
+    def __init__(self, buckets: Sequence[Hashable], batch_size: int, seed: int, repeats: Sequence[int] = ()) -> None:
+        often = list(repeats) or [1] * len(buckets)
+        self._members = {b: [i for i, x in enumerate(buckets) if x == b for _ in range(often[i])] for b in dict.fromkeys(buckets)}
+        self._batch_size, self._seed, self._total = batch_size, seed, sum(often)
         self._picks = dict.fromkeys(self._members, 0)
         self._history: list[tuple[Hashable, int]] = []
         self._permutation = lru_cache(64)(self._permute)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from studio.dataset.kohya import shared_out
 from studio.spec import fixed_steps
 from studio.train.schedule import BatchPlan, ema_decay, lr_factor
 
@@ -12,6 +13,14 @@ def test_every_picture_comes_equally_often():
     plan = BatchPlan(["a"] * 7, batch_size=3, seed=1)
     seen = Counter(i for step in range(7 * 4) for i in plan.batch(step))
     assert seen == dict.fromkeys(range(7), 12)
+
+
+def test_pictures_come_as_often_as_their_repeats_and_equal_repeats_change_nothing():
+    plan = BatchPlan(["a"] * 4, batch_size=3, seed=1, repeats=[1, 2, 1, 4])
+    seen = Counter(i for step in range(8 * 5) for i in plan.batch(step))
+    assert seen == {0: 15, 1: 30, 2: 15, 3: 60}
+    plain, alike = BatchPlan(["a", "b"] * 4, 2, seed=5), BatchPlan(["a", "b"] * 4, 2, seed=5, repeats=shared_out([10] * 8))
+    assert [plain.batch(step) for step in range(40)] == [alike.batch(step) for step in range(40)]
 
 
 def test_batches_hold_one_bucket_and_buckets_get_their_share():
