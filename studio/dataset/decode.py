@@ -135,10 +135,10 @@ def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str,
     return {}
 
 
-def write_sample(source: Path, target: Path, frame: str, reduce_px: int) -> dict[str, Any]:
+def write_sample(source: Path, target: Path, frame: str, reduce_px: int, is_mask: bool = False) -> dict[str, Any]:
     """Leave the sample that `frame` names at `target`: the pixels that are trained, as PNG, or reduced to `reduce_px` as WebP."""
     image = open_image(source)
-    pixels, sample = hash_pixels(image), render(image, parse_frame(frame))
+    pixels, sample = hash_pixels(image), render(image.convert("L") if is_mask else image, parse_frame(frame))
     if reduce_px:
         sample.thumbnail((reduce_px, reduce_px))
         sample.save(target, "WEBP", quality=82, method=1)
@@ -211,7 +211,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         if "mask" in request:
             return write_mask(source, Path(request["mask"]), request["width"], request["height"])
         if "frame" in request:
-            return write_sample(source, Path(request["sample"]), request["frame"], request["reduce"])
+            return write_sample(source, Path(request["sample"]), request["frame"], request["reduce"], request.get("is_mask", False))
         return look(source, views, request["size"])
     except (Unreadable, StudioError) as error:
         return {"reason": " ".join(printable(str(error)).split())}

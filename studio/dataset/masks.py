@@ -1,5 +1,6 @@
 """Masks: `NAME.mask.png` beside a picture, grey and as large as it; white is trained, black is left out. Read, kept and undone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from studio.store import Workspace, inside, sha256, write_bytes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Reader = Callable[[Path, Path, tuple[int, int]], dict[str, Any]]  # (source, target, size): the answer of `Worker.read_mask`
 _KEPT = ".masks"  # every mask that undoing may need, by its hash
 
 
@@ -42,14 +44,14 @@ def open_mask(dataset: Dataset, row: Row, data: bytes) -> "Image":
     return mask
 
 
-def set_mask(workspace: Workspace, name: str, file: str, source: Path | None) -> dict[str, Any]:
+def set_mask(workspace: Workspace, name: str, file: str, source: Path | None, read: Reader | None = None) -> dict[str, Any]:
     """Keep the picture file `source` as the mask of `file`, in grey and at its size; None removes it: {"undo", "text", "count"}.
 
-    StudioError where it cannot be read or has another shape.
+    `read` is a decoding process that runs already. StudioError where it cannot be read or has another shape.
     """
     with editing(workspace, name) as dataset:
         row = find_row(dataset, file)
-        after = b"" if source is None else _fitted(workspace, source, row)
+        after = b"" if source is None else _fitted(workspace, source, row, read or _read_once)
         before = mask_bytes(dataset, row) or b""
         if after == before:
             return {"count": 0, "undo": None, "text": "Nothing was changed"}
@@ -75,13 +77,17 @@ def undo_mask(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
     return {"text": "Put back the mask" if num else "The mask was changed since, it stays as it is", "restored": num}
 
 
-def _fitted(workspace: Workspace, source: Path, row: Row) -> bytes:
+def _read_once(source: Path, target: Path, size: tuple[int, int]) -> dict[str, Any]:
+    with Worker() as worker:
+        return worker.read_mask(source, target, size, lambda: None)
+
+
+def _fitted(workspace: Workspace, source: Path, row: Row, read: Reader) -> bytes:
     """`source` as a mask of `row`, read by the decoding process."""
     workspace.cache.mkdir(parents=True, exist_ok=True)
     target = workspace.cache / f".tmp-mask-{sha256(row.file.encode())[:16]}.png"
     try:
-        with Worker() as worker:
-            answer = worker.read_mask(source, target, (row.width, row.height), lambda: None)
+        answer = read(source, target, (row.width, row.height))
         if "reason" in answer:
             raise StudioError(f"{printable(source.name)}: {answer['reason']}")
         if "errno" in answer:

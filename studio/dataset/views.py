@@ -55,13 +55,25 @@ class Views:
         source = self.shelf.picture(found[1]) if found else None
         if source is None:
             raise StudioError("this picture is in no dataset (any more): it may have been removed in another window")
+        request = {"source": str(source), "frame": found[2], "reduce": 0 if found[3] == "png" else SMALL_PX}
+        return self._rendered(request, source, found[1])
+
+    def mask_sample(self, source: Path, token: str) -> bytes:
+        """What a frame (by its token) shows of the mask at `source`: PNG, grey."""
+        return self._rendered({"source": str(source), "frame": token, "reduce": 0, "is_mask": True}, source, None)
+
+    def read_mask(self, source: Path, target: Path, size: tuple[int, int]) -> dict[str, Any]:
+        """Have `source` written to `target` as a mask, as `Worker.read_mask` does."""
+        with self._lock:
+            return self._ask({"source": str(source), "mask": str(target), "width": size[0], "height": size[1]})
+
+    def _rendered(self, request: dict[str, Any], source: Path, pixels: str | None) -> bytes:
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f".tmp-{uuid.uuid4().hex}"
-        reduce_px = 0 if found[3] == "png" else SMALL_PX
-        request = {"source": str(source), "sample": str(target), "frame": found[2], "reduce": reduce_px}
         try:
             with self._lock:
-                self._check(self._ask(request), source, found[1])
+                answer = self._ask(request | {"sample": str(target)})
+            self._check(answer, source, pixels)
             return target.read_bytes()
         finally:
             target.unlink(missing_ok=True)
@@ -82,12 +94,12 @@ class Views:
         self._timer.start()
         return answer
 
-    def _check(self, answer: dict[str, Any], source: Path, pixels: str) -> None:
+    def _check(self, answer: dict[str, Any], source: Path, pixels: str | None) -> None:
         if "errno" in answer:
             raise OSError(answer["errno"], None, str(self._folder))
         if "reason" in answer:
             raise StudioError(f"{source.name}: {answer['reason']}")
-        if answer["pixels"] != pixels:
+        if pixels and answer["pixels"] != pixels:
             raise StudioError(f"{source.name} was replaced by another picture: import it again")
 
 

@@ -154,3 +154,32 @@ def test_wrong_requests_are_refused_in_one_line(room):
     for edit in ({"crop": [0, 0, 0.05, 0.05]}, {"crop": [0.9, 0, 0.1, 1]}, {"turns": 9}, {"shear": 1}):
         answer = client.put("/studio/datasets/shapes/framing", json={"file": file, "edit": edit})
         assert answer.status_code in (400, 422) and "\n" not in answer.json()["error"], edit
+
+
+def test_a_mask_is_kept_shown_as_trained_and_removed(room, base):
+    client, workspace = room
+    file, address = files(workspace)[3], "/studio/datasets/shapes/mask"
+    put(client, file, crop=[0.0, 0.0, 0.6, 1.0], turns=1)
+    mask = Image.new("L", (45, 22), 255)  # a picture of 90 x 45 px, painted at half its size
+    mask.paste(0, (0, 0, 20, 22))
+    data = io.BytesIO()
+    mask.save(data, "PNG")
+    told = client.put(address, params={"file": file}, content=data.getvalue()).json()
+    assert told["count"] == 1 and framed(client, file)["mask"]
+    kept = Image.open(io.BytesIO(client.get(address, params={"file": file}).content))
+    assert kept.mode == "L" and kept.size == SIZES[3] and kept.getpixel((2, 2)) == 0 and kept.getpixel((80, 20)) == 255
+    data = open_dataset(workspace, "shapes")
+    parts = ddpm.load(base, torch.float32, torch.device("cpu"))
+    encoder = Encoder(ddpm, parts, "pixels", Cache(workspace.cache / "encoded"))
+    spec = spec_for(data, base, "data.mask_floor=0", recipe="ddpm-lora")
+    found = encode_dataset(data, encoder, spec, False, lambda done, total: None)
+    item = next(item for item in found.items if item.file == file)
+    for number, sample in enumerate(framed(client, file)["samples"]):
+        shown = np.asarray(Image.open(io.BytesIO(client.get(address, params={"file": file, "frame": sample["frame"]}).content)))
+        assert torch.equal(found.weight(item, number)[0], torch.from_numpy(shown.copy()).float() / 255), "a weight for each pixel"
+    for content in (b"no picture", b""):
+        assert "\n" not in client.put(address, params={"file": file}, content=content).json()["error"]
+    removed = client.delete(address, params={"file": file}).json()
+    assert framed(client, file)["mask"] is None and "no mask" in client.get(address, params={"file": file}).json()["error"]
+    assert client.post("/studio/datasets/shapes/undo", json={"undo": removed["undo"]}).json()["restored"] == 1
+    assert framed(client, file)["mask"]

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from studio.dataset.intake import create_dataset
+from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.rows import open_dataset
 from studio.store import sha256_file
 from tests.dataset.corpus import photo
@@ -29,7 +30,7 @@ def editor(page):
 
 def drag(page, start, end):
     """Drag on the picture from one place to another, as shares of it."""
-    box = page.locator(".studio-editor canvas").bounding_box()
+    box = page.locator(".studio-editor canvas:visible").bounding_box()
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
     page.mouse.move(*points[0])
     page.mouse.down()
@@ -78,7 +79,7 @@ def test_the_shapes_that_are_trained_are_listed_and_lead_to_the_editor(studio, n
     page.wait_for_function("[...document.querySelectorAll('.shapes img')].every(i => i.complete && i.naturalWidth)")
     shapes.locator(".sample").first.click()
     dialog = editor(page)
-    dialog.locator("canvas").focus()
+    dialog.locator("canvas:visible").focus()
     page.keyboard.press("ArrowRight")
     wait_until(lambda: any(each.framing.focus for each in open_dataset(studio.workspace, "wide").rows), "the focal point by keyboard")
     page.keyboard.press("Escape")
@@ -93,3 +94,41 @@ def test_selected_pictures_are_turned_together_and_it_can_be_undone(studio, new_
     wait_until(lambda: all(row(studio, n).framing.mirror for n in (4, 5)), "both are mirrored")
     page.locator(".studio-toast.undo").get_by_role("button", name="Undo").click()
     wait_until(lambda: not any(row(studio, n).framing.mirror for n in (4, 5)), "both as before")
+
+
+def grey(studio, number):
+    found = open_dataset(studio.workspace, "wide")
+    data = mask_bytes(found, found.rows[number])
+    return open_mask(found, found.rows[number], data) if data else None
+
+
+def test_a_mask_is_painted_inverted_and_undone(studio, new_page, wide):
+    page = new_page(f"{studio.url}/?dataset=wide")
+    page.locator(".dataset-grid .card .thumb").nth(2).click()
+    page.get_by_role("button", name="Mask", exact=True).click()
+    editor(page)
+    canvas = page.locator(".studio-editor canvas:visible")
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+    page.mouse.up()
+    mask = wait_until(lambda: grey(studio, 2), "the mask")
+    assert mask.getpixel((80, 80)) == 255 and mask.getpixel((80, 10)) == 0, "the rest is left out"
+    page.keyboard.press("i")
+    wait_until(lambda: grey(studio, 2).getpixel((80, 80)) == 0, "it is inverted")
+    page.keyboard.press("x")
+    for key in ("ArrowUp", "ArrowUp", "ArrowUp", "Space"):
+        page.keyboard.press(key)
+    page.keyboard.press("Control+z")
+    page.get_by_role("button", name="Undo the last stroke").click()
+    wait_until(lambda: grey(studio, 2).getpixel((80, 80)) == 255, "the first stroke alone")
+    page.get_by_role("button", name="Undo the last stroke").click()
+    wait_until(lambda: grey(studio, 2) is None, "no mask, as before")
+    page.get_by_role("button", name="Leave out").or_(page.get_by_role("button", name="Erase from training")).first.click()
+    page.get_by_role("button", name="Fill the whole picture").click()
+    wait_until(lambda: grey(studio, 2) and grey(studio, 2).getextrema() == (0, 0), "all of it is left out")
+    wait_until(lambda: page.locator(".veil").count() == 1, "as trained, the mask is seen")
+    page.get_by_role("button", name="Remove the mask").click()
+    wait_until(lambda: grey(studio, 2) is None, "the mask is removed")
+    page.keyboard.press("Escape")

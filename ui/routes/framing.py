@@ -1,20 +1,25 @@
 """Framing: how pictures are cropped, turned and shaped for training, and the very samples that training reads."""
 
+import asyncio
+import tempfile
+from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from studio.dataset.edit import find_row
 from studio.dataset.framing import Edit, describe_edit
 from studio.dataset.listing import item
+from studio.dataset.masks import mask_bytes, set_mask
 from studio.dataset.reframe import set_edits
 from studio.dataset.views import sample_name
 from studio.encode.plan import Planned, plan, summary
 from studio.errors import StudioError
 from studio.models import find_base, list_models
 from studio.spec import DataSpec
+from studio.store import sha256
 from ui.desk import Desk
 from ui.routes.datasets import FOREVER, here
 
@@ -45,6 +50,7 @@ def router(desk: Desk) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(here(desk))])
     _add_reading(routes, desk)
     _add_writing(routes, desk)
+    _add_masks(routes, desk)
     return routes
 
 
@@ -70,9 +76,10 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     def read(dataset: str, file: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
         kept = shelf.open(dataset)
         row, (size, multiple) = find_row(kept.dataset, file), shape(base, size_px)
-        rows = kept.dataset.rows
-        planned = next(each for each in plan(rows, size, multiple, DataSpec()) if each.row is row)
-        return {"file": file, "edit": row.framing.model_dump(mode="json"), "size_px": size, **_told(planned)}
+        planned = next(each for each in plan(kept.dataset.rows, size, multiple, DataSpec()) if each.row is row)
+        mask = mask_bytes(kept.dataset, row)
+        told = {"file": file, "edit": row.framing.model_dump(mode="json"), "size_px": size, "mask": mask and sha256(mask)}
+        return told | _told(planned)
 
     @routes.get("/datasets/{dataset}/buckets")
     def buckets(dataset: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
@@ -103,6 +110,7 @@ def _told(planned: Planned) -> dict[str, Any]:
         "samples": [
             {
                 "src": f"/studio/samples/{sample_name(row.pixels, frame)}",
+                "frame": frame.token(),
                 "place": [p / s for p, s in zip(frame.place, frame.resized * 2, strict=True)],
             }
             for frame in planned.frames
@@ -129,3 +137,34 @@ def _add_writing(routes: APIRouter, desk: Desk) -> None:
         if not found:
             raise StudioError("these pictures are not in the dataset any more: they were removed in another window")
         return set_edits(workspace, dataset, {row.file: row.framing.then(request.action) for row in found})
+
+
+def _add_masks(routes: APIRouter, desk: Desk) -> None:
+    workspace, views = desk.workspace, desk.views
+
+    @routes.get("/datasets/{dataset}/mask")
+    def read(dataset: str, file: str, frame: str = "") -> Response:
+        """The mask of a picture, or what a frame shows of it: PNG."""
+        found = views.shelf.open(dataset).dataset
+        row = find_row(found, file)
+        data = mask_bytes(found, row)
+        if data is None:
+            raise StudioError(f"{row.file} has no mask (any more): it may have been removed in another window")
+        shown = views.mask_sample(found.mask_path(row), frame) if frame else data
+        return Response(shown, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+    @routes.put("/datasets/{dataset}/mask")
+    async def write(dataset: str, file: str, request: Request) -> dict[str, Any]:
+        """Keep the PNG that is sent as the mask of a picture."""
+        return await asyncio.to_thread(_keep_mask, dataset, file, await request.body())
+
+    @routes.delete("/datasets/{dataset}/mask")
+    def remove(dataset: str, file: str) -> dict[str, Any]:
+        return set_mask(workspace, dataset, file, None)
+
+    def _keep_mask(dataset: str, file: str, data: bytes) -> dict[str, Any]:
+        workspace.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-mask-", dir=workspace.cache) as folder:
+            source = Path(folder) / "mask.png"
+            source.write_bytes(data)
+            return set_mask(workspace, dataset, file, source, views.read_mask)

@@ -4,7 +4,8 @@ const GONE = 'The studio does not answer: is it still running?';
 
 async function call(method, path, body) {
   const options = { method, headers: {}, cache: 'no-store' };
-  if (body !== undefined) {
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
     options.headers['Content-Type'] = 'application/json';
     options.body = JSON.stringify(body);
   }
@@ -32,6 +33,7 @@ async function call(method, path, body) {
 export const get = path => call('GET', path);
 export const post = (path, body = {}) => call('POST', path, body);
 export const put = (path, body = {}) => call('PUT', path, body);
+export const send = (path, blob) => call('PUT', path, blob);
 export const del = (path, body) => call('DELETE', path, body);
 
 // Call async `fn` now and every `ms`, a fifth as often in a hidden page, never twice at once, until `root` leaves the document.

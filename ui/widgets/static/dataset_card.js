@@ -5,8 +5,8 @@ import { clear, h } from './dom.js';
 import { saidOf } from './dataset_said.js';
 import { announce, path } from './dataset_state.js';
 
-const LOOK = { 'held out': 'chip held-out', problem: 'chip problem', note: 'chip', edited: 'chip adapted', 'no caption': 'chip', framed: 'chip adapted' };
-const SIGN = { framed: '✂' };
+const LOOK = { 'held out': 'chip held-out', problem: 'chip problem', note: 'chip', edited: 'chip adapted', 'no caption': 'chip', framed: 'chip adapted', masked: 'chip adapted' };
+const SIGN = { framed: '✂', masked: '◐' };
 const draftKey = (dataset, file) => `studio.draft:${dataset}/${file}`;
 
 // `on` is {open(file), pick(file, event)}; returns {root, file, update(item), picked(isPicked), flush()}.
@@ -97,7 +97,7 @@ export function card(dataset, item, on) {
     image.classList.toggle('pixelated', Math.max(next.width, next.height) < 192);
     image.alt = next.caption || next.source;
     thumb.title = [`${next.width}×${next.height} px`, next.note].filter(Boolean).join(' · ');
-    clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'problem' || name === 'note' ? next.note : null })));
+    clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : name === 'problem' || name === 'note' ? next.note : null })));
     said.draw(next.said, next.caption);
     if (text.value === saved && !saving && document.activeElement !== text) text.value = saved = next.caption;
   }

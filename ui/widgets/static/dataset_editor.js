@@ -1,20 +1,27 @@
-// The editor of one picture: cropped and turned on the left, as it is trained on the right; saved at once, and everything can be undone.
+// The editor of one picture: cropped, turned and masked on the left, as it is trained on the right; saved at once, and everything can be undone.
 
 import * as api from './api.js';
 import { clear, h, toast } from './dom.js';
 import { share } from './dataset_buckets.js';
 import { cropStage } from './dataset_crop.js';
+import { maskStage } from './dataset_mask.js';
 import { base, shapeMenu } from './dataset_shapes.js';
 import { announce, path } from './dataset_state.js';
 import { turned } from './framing_geometry.js';
 
 const PLAIN = { crop: null, focus: null, turns: 0, mirror: false };
-const HINT = 'Drag the handles to crop, drag inside to set the focal point. The teal frame is what its shape keeps. The file itself is never changed.';
+const HINTS = {
+  crop: 'Drag the handles to crop, drag inside to set the focal point. The teal frame is what its shape keeps. The file itself is never changed.',
+  mask: 'Brush over what is to be learned: the rest turns red and counts little (Mask floor, on Train). Or leave out parts of a picture that counts otherwise.',
+};
 
-// `items` are the pictures of the page, `at` the one to begin with.
-export function openEditor(dataset, items, at) {
+// `items` are the pictures of the page, `at` the one to begin with, `mode` "crop" or "mask".
+export function openEditor(dataset, items, at, mode = 'crop') {
   const view = { dataset, items, at, told: null, undos: [], saving: Promise.resolve(), wanted: null, asked: 0 };
   const stage = cropStage({ change: (edit, isDone) => { view.edit = edit; if (isDone) save(view, edit); } });
+  view.mask = maskStage({ save: blob => saveMask(view, blob) });
+  view.hint = h('p', { class: 'muted' });
+  view.modes = Object.entries({ crop: 'Crop', mask: 'Mask' }).map(([name, text]) => h('button', { type: 'button', role: 'radio', text, dataset: { mode: name }, onclick: () => choose(name) }));
   view.image = h('img', { alt: '' });
   view.title = h('h3', {});
   view.samples = h('div', { class: 'samples' });
@@ -22,30 +29,40 @@ export function openEditor(dataset, items, at) {
   view.undo = button('Undo', 'Undo the last change here (Ctrl+Z)', () => undo(view));
   view.back = button('‹', 'Previous picture', () => go(view, -1));
   view.forth = button('›', 'Next picture', () => go(view, 1));
-  const tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Crop and turn' },
+  view.tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Crop and turn' },
     button('⟲', 'Turn left (L)', () => turn('left')), button('⟳', 'Turn right (R)', () => turn('right')), button('⇋', 'Mirror (F)', () => turn('mirror')),
     button('Whole picture', 'Take the crop and the focal point back', () => save(view, { ...view.edit, crop: null, focus: null })),
     button('Reset', 'Take everything back', () => save(view, PLAIN)), view.undo);
-  const dialog = h('dialog', { class: 'studio-editor', 'aria-label': 'Crop and turn', onkeydown: onKey },
-    h('div', { class: 'row head' }, view.back, view.title, view.forth, h('span', { class: 'spring' }), button('✕', 'Close', () => dialog.close(), 'btn quiet close')),
-    h('div', { class: 'body' }, h('div', { class: 'left' }, tools, stage.root, h('p', { class: 'muted', text: HINT })),
+  const dialog = h('dialog', { class: 'studio-editor', 'aria-label': 'Crop, turn and mask', onkeydown: onKey },
+    h('div', { class: 'row head' }, view.back, view.title, view.forth, h('span', { class: 'spring' }), h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Tool' }, view.modes), h('span', { class: 'spring' }), button('✕', 'Close', () => dialog.close(), 'btn quiet close')),
+    h('div', { class: 'body' }, h('div', { class: 'left' }, view.tools, view.mask.tools, stage.root, view.mask.root, view.hint),
       h('aside', { class: 'right' }, h('h3', { text: 'As trained' }), shapeMenu(() => load(view)), view.told, view.samples)));
   view.stage = stage;
   view.dialog = dialog;
-  view.image.addEventListener('load', () => draw(view));
-  dialog.addEventListener('close', () => dialog.remove());
+  view.image.addEventListener('load', async () => { if (view.framing) await drawMask(view); draw(view); });
+  dialog.addEventListener('close', () => { view.mask.flush(); dialog.remove(); });
   document.body.append(dialog);
   dialog.showModal();
+  choose(mode);
   go(view, 0);
-  stage.focus();
   return dialog;
+
+  function choose(name) {
+    view.mode = name;
+    const isMask = name === 'mask';
+    for (const [part, isShown] of [[view.tools, !isMask], [stage.root, !isMask], [view.mask.tools, isMask], [view.mask.root, isMask]]) part.hidden = !isShown;
+    for (const each of view.modes) each.setAttribute('aria-checked', String(each.dataset.mode === name));
+    view.hint.textContent = HINTS[name];
+    if (view.framing) draw(view);
+    (isMask ? view.mask : stage).focus();
+  }
 
   function turn(action) { if (view.edit) save(view, turned(view.edit, action)); }
 
   function onKey(event) {
     if (event.target.matches('input, textarea, select')) return;
     const action = { l: 'left', r: 'right', f: 'mirror' }[event.key.toLowerCase()];
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z') { event.preventDefault(); undo(view); } else if (action && !event.ctrlKey && !event.metaKey) turn(action);
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z') { event.preventDefault(); if (view.mode === 'mask') view.mask.undo(); else undo(view); } else if (action && !event.ctrlKey && !event.metaKey) turn(action);
     else if (event.key === 'PageDown') go(view, 1);
     else if (event.key === 'PageUp') go(view, -1);
   }
@@ -53,9 +70,10 @@ export function openEditor(dataset, items, at) {
 
 const button = (text, label, onclick, look = 'btn') => h('button', { class: look, type: 'button', text, title: label, 'aria-label': label, onclick });
 
-function go(view, way) {
+async function go(view, way) {
   const item = view.items[view.at + way];
   if (!item) return;
+  await view.mask.flush();
   view.at += way;
   view.edit = view.framing = null;
   view.undos = [];
@@ -81,9 +99,26 @@ async function load(view) {
     if (turn !== view.asked || view.wanted) return;
     view.framing = answer;
     view.edit = answer.edit;
+    if (view.image.complete) await drawMask(view);
     draw(view);
   } catch (error) {
     if (turn === view.asked) { view.told.textContent = error.message; view.dialog.dataset.state = 'error'; }
+  }
+}
+
+const maskOf = (view, more = '') => path(view.dataset, `/mask?file=${encodeURIComponent(fileOf(view))}${more}`);
+
+// The mask as it is kept now, on the picture it belongs to.
+async function drawMask(view) {
+  if (!view.image.naturalWidth) return;
+  view.mask.show(view.image, view.edit);
+  if (view.shown === `${fileOf(view)} ${view.framing.mask}`) return;
+  view.shown = `${fileOf(view)} ${view.framing.mask}`;
+  if (view.isOurs === fileOf(view)) return; // it was painted here: the stage shows it already
+  try {
+    await view.mask.load(view.framing.mask ? maskOf(view, `&v=${view.framing.mask}`) : '');
+  } catch {
+    toast('The mask cannot be shown: paint it again, or remove it', { kind: 'error' });
   }
 }
 
@@ -91,9 +126,12 @@ function draw(view) {
   const { framing, image, edit } = view;
   if (!framing || !image.complete || !image.naturalWidth) return;
   view.stage.show(image, edit, framing.bucket);
+  view.mask.show(image, edit);
   const [width, height] = framing.bucket, more = framing.samples.length - 1;
-  view.told.textContent = [`${width} × ${height} px`, `${share(framing.cut_percent)} cut away`, framing.said].filter(Boolean).join(' · ');
-  clear(view.samples, framing.samples.map((sample, i) => h('figure', {}, h('img', { src: sample.src, alt: i ? `Further crop ${i}` : 'As trained', class: Math.max(width, height) < 192 ? 'pixelated' : '' }),
+  view.told.textContent = [`${width} × ${height} px`, `${share(framing.cut_percent)} cut away`, framing.said, framing.mask ? 'masked: what is dark counts little' : ''].filter(Boolean).join(' · ');
+  clear(view.samples, framing.samples.map((sample, i) => h('figure', {},
+    h('div', { class: 'layers' }, h('img', { src: sample.src, alt: i ? `Further crop ${i}` : 'As trained', class: Math.max(width, height) < 192 ? 'pixelated' : '' }),
+      framing.mask ? h('img', { class: 'veil', alt: '', src: maskOf(view, `&v=${framing.mask}&frame=${sample.frame}`) }) : null),
     i ? null : h('figcaption', { class: 'muted', text: more ? 'Around the focal point; further crops for variety:' : 'The whole of it is used: no further crops' }))));
   view.dialog.dataset.state = 'ready';
 }
@@ -134,4 +172,24 @@ function undo(view) {
     view.undo.disabled = !view.undos.length;
     await load(view);
   });
+}
+
+// Keep a painted mask (a PNG), or none; its strokes are undone on the stage, and later by the history.
+function saveMask(view, blob) {
+  const address = maskOf(view), file = fileOf(view);
+  view.dialog.dataset.state = 'saving';
+  view.saving = view.saving.then(async () => {
+    try {
+      if (blob) await api.send(address, blob);
+      else await api.del(address);
+      announce(view.dataset);
+    } catch (error) {
+      toast(error.message, { kind: 'error' });
+    }
+    if (file !== fileOf(view)) return;
+    view.isOurs = file;
+    await load(view);
+    view.isOurs = '';
+  });
+  return view.saving;
 }

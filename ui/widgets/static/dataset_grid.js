@@ -14,7 +14,7 @@ import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path,
 
 const PAGE = 60;
 const FILTERS = [['all', 'All'], ['held_out', 'Held out'], ['problem', 'To look at'], ['no_caption', 'No caption'], ['edited', 'Edited']];
-const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned', no_trigger: 'No trigger word', no_class_noun: 'No class noun' };
+const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned', masked: 'Masked', no_trigger: 'No trigger word', no_class_noun: 'No class noun' };
 const SORTS = [['order', 'As imported'], ['newest', 'Newest first'], ['name', 'By name'], ['caption', 'By caption'], ['size', 'By size']];
 const TURNS = [['left', '⟲', 'Turn the selected pictures left'], ['right', '⟳', 'Turn the selected pictures right'], ['mirror', '⇋', 'Mirror the selected pictures']];
 
@@ -257,7 +257,7 @@ function openLarge(view, file) {
     return {
       src: item.view,
       alt: item.caption || item.source,
-      caption: h('div', {}, h('button', { class: 'btn', type: 'button', text: 'Crop and turn', onclick: () => { dialog.close(); openEditor(view.dataset, view.items, at); } }),
+      caption: h('div', {}, h('div', { class: 'row edit' }, [['Crop and turn', 'crop'], ['Mask', 'mask']].map(([text, mode]) => h('button', { class: 'btn', type: 'button', text, onclick: () => { dialog.close(); openEditor(view.dataset, view.items, at, mode); } }))),
         words, h('p', { class: 'mono muted', text: `${at + 1} of ${view.items.length} · ${facts}` }),
         item.versions > 1 || (item.versions && !item.caption) ? versionsOf(view.dataset, item, caption => { words.textContent = caption; }) : null),
       previous: at > 0 ? () => picture(at - 1) : null,
