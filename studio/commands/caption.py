@@ -59,8 +59,11 @@ def caption(
         return fill(place, name, template, as_json)
     request = parse_request({"dataset": name, "captioner": captioner, **values})
     select(place, request)
-    with console.progress("captioning") as update:
-        told = caption_dataset(place, request, update)
+    try:
+        with console.progress("captioning") as update:
+            told = caption_dataset(place, request, update)
+    except KeyboardInterrupt:
+        raise StudioError("interrupted: no caption was changed; what was looked at is kept, the same command goes on") from None
     answer(told, as_json, "\n".join(_lines(place, name, told)))
 
 

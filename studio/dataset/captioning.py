@@ -126,6 +126,7 @@ def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Pro
     title, num = found.chosen.facts.title, len(found.wanted)
     said: dict[str, Suggestion] = {}
     skipped: list[dict[str, str]] = []
+    num_before = num_edited = 0
     looked_at = LookedAt(workspace, found.dataset, found.chosen, found.ask)
     if found.wanted:
         progress(0, num)
@@ -149,13 +150,12 @@ def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Pro
     told = {"dataset": found.dataset.root.name, "captioner": title, "kept": found.num_kept, "skipped": skipped}
     num_unknown = sum(not each.caption for each in said.values()) if found.chosen.facts.thresholds else 0
     told |= {"count": 0, "undo": None, "text": "No caption was written", "unknown": num_unknown}
-    num_edited = 0
     if found.wanted:
         with editing(workspace, found.dataset.root.name) as now:
             num_edited, written = _write(now, found, said)
         told |= written
         looked_at.forget()
-    return told | {"notes": _notes(found.num_kept, num_edited)}
+    return told | {"notes": _notes(found.num_kept, num_edited, num_before)}
 
 
 def _look(
@@ -233,8 +233,11 @@ def _write(dataset: Dataset, found: Selected, said: dict[str, Suggestion]) -> tu
     return len(here) - len(same), told
 
 
-def _notes(num_kept: int, num_edited: int) -> list[str]:
+def _notes(num_kept: int, num_edited: int, num_before: int) -> list[str]:
     notes = []
+    if num_before:
+        was = "was" if num_before == 1 else "were"
+        notes.append(f"{count(num_before)} {was} looked at before the interruption: gone on with the others")
     if num_kept:
         notes.append(f"{count(num_kept)} {'has a caption' if num_kept == 1 else 'have captions'} already: left as they are")
     if num_edited:

@@ -12,6 +12,7 @@ from studio.dataset.captioners.base import Suggestion
 from studio.dataset.intake import digest
 from studio.dataset.rows import Dataset, Row
 from studio.errors import StudioError, printable
+from studio.registry import CAPTIONERS
 from studio.store import append_lines, read_lines
 
 VERSIONS = ".versions.jsonl"
@@ -86,7 +87,7 @@ def shown(versions: Sequence[Version], caption: str) -> dict[str, Any] | None:
     """What is told beside `caption`: {"by", "chance", "reason", "choices"}; None where the caption is no captioner's."""
     for said in reversed(versions):
         chances = {text: chance for text, chance in reversed(said.alternatives)} | {said.caption: said.confidence if said.caption else None}
-        if said.by not in (HAND, FILE) and caption in chances:
+        if said.by in CAPTIONERS and caption in chances:
             return {"by": said.by, "chance": chances[caption], "reason": said.reason, "choices": said.alternatives}
     return None
 

@@ -152,7 +152,9 @@ class Server:
             progress("loading", 0)
             wanted, progress.total = tasks.describe(self._workspace, job)
             self._say("busy", doing=wanted.doing, job=job_id)
-            if wanted.source:  # what needs no base model is small, and waits for no run
+            if wanted.num_bytes:
+                self._warm.clear()  # two large models at once are too many
+            if wanted.source or wanted.num_bytes:  # what needs neither is small, and waits for no run
                 self._find_room(kind, wanted, progress)
             tasks.carry_out(self._workspace, job, self._warm, progress)
             progress.tell("finished", progress.total)
@@ -209,6 +211,8 @@ class Server:
 
     def _needed(self, kind: str, wanted: room.Wanted) -> int:
         """Bytes; another base in memory than the wanted one goes first."""
+        if wanted.num_bytes:
+            return wanted.num_bytes
         base = find_base(wanted.source, self._workspace)
         if self._warm.path != base.path:
             self._warm.clear()

@@ -37,6 +37,7 @@ class Wanted:
     height: int | None
     count: int  # pictures at once
     doing: str  # in words
+    num_bytes: int = 0  # of what needs no base model, but memory
 
 
 def drawing_bytes(weights: int, width: int, height: int, count: int, bytes_per_value: int) -> int:

@@ -132,3 +132,34 @@ def test_captioners_are_listed_and_places_added(icons, captioner_folders):
     icons.here("caption", "icons", "--with", "blip", "--max-tokens", "8").well()
     assert icons.here("captioners", "--remove", captioner_folders["blip"].parent).well().out.startswith("embedded")
     assert "no folder of BLIP is here" in icons.here("caption", "icons", "--with", "blip").complaint()
+
+
+def test_killed_in_the_middle_it_goes_on_with_what_is_missing(icons, captioner_folders):
+    """A real process, killed without a word once it has answers; the next one asks for the others alone."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    kept = icons.workspace / "cache" / "captioned"
+    words = ["caption", "icons", "--with", str(captioner_folders["llava"]), "--max-tokens", "12"]
+    code = (
+        "import os, signal, sys\n"
+        "from studio.dataset import captioning\n"
+        "from studio.dataset.captioners import generate\n"
+        "generate.batch_that_fits = lambda *given: 2\n"
+        "keep = captioning.LookedAt.keep\n"
+        "def keep_and_die(self, said):\n"
+        "    keep(self, said)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "captioning.LookedAt.keep = keep_and_die\n"
+        "from studio.cli import app\n"
+        "app(sys.argv[1:])\n"
+    )
+    env = {**os.environ, "DOMAIN_STUDIO_WORKSPACE": str(icons.workspace)}
+    killed = subprocess.run([sys.executable, "-c", code, *words], env=env, capture_output=True, timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert captions(icons) == [""] * 4 and sum(len(path.read_text().splitlines()) for path in kept.glob("*.jsonl")) == 2
+    told = icons.here(*words, "--json").well().json
+    assert told["count"] == sum(map(bool, captions(icons))) == 4 - len(told["skipped"]) and not list(kept.glob("*.jsonl"))
+    assert told["notes"] == ["2 pictures were looked at before the interruption: gone on with the others"]

@@ -70,6 +70,16 @@ def test_the_process_needs_no_room_and_no_base_model_for_it(workspace, server, m
     assert any(line["doing"] == "captioning 4 pictures of icons" for line in server.told) and server._warm.path is None
 
 
+def test_a_captioner_with_weights_of_its_own_is_given_room(workspace, server, monkeypatch, captioner_folders):
+    asked = []
+    monkeypatch.setattr(server, "_find_room", lambda kind, wanted, progress: asked.append(server._needed(kind, wanted)))
+    request = FOUR.model_copy(update={"captioner": str(captioner_folders["blip"]), "threshold": None, "max_tokens": 4})
+    job = captionings.create_captioning(workspace, request)
+    server._work("caption", job.id)
+    assert job.status()["state"] == "finished" and job.result()["count"] > 0
+    assert asked == [(captioner_folders["blip"] / "model.safetensors").stat().st_size]
+
+
 def test_what_goes_wrong_is_a_line_in_its_status(workspace, server):
     job = captionings.create_captioning(workspace, FOUR)
     token = removal.delete_dataset(workspace, "icons")
