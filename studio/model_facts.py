@@ -10,8 +10,10 @@ from typing import Any
 import psutil
 
 from studio.errors import StudioError
+from studio.families.base import Card
 from studio.families.folder import component
 from studio.families.header import read_header
+from studio.families.timesteps import Timesteps, histogram, shift_of
 from studio.store import Workspace, read_json
 
 MAX_FILES = 20_000  # counted in one folder
@@ -23,6 +25,7 @@ PROGRAM_GIB = 0.8
 ACTIVATIONS_GIB = 2.5  # Stable Diffusion 1.5 at 512 px in half precision, LoRA, one picture
 REFERENCE_PARAMETERS, REFERENCE_PX = 1.07e9, 512
 USUAL_SCALE, SINGLE_FILE_MULTIPLE = 8, 64  # of Stable Diffusion, where nothing else is said
+USUAL_SIDE = 128  # positions of the autoencoder that a transformer was made for, where nothing else is said
 PIXEL_SIDE = 3  # a denoiser of pixels needs what one of latents needs at three times the size (114 M at 128 px in fp32: 0.87 GiB)
 GIB = 2**30
 
@@ -106,26 +109,44 @@ def own_size_px(path: Path, denoiser: str) -> int | None:
         sample = sample[0] if isinstance(sample, list) and sample else sample
         if isinstance(sample, int) and 0 < sample <= 1024 and scale:
             return sample * scale
+        if denoiser == "transformer" and scale:
+            own = _json(path / "vae" / "config.json").get("sample_size")
+            return own if isinstance(own, int) and 0 < own <= 4096 else USUAL_SIDE * scale
     return None
 
 
-def pixel_multiple(path: Path, denoiser: str) -> int:
-    """What the sides of a training picture divide by, told by a model's configurations as its family tells it once it is loaded."""
+def pixel_multiple(path: Path, denoiser: str, tokens: int = 1) -> int:
+    """What the sides of a training picture divide by, told by a model's configurations as its family tells it once it is loaded.
+
+    `tokens` = positions of the autoencoder per side of a transformer's token, where its configuration does not say.
+    """
     config = _json(component(path, denoiser) / "config.json") if path.is_dir() else {}
     scale, levels = vae_scale(path) or USUAL_SCALE, config.get("block_out_channels")
     if isinstance(levels, list) and levels:
         whole = scale * 2 ** (len(levels) - 1)  # every halving is exact
         return whole if scale == 1 else max(scale, min(whole, size_px(path, denoiser) // 4))
     patch = config.get("patch_size")
-    return scale * patch if isinstance(patch, int) and patch > 0 else SINGLE_FILE_MULTIPLE
+    if not isinstance(patch, int) and not config:
+        return SINGLE_FILE_MULTIPLE
+    return scale * max(patch if isinstance(patch, int) and 0 < patch < 64 else 1, tokens)
 
 
 def vae_scale(path: Path) -> int | None:
     """Pixels per position of the denoiser, by a model's configurations; 1 where it has no autoencoder, None where they do not say."""
     if path.is_dir() and not (path / "vae").is_dir():
         return 1
-    levels = _json(path / "vae" / "config.json").get("block_out_channels")
+    config = _json(path / "vae" / "config.json")
+    halvings = config.get("temperal_downsample")  # of films: one entry for each halving, not for each level
+    levels = [*halvings, True] if isinstance(halvings, list) else config.get("block_out_channels", config.get("encoder_block_out_channels"))
     return 2 ** (len(levels) - 1) if isinstance(levels, list) and 0 < len(levels) < 8 else None
+
+
+def noise_levels(path: Path, card: Card, size: int, how: Timesteps) -> dict[str, Any]:
+    """{"kind", "shift", "own_shift", "shares"}: which noise levels training draws for square pictures of this size, from clean to noise."""
+    scheduler = _json(component(path, "scheduler") / "scheduler_config.json") if path.is_dir() else {}
+    own = shift_of(scheduler, (size // ((vae_scale(path) or USUAL_SCALE) * card.patch)) ** 2)
+    kind, shift = card.timesteps if how.kind == "auto" else how.kind, own if how.shift is None else how.shift
+    return {"kind": kind, "shift": round(shift, 3), "own_shift": round(own, 3), "shares": [round(s, 4) for s in histogram(kind, shift)]}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from studio.errors import StudioError, one_line
 from studio.families.folder import check_folder, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
+from studio.families.timesteps import Timesteps
 from studio.model_facts import size_mib
 from studio.model_places import OWN, Found, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
@@ -43,8 +44,12 @@ class Base:
     @property
     def shape_px(self) -> tuple[int, int]:
         """(picture size, what the sides of training pictures divide by), told without loading the model."""
-        denoiser = registry.family(self.family).card.denoiser
-        return model_facts.size_px(self.path, denoiser), model_facts.pixel_multiple(self.path, denoiser)
+        card = registry.family(self.family).card
+        return model_facts.size_px(self.path, card.denoiser), model_facts.pixel_multiple(self.path, card.denoiser, card.patch)
+
+    def noise_levels(self, size_px: int | None, how: Timesteps) -> dict[str, Any]:
+        """Which noise levels training draws, as `model_facts.noise_levels` tells them; None = the model's own size."""
+        return model_facts.noise_levels(self.path, registry.family(self.family).card, size_px or self.shape_px[0], how)
 
 
 def _short_name(path: Path) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from studio import registry
 from studio.errors import StudioError
 from studio.model_facts import memory, needs_gib, num_parameters, say_fit
 from studio.model_places import MAX_ENTRIES, add_model_place, look_through, model_places, remove_model_place
@@ -20,6 +21,8 @@ from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.shelf import SHELF, mixed_shelf
 from tests.fixtures.shelf import sparse_safetensors as write_dtype
 from tests.fixtures.tiny import tiny_sd
+from tests.fixtures.tiny_flow import MODELS as FLOW
+from tests.fixtures.tiny_flow import tiny as tiny_flow
 
 UNET = "model.diffusion_model."
 CHECKPOINT = {f"{UNET}input_blocks.0.0.weight": [8, 4, 3, 3], "cond_stage_model.transformer.text_model.x": [4, 4]}
@@ -308,3 +311,19 @@ def test_a_broken_folder_is_told_before_anything_is_loaded(workspace, tiny, what
     breaks(folder)
     row = _rows(workspace)["broken"]
     assert not row["usable"] and words in row["reason"] and row["do"] and "\n" not in row["reason"], row
+
+
+@pytest.mark.parametrize("name", FLOW)
+def test_a_flow_model_is_told_by_its_configurations_as_it_is_when_loaded(name, tmp_path):
+    """Size, grid and noise levels, which screens show without loading anything."""
+    import torch
+
+    from studio.families import flow
+    from studio.families.timesteps import AUTO
+
+    base = find_base(str(tiny_flow(FLOW[name].build, tmp_path / "model")))
+    parts = registry.family(base.family).load(base.path, torch.float32, torch.device("cpu"))
+    assert base.shape_px == (parts.facts.size_px, parts.facts.pixel_multiple)
+    side = parts.facts.size_px // parts.facts.vae_scale
+    told = base.noise_levels(None, AUTO)
+    assert told["kind"] == "logit-normal" and told["shift"] == pytest.approx(flow.noise_shift(parts, (1, 1, side, side)), abs=1e-3)

@@ -7,6 +7,7 @@ from typing import Any
 
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
 from studio.errors import StudioError, one_line
+from studio.families.timesteps import Timesteps
 from studio.jobs.create import Request
 from studio.jobs.estimate import estimate, in_words
 from studio.jobs.metrics import open_run
@@ -156,9 +157,10 @@ class TrainForm:
         for preset in PRESETS:
             other = spec if preset == choice.preset else resolve(self._with(choice, given, preset))
             costs[preset] = in_words(estimate(self.workspace, other, dataset, base)["seconds"])
+        levels = base.noise_levels(spec.base.size_px, Timesteps(spec.train.timesteps, spec.train.timestep_shift))
         parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GB of memory", f"{max(1, cost['disk_mib'])} MB on disk"]
         text = " · ".join(parts)
-        return {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs}
+        return {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
 
     def _base_name(self, source: str) -> str:
         """How the list of bases names a source."""

@@ -37,7 +37,7 @@ class Card:
     words: dict[str, str] = field(default_factory=dict)  # text encoder -> what files of learned words call its vectors
     readers: str = ""  # which programs read its recommended adapter layout, where not those that the layout says by itself
     timesteps: str = "uniform"  # the density of the noise levels that training draws
-    patch: int = 1  # latent positions per side of a token, where the checkpoint shifts noise levels by the number of tokens
+    patch: int = 1  # positions of the autoencoder per side of a token
     guidance: float | None = None  # the guidance scale that pictures are drawn with unless told otherwise; None = the usual one
     negative: bool = True  # whether a negative prompt means anything
     refuses: dict[str, str] = field(default_factory=dict)  # method -> why the family cannot take it, in a sentence

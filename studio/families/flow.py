@@ -44,11 +44,12 @@ def load_scheduler(path: Path) -> Any:
     raise StudioError(f"{file}: {name[:60]} is no noise schedule of a flow model: fetch the model again")
 
 
-def facts_of(card: Card, scheduler: Any, size_px: int, scale: int, channels: int, **more: str) -> Facts:
-    """The facts of a flow model whose latents have `scale` pixels a position, and are read `card.patch` positions a token."""
+def facts_of(card: Card, scheduler: Any, size_px: int, scale: int, channels: int, **more: Any) -> Facts:
+    """The facts of a flow model whose autoencoder has `scale` pixels a position, `card.patch` positions of which make a token."""
     multiple = card.patch * scale
-    more = {"title": card.title, "licence": card.licence} | more
-    return Facts(size_px, multiple, scale, channels, FLOW, scheduler.config.num_train_timesteps, draw_multiple=multiple, **more)
+    told = {"title": card.title, "licence": card.licence, "vae_scale": scale, "draw_multiple": multiple}
+    told |= {"prediction_type": FLOW, "num_train_timesteps": scheduler.config.num_train_timesteps}
+    return Facts(size_px=size_px, pixel_multiple=multiple, latent_channels=channels, **told | more)
 
 
 def num_tokens_of(parts: Parts, shape: tuple[int, ...]) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_noise", "card", "collate", "sample_t", "target", "weight"]
 
+PATCH = 2  # positions of the autoencoder per side of one of ours: the denoiser's latents are patches already
 TEXT_SIDE = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
 
 card = Card(
@@ -36,13 +37,13 @@ card = Card(
     samplers=flow.SAMPLERS,
     readers="ComfyUI, InvokeAI, diffusers",
     timesteps=flow.KIND,
+    patch=PATCH,
     guidance=4.0,
     refuses=language.no_word("FLUX.2 klein", "Qwen3"),
 )
 
 PIPELINES = {"Flux2KleinPipeline"}
 MAX_TOKENS = 512
-PATCH = 2  # positions of the autoencoder per side of one of ours: the denoiser's latents are patches already
 
 
 def recognise(path: Path) -> bool:
@@ -68,7 +69,8 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     text = modules["text_encoder"].config
     count = max(1, transformer.joint_attention_dim // text.hidden_size)
     language.check_width(path, transformer.joint_attention_dim, count * text.hidden_size)
-    facts = flow.facts_of(card, scheduler, vae.config.sample_size, PATCH * vae_scale(vae), channels)
+    scale = vae_scale(vae)
+    facts = flow.facts_of(card, scheduler, vae.config.sample_size, scale, channels, vae_scale=PATCH * scale)
     layers = tuple((i + 1) * text.num_hidden_layers // (count + 1) for i in range(count))  # of 36: 9, 18, 27
     is_distilled = model_folder.check_folder(path).get("is_distilled") is True
     return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"patch": 1, "layers": layers, "is_distilled": is_distilled})

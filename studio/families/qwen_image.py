@@ -39,7 +39,7 @@ card = Card(
 
 PIPELINES = {"QwenImagePipeline", "QwenImageImg2ImgPipeline"}
 MAX_TOKENS = 512
-DEFAULT_SIDE = 128  # latent positions: nothing in its files says for which size it was made
+USUAL_SIDE = 128  # latent positions: nothing in its files says for which size it was made
 
 
 def recognise(path: Path) -> bool:
@@ -60,7 +60,7 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     width = modules["text_encoder"].config.get_text_config().hidden_size
     language.check_width(path, modules["transformer"].config.joint_attention_dim, width)
     scale = 2 ** len(modules["vae"].config.temperal_downsample)
-    facts = flow.facts_of(card, scheduler, DEFAULT_SIDE * scale, scale, channels)
+    facts = flow.facts_of(card, scheduler, USUAL_SIDE * scale, scale, channels)
     return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"patch": PATCH})
 
 

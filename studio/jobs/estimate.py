@@ -193,8 +193,11 @@ def denoiser_size(base: Base) -> tuple[float, float]:
     parameters = sum(_count(file) for file in files)
     side = SINGLE_FILE_SIZE
     if folder:
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
             config = json.loads((folder / "config.json").read_text("utf-8"))
+            if "block_out_channels" not in config:  # a transformer works at its tokens, with two operations per parameter
+                own_px, token_px = base.shape_px
+                return parameters, own_px / token_px * math.sqrt(2 / OPERATIONS)
             side = float(config["sample_size"])
             side *= 2 ** (-max(0, len(config["block_out_channels"]) - LEVELS) / 2)
         return parameters, side

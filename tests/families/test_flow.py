@@ -7,6 +7,7 @@ from studio import registry
 from studio.families import flow, packing, timesteps
 from studio.families.base import FLOW, Denoising
 from studio.families.timesteps import Timesteps
+from studio.methods import lora
 from studio.models import find_base
 from studio.sample.pair import make_scheduler
 from studio.train.randomness import generator
@@ -155,3 +156,27 @@ def test_noise_levels_are_drawn_as_the_screen_shows_them(model):
         shown = timesteps.histogram(kind, shift if how.shift is None else how.shift)
         drawn = torch.histc(t, 20, 0, 1) / len(t)
         assert (drawn - torch.tensor(shown)).abs().max() < 2e-3
+
+
+def test_base_and_adapted_share_a_pass(model):
+    """One strength per picture, base, half and whole, is what each says alone, also where the model takes lists of pictures."""
+    family, parts, _ = model
+    spec = lora.Spec(rank=2, lr=0.01)
+    adapter = lora.attach(parts, spec, family.card, 0)
+    try:
+        for number, tensor in enumerate(adapter.state().values()):
+            tensor.data.normal_(0, 0.1, generator=generator(number))
+        noise, strengths = _random(parts, "noise"), [0.0, 0.5, 1.0]
+        cond, negative = (family.collate(family.encode_text(parts, [text] * 3)) for text in (PROMPT, ""))
+
+        def draw(part, told):
+            how = Denoising(make_scheduler(family.card, parts, "euler"), noise[part], 2, 3.0, [], lambda: None)
+            with torch.no_grad(), adapter.at(told):
+                return family.denoise(parts, *({k: v[part] for k, v in c.items()} for c in (cond, negative)), how)
+
+        together = draw(slice(3), strengths)
+        for i, strength in enumerate(strengths):
+            assert (draw(slice(i, i + 1), [strength]) - together[i : i + 1]).abs().max() < 1e-4
+        assert (together[0] - draw(slice(0, 1), [1.0])[0]).abs().max() > 1e-3
+    finally:
+        adapter.detach()

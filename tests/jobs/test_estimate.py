@@ -4,13 +4,14 @@ import pytest
 
 from studio.dataset.rows import open_dataset
 from studio.jobs.create import Request, create_run
-from studio.jobs.estimate import GUESS, LAST, denoiser_size, estimate, in_words
+from studio.jobs.estimate import GUESS, LAST, OPERATIONS, denoiser_size, estimate, in_words
 from studio.jobs.runs import Run
 from studio.jobs.supervisor import start
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace, write_json
 from tests.fixtures.runs import dataset, spec_for
+from tests.fixtures.tiny_flow import MODELS, tiny
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,11 @@ def test_a_spec_made_by_hand_is_estimated(place, tiny_folder):
     data = open_dataset(place, "shapes")
     spec = spec_for(data, tiny_folder, "train.steps=3")
     assert estimate(place, spec, data, find_base(str(tiny_folder)))["seconds"] > 0
+
+
+def test_a_transformer_is_counted_by_its_tokens(tmp_path):
+    """Two operations per parameter and token"""
+    base = find_base(str(tiny(MODELS["chroma"].build, tmp_path / "model")))
+    parameters, side = denoiser_size(base)
+    tokens = (16 / 4) ** 2
+    assert parameters > 1000 and OPERATIONS * parameters * side**2 == pytest.approx(2 * parameters * tokens)

@@ -28,15 +28,15 @@ from ui.training import start_training
 
 OF_RECIPES = ("method.", "prior.")
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
-# A reply {asked, defaults, settings, label, note, ready} meets the form as it is by now. If somebody has changed it since it `asked`, the
-# reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, and always done.
+# A reply {asked, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it since it
+# `asked`, the reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, always done.
 MEET = """(reply, ...now) => {
-  const { asked, defaults, settings, label, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
+  const { asked, defaults, settings, label, levels, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
   if (asked && asked.some((value, i) => text(value) !== text(now[i]))) {
     window.studio?.askAgain?.();
     return [];
   }
-  return [defaults, ...settings, { __type__: 'update', label }, note, { __type__: 'update', interactive: ready }];
+  return [defaults, ...settings, { __type__: 'update', label }, levels, note, { __type__: 'update', interactive: ready }];
 }"""
 TELL_DATASET = "value => { window.studio?.place.set({ dataset: value || null }); return value; }"
 
@@ -86,6 +86,7 @@ class TrainPage:
         with gr.Accordion(self._advanced(0, self.form.foreign(recipes[0][1])), open=False, elem_id="train-advanced") as self.advanced:
             self.reset = gr.Button("Reset to the preset", size="sm", elem_id="train-reset")
             self.form.draw("set")
+            self.levels = widget("noise_levels", value={})
         self.plain["start_from"] = gr.Textbox(visible=False)
         self.defaults = gr.Textbox(visible=False)
         self.note = widget("train_note", value={}, events=("forget", "again"))
@@ -134,6 +135,7 @@ class TrainPage:
             "defaults": dump(draft.defaults),
             "settings": [self._control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
             "label": self._advanced(note.get("num_changed", 0), foreign),
+            "levels": note.pop("levels", {}),
             "note": note | {"chosen": {name: getattr(draft, name) for name in ("dataset", "base", "recipe")}},
             "ready": bool(draft.dataset),
         }
@@ -220,7 +222,7 @@ class TrainPage:
     def _answer(self, act: Callable, inputs: Any = None) -> Callable[[Callable], None]:
         """What has `act` answer an event, and the form meet its reply."""
         reply = gr.Textbox(visible=False)
-        outputs = [self.defaults, *self.form.controls, self.advanced, self.note, self.button]
+        outputs = [self.defaults, *self.form.controls, self.advanced, self.levels, self.note, self.button]
 
         def tie(event: Callable) -> None:
             asked = event(fn=act, inputs=inputs, outputs=[reply, *(self.plain[name] for name in PLAIN)], queue=False, **QUIET)
