@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import board, caption, dataset, framing, install, models, results, starter, training, ui
+from studio.commands import board, caption, dataset, doctoring, framing, install, models, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +16,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False, ric
 app.callback(invoke_without_command=True)(ui.main)
 app.add_typer(ui.app)
 framing.add_to(dataset.app)
+doctoring.add_to(dataset.app)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(caption.app)
 app.add_typer(training.app)

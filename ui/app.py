@@ -34,6 +34,7 @@ AREAS = (
     "drawings",
     "exports",
     "captionings",
+    "doctor",
     "class_pictures",
     "models",
 )

@@ -12,9 +12,9 @@ MAX_MEAN_LEVELS, MAX_CELL_LEVELS = 5.0, 32.0  # of 255, once brightness and cont
 _FLAT_LEVELS = 2.0  # neighbours this close count as equal: noise must not set bits
 
 
-def group(pixels: Sequence[str], thumbs: np.ndarray, given: Sequence[str]) -> list[str]:
-    """A group name for each picture: the given one, else a common one for those that look alike, else ""."""
-    pairs = [*equal_pairs(pixels), *equal_pairs([name or None for name in given]), *near_pairs(thumbs)]
+def group(pixels: Sequence[str], near: Iterable[tuple[int, int]], given: Sequence[str]) -> list[str]:
+    """A group name for each picture: the given one, else a common one for those joined by the pairs `near`, else ""."""
+    pairs = [*equal_pairs(pixels), *equal_pairs([name or None for name in given]), *near]
     names = [""] * len(pixels)
     for family in families(len(pixels), pairs):
         if len(family) == 1:
@@ -64,14 +64,36 @@ def near_pairs(thumbs: np.ndarray) -> list[tuple[int, int]]:
     The hash finds candidates; no cell may then differ visibly once brightness and contrast are matched, which tells
     neighbouring slices of a scan and drawings in one outline apart, and the correlation does so for plain textures.
     """
-    hashes = difference_hash(thumbs)
-    cells = thumbs.reshape(len(thumbs), -1).astype(np.float32)
-    spread = cells.std(axis=1)
-    shape = (cells - cells.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-6)[:, None]
+    return _pairs(thumbs, thumbs)
+
+
+TURNS = {  # what may have been done to the second of two prints [N, S, S, 3]
+    "turned by 90°": lambda t: np.rot90(t, 1, (1, 2)),
+    "turned by 180°": lambda t: np.rot90(t, 2, (1, 2)),
+    "turned by 270°": lambda t: np.rot90(t, 3, (1, 2)),
+    "mirrored": lambda t: t[:, :, ::-1],
+}
+
+
+def turned_pairs(thumbs: np.ndarray) -> list[tuple[int, int, str]]:
+    """(i, j, how), i < j, of uint8 [N, S, S, 3] that show the same picture turned or mirrored."""
+    return [(i, j, how) for how, turn in TURNS.items() for i, j in _pairs(thumbs, np.ascontiguousarray(turn(thumbs)))]
+
+
+def _pairs(thumbs: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+    hashes, other_hashes = difference_hash(thumbs), difference_hash(others)
+    (shape, spread), (other_shape, other_spread) = _shapes(thumbs), _shapes(others)
     pairs = []
     for i in range(len(thumbs) - 1):
-        near = np.flatnonzero(np.bitwise_count(hashes[i + 1 :] ^ hashes[i]).sum(axis=1) <= MAX_HASH_BITS) + i + 1
-        apart = np.abs(shape[near] - shape[i]) * np.minimum(spread[near], spread[i])[:, None]
-        is_same = (shape[near] @ shape[i] / cells.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
+        near = np.flatnonzero(np.bitwise_count(other_hashes[i + 1 :] ^ hashes[i]).sum(axis=1) <= MAX_HASH_BITS) + i + 1
+        apart = np.abs(other_shape[near] - shape[i]) * np.minimum(other_spread[near], spread[i])[:, None]
+        is_same = (other_shape[near] @ shape[i] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
         pairs += [(i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)]]
     return pairs
+
+
+def _shapes(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells [N, S * S * 3] without their mean and in units of their spread, and that spread [N]."""
+    cells = thumbs.reshape(len(thumbs), -1).astype(np.float32)
+    spread = cells.std(axis=1)
+    return (cells - cells.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-6)[:, None], spread

@@ -4,11 +4,11 @@ A request names a file, a place for what is stored, and the background colour:
 `{"source": …, "target": …, "background": "#ffffff"}`. The answer holds facts, a `reason` why the file cannot be taken,
 or the `errno` of a disk that could not be written. JSON escapes keep any file name whole, even one that is not UTF-8.
 With `"views": folder`, a small view of the picture is left there as well. A request without a target looks at a picture
-that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view. With a frame, one training sample of
-it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file, "frame": token, "reduce": 0}`. With a mask,
-the source becomes one, in grey and at a size: `{"source": …, "mask": file, "width": …, "height": …}`. With `"alpha": file`, what is
-transparent is left there as a mask. With a `"reader"`, a scan or scene is looked into (`"survey"`) or a picture is taken out of it
-(`"ask"`).
+that is stored already: `{"source": …, "views": …, "size": 1024}`; size 0 makes no view, `"measure": true` has it measured.
+With a frame, one training sample of it is written, exactly, or reduced to a longer side: `{"source": …, "sample": file,
+"frame": token, "reduce": 0}`. With a mask, the source becomes one, in grey and at a size: `{"source": …, "mask": file, "width": …,
+"height": …}`. With `"alpha": file`, what is transparent is left there as a mask. With a `"reader"`, a scan or scene is looked into
+(`"survey"`) or a picture is taken out of it (`"ask"`).
 """
 
 import base64
@@ -29,6 +29,7 @@ from studio import extras, registry
 from studio.dataset.alike import THUMB_PX
 from studio.dataset.bare import Strange, bare
 from studio.dataset.captions import read_regular
+from studio.dataset.doctor.measures import measure
 from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
 from studio.dataset.pixels import FORMATS, Seen, Unreadable, see, transparency
@@ -112,16 +113,18 @@ def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | No
         "height": image.height,
         "note": "; ".join(notes),
         "thumb": base64.b64encode(thumbnail(image).tobytes()).decode(),
+        "measures": measure(image),
     }
 
 
-def look(source: Path, views: Path, size_px: int) -> dict[str, Any]:
-    """Look at a stored picture again: its pixel hash and thumbnail, and its view of `size_px` (0 = none) left in `views`."""
+def look(source: Path, views: Path, size_px: int, is_measured: bool = False) -> dict[str, Any]:
+    """Look at a stored picture again: its pixel hash, thumbnail and measures; its view of `size_px` (0 = none) left in `views`."""
     image = open_image(source)
     pixels = hash_pixels(image)
     if size_px:
         write_view(image, views, pixels, size_px)
-    return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode()}
+    measures = {"measures": measure(image)} if is_measured else {}
+    return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode(), **measures}
 
 
 def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str, Any]:
@@ -212,7 +215,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             return write_mask(source, Path(request["mask"]), request["width"], request["height"])
         if "frame" in request:
             return write_sample(source, Path(request["sample"]), request["frame"], request["reduce"], request.get("is_mask", False))
-        return look(source, views, request["size"])
+        return look(source, views, request["size"], request.get("measure", False))
     except (Unreadable, StudioError) as error:
         return {"reason": " ".join(printable(str(error)).split())}
     except MemoryError:

@@ -12,11 +12,14 @@ from studio.dataset.alike import group
 from studio.dataset.building import clean as clean_folder
 from studio.dataset.building import staging, sync_files
 from studio.dataset.captions import clean
+from studio.dataset.doctor.chart import Chart, Pair, read_chart, with_measures, write_chart
+from studio.dataset.doctor.pairs import all_pairs, index_pairs
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, files_of, find_root, list_datasets
 from studio.dataset.split import hold_out
+from studio.dataset.split_rule import given_names, rule_of
 from studio.dataset.table import Words
 from studio.dataset.versions import HAND, Version, add_versions, found_version
 from studio.errors import StudioError, printable
@@ -106,25 +109,52 @@ def _commit(workspace: Workspace, dataset: Dataset, intake: Intake, words: list[
         caption = said.text or ""
         (intake.folder / row.file).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
         note = "; ".join(filter(None, [row.note, *said.notes]))
-        changed = {"file": file, "group": said.group, "split": said.split, "note": note, "words": digest(caption)}
+        columns = row.columns | said.columns
+        changed = {"file": file, "group": said.group, "split": said.split, "note": note, "words": digest(caption), "columns": columns}
         new.append(row.model_copy(update=changed))
         moves.append((intake.folder / row.file, file))
         known[row.pixels], prints[row.pixels] = file, thumb
     keep_prints(workspace, dataset.root.name, prints)
+    chart = with_measures(read_chart(dataset.root), {row.pixels: intake.measured[row.pixels] for row in new})
     merged = dataset.model_copy(update={"rows": dataset.rows + new, "skipped": (dataset.skipped + problems)[-MAX_SKIPPED:]})
     if new:
-        merged = regroup(workspace, merged)
+        chart = renewed(workspace, merged, chart)
+        merged = regroup(merged, chart)
         sync_files(intake.folder)
     _place(merged, moves)
+    keep_chart(merged, chart)
     return Added(merged, [row.file for row in new], intake.found.skipped)
 
 
-def regroup(workspace: Workspace, dataset: Dataset) -> Dataset:
+def regroup(dataset: Dataset, chart: Chart) -> Dataset:
     """`dataset` with look-alikes of all its pictures in common groups, and a split for the rows that have none."""
-    rows = dataset.rows
-    names = group([row.pixels for row in rows], prints_of(workspace, dataset, lambda: None), [row.group for row in rows])
+    rows, pixels, rule = dataset.rows, [row.pixels for row in dataset.rows], rule_of(dataset)
+    try:
+        given = given_names(rows, rule)
+    except StudioError:  # the rule fits none of the pictures that are left
+        given = [row.group for row in rows]
+    names = group(pixels, index_pairs(pixels, chart.pairs), given)
     grouped = [row.model_copy(update={"group": name}) for row, name in zip(rows, names, strict=True)]
-    return dataset.model_copy(update={"rows": hold_out(grouped)})
+    return dataset.model_copy(update={"rows": hold_out(grouped, share=rule.share, seed=rule.seed)})
+
+
+def renewed(workspace: Workspace, dataset: Dataset, chart: Chart) -> Chart:
+    """`chart` with the pairs of pictures of `dataset` that show the same, found anew but for those of an image tower."""
+    pixels = [row.pixels for row in dataset.rows]
+    found = all_pairs(pixels, prints_of(workspace, dataset, lambda: None), [chart.measured.get(key) for key in pixels])
+    return chart.model_copy(update={"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")]})
+
+
+def known_pairs(workspace: Workspace, dataset: Dataset) -> list[Pair]:
+    """The pairs in the chart of `dataset`, or found now where its pictures were never compared."""
+    chart = read_chart(dataset.root)
+    return (chart if all(row.pixels in chart.measured for row in dataset.rows) else renewed(workspace, dataset, chart)).pairs
+
+
+def keep_chart(dataset: Dataset, chart: Chart) -> None:
+    """Keep `chart` beside a dataset that is in place; a disk that refuses costs only time later."""
+    with suppress(OSError):
+        write_chart(dataset.root, chart)
 
 
 def next_number(root: Path) -> int:

@@ -16,6 +16,8 @@ import numpy as np
 from studio.dataset.alike import THUMB_PX, group
 from studio.dataset.archives import is_archive, read_archives
 from studio.dataset.building import building, clean, staging
+from studio.dataset.doctor.chart import Chart, write_chart
+from studio.dataset.doctor.pairs import all_pairs, index_pairs
 from studio.dataset.facts import fill
 from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.kohya import is_class_picture, proposal, repeats_of
@@ -56,6 +58,7 @@ class Intake:
     num_taken: Counter = field(default_factory=Counter)
     masks: dict[Path, Picture] = field(default_factory=dict)  # by the path of their picture
     takes_alpha: bool = False  # transparent parts become masks
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # by pixel hash
 
 
 def create_dataset(
@@ -208,9 +211,12 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     file = file_name(len(intake.rows) + 1, source, answer["suffix"])
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))
+    intake.measured[answer["pixels"]] = answer["measures"]
     facts = {key: answer[key] for key in ("sha256", "pixels", "width", "height", "note")}
+    folder = picture.label.rpartition("/")[0]
+    columns = {"folder": folder[-MAX_NAME:]} if folder and not (picture.was_given or shot) else {}  # folders of scans may name a person
     about = shot.facts | answer["facts"] if shot else {}
-    row = Row(file=file, source=printable(source), facts=about, repeats=repeats_of(picture.path)[0], **facts)
+    row = Row(file=file, source=printable(source), facts=about, columns=columns, repeats=repeats_of(picture.path)[0], **facts)
     _place_mask(row, picture, worker, intake, tick)
     intake.rows.append(row)
     return True
@@ -264,15 +270,25 @@ def _check_any(intake: Intake, num: int) -> None:
 
 
 def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
-    """The rows with their groups, splits and notes; fills `intake.captions`."""
+    """The rows with their groups, splits and notes; fills `intake.captions`, and leaves the doctor's chart beside them."""
     thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8).reshape(-1, THUMB_PX, THUMB_PX, 3)
-    groups = group([row.pixels for row in intake.rows], thumbs, [each.group for each in words])
+    pixels = [row.pixels for row in intake.rows]
+    pairs = all_pairs(pixels, thumbs, [intake.measured.get(key) for key in pixels])
+    write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs))
+    groups = group(pixels, index_pairs(pixels, pairs), [each.group for each in words])
     first: dict[str, str] = {}
     rows = []
     for row, said, name in zip(intake.rows, words, groups, strict=True):
         twin = first.setdefault(row.pixels, row.file)
         notes = [row.note, *said.notes, f"the same picture as {twin}" if twin != row.file else ""]
         note = "; ".join(filter(None, notes))
-        rows.append(row.model_copy(update={"group": name, "split": said.split, "note": note, "words": digest(said.text or "")}))
+        changed = {
+            "group": name,
+            "split": said.split,
+            "note": note,
+            "words": digest(said.text or ""),
+            "columns": row.columns | said.columns,
+        }
+        rows.append(row.model_copy(update=changed))
         intake.captions.append(said.text or "")
     return hold_out(rows)

@@ -1,12 +1,12 @@
-"""Datasets as pages show them: a line in a list, one page of pictures, and the things to look at."""
+"""Datasets as pages show them: a line in a list, one page of pictures, and how ready they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from studio.dataset.doctor.table import CHECKS
 from studio.dataset.framing import describe_edit
 from studio.dataset.kinds import VIEW_SIZES, view_name
-from studio.dataset.report import LONG_WORDS, SMALL_PX
 from studio.dataset.rows import Row
 from studio.dataset.shelf import Kept
 from studio.dataset.sources import natural_key
@@ -15,17 +15,7 @@ from studio.errors import StudioError
 
 MAX_PAGE = 200
 MAX_SKIPPED = 200
-_LINKS = {  # what a sentence of the report is about: the filter that shows these pictures
-    "without a caption": "no_caption",
-    "identical pictures": "duplicate",
-    "look-alike pictures": "duplicate",
-    "they will be enlarged": "small",
-    "the end may not be read": "long_caption",
-    "held-out picture": "held_out",
-    "the trigger word": "no_trigger",
-    "the class noun": "no_class_noun",
-    "at import": "skipped",
-}
+BY_CHECK = "check:"  # begins the filters that show what a check of the doctor has found
 
 
 def summary(kept: Kept) -> dict[str, Any]:
@@ -44,11 +34,11 @@ def summary(kept: Kept) -> dict[str, Any]:
 
 
 def facts(kept: Kept) -> dict[str, Any]:
-    """A dataset in numbers, and its things to look at: {"text", "filter": the pictures concerned, or None}."""
-    known = kept.facts
+    """A dataset in numbers, and how ready the doctor finds it: {"score", "num_findings"}."""
+    known, told = kept.facts, kept.diagnosis
     chosen = ("images", "train", "held_out", "captions", "empty_captions", "sizes")
-    things = [{"text": note, "filter": next((_LINKS[words] for words in _LINKS if words in note), None)} for note in known["notes"]]
-    return {**{key: known[key] for key in chosen}, "things": things, "skipped": known["skipped"][-MAX_SKIPPED:]}
+    doctor = {"score": told["score"], "num_findings": sum(each["cost"] > 0 for each in told["findings"])}
+    return {**{key: known[key] for key in chosen}, "doctor": doctor, "skipped": known["skipped"][-MAX_SKIPPED:]}
 
 
 def address(row: Row, size_px: int) -> str:
@@ -67,9 +57,6 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
     "framed": lambda kept, row: row.edit is not None,
     "masked": lambda kept, row: kept.has_mask(row),
-    "duplicate": lambda kept, row: row.file in kept.twins,
-    "small": lambda kept, row: min(row.width, row.height) < SMALL_PX,
-    "long_caption": lambda kept, row: len(kept.caption(row).split()) > LONG_WORDS,
 }
 SORTS: dict[str, Callable[[Kept, Row], Any]] = {
     "order": lambda kept, row: 0,
@@ -94,9 +81,12 @@ class Query:
 
 def page(kept: Kept, query: Query) -> dict[str, Any]:
     """One page of a dataset for JSON; `shown` counts the rows that pass the filter. StudioError for an unknown filter or order."""
-    if query.filter not in FILTERS or query.sort not in SORTS:
-        raise StudioError(f"the filter is one of {', '.join(FILTERS)}, the order one of {', '.join(SORTS)}")
-    rows, words = [row for row in kept.dataset.rows if FILTERS[query.filter](kept, row)], query.text.casefold().split()
+    check = query.filter.removeprefix(BY_CHECK) if query.filter.startswith(BY_CHECK) else None
+    if (query.filter not in FILTERS and check not in CHECKS) or query.sort not in SORTS:
+        known = [*FILTERS, *(BY_CHECK + key for key in CHECKS)]
+        raise StudioError(f"the filter is one of {', '.join(known)}, the order one of {', '.join(SORTS)}")
+    passes = FILTERS[query.filter] if check is None else lambda kept, row: row.file in kept.flagged(check)
+    rows, words = [row for row in kept.dataset.rows if passes(kept, row)], query.text.casefold().split()
     if words:
         rows = [row for row in rows if all(word in f"{kept.caption(row)}\n{row.source}".casefold() for word in words)]
     if query.word:
@@ -115,6 +105,7 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
         "trigger": str(dataset.about.get("trigger", "")),
         "class_noun": str(dataset.about.get("class_noun", "")),
         "facts": facts(kept),
+        "checked": CHECKS[check].title.lower() if check else "",
         "items": [item(kept, row) for row in rows[offset : offset + min(query.limit, MAX_PAGE)]],
     }
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studio.dataset.edit import HISTORY, REMOVED, editing, locked, regroup
+from studio.dataset.doctor.chart import read_chart
+from studio.dataset.edit import HISTORY, REMOVED, editing, keep_chart, locked, regroup, renewed
 from studio.dataset.rows import Dataset, Row, files_of, find_root
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, write_json
@@ -54,7 +55,10 @@ def restore_pictures(workspace: Workspace, name: str, undo: str) -> dict[str, An
                 rows.insert(min(entry["position"], len(rows)), row)
                 back.append(row)
         if back:
-            regroup(workspace, dataset.model_copy(update={"rows": rows})).save()
+            whole = dataset.model_copy(update={"rows": rows})
+            chart = renewed(workspace, whole, read_chart(dataset.root))
+            regroup(whole, chart).save()
+            keep_chart(whole, chart)
         for row in back:
             _delete(hidden, row)
         forget_record(dataset.root, undo)

@@ -1,6 +1,7 @@
 """What a dataset is like, in numbers and in sentences a person can act on."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -23,20 +24,28 @@ def report(dataset: Dataset, *, size_px: int = SMALL_PX, captions: list[str] | N
     sides = [min(row.width, row.height) for row in rows]
     facts = {
         "dataset": dataset.name,
-        "images": len(rows),
+        **numbers(dataset, captions),
+        "aspects": dict(Counter(_aspect(row) for row in rows)),
+        "duplicates": duplicates(rows),
+        "small": [row.file for row, side in zip(rows, sides, strict=True) if side < size_px],
+        "long_captions": [row.file for row, text in zip(rows, captions, strict=True) if len(text.split()) > LONG_WORDS],
+    }
+    notes = [*_split_notes(dataset), *_caption_notes(captions, facts), *_word_notes(dataset, captions), *_picture_notes(facts, size_px)]
+    return {**facts, "notes": notes}
+
+
+def numbers(dataset: Dataset, captions: Sequence[str]) -> dict[str, Any]:
+    """How many pictures there are on each side, with and without captions, how large, and what was not taken."""
+    sides = [min(row.width, row.height) for row in dataset.rows]
+    return {
+        "images": len(dataset.rows),
         "train": len(dataset.train_rows),
         "held_out": len(dataset.held_out_rows),
         "captions": sum(bool(caption) for caption in captions),
         "empty_captions": sum(not caption for caption in captions),
         "sizes": {"min": min(sides, default=0), "median": median(sides) if sides else 0, "max": max(sides, default=0)},
-        "aspects": dict(Counter(_aspect(row) for row in rows)),
-        "duplicates": duplicates(rows),
-        "small": [row.file for row, side in zip(rows, sides, strict=True) if side < size_px],
-        "long_captions": [row.file for row, text in zip(rows, captions, strict=True) if len(text.split()) > LONG_WORDS],
         "skipped": [skipped.model_dump() for skipped in dataset.skipped],
     }
-    notes = [*_split_notes(dataset), *_caption_notes(captions, facts), *_word_notes(dataset, captions), *_picture_notes(facts, size_px)]
-    return {**facts, "notes": notes}
 
 
 def duplicates(rows: list[Row]) -> list[dict[str, Any]]:

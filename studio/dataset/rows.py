@@ -34,8 +34,14 @@ class Row(BaseModel):
     note: str = Field("", description="what was changed when it was read, in a sentence")
     repeats: int = Field(1, ge=1, le=999, description="how often it is trained on while others are once; from the names of kohya's folders")
     facts: Facts = Field({}, description="what its reader knows of it: modality, plane, bands …; exported only where that is asked for")
+    columns: dict[str, str] = Field({}, description="what else metadata.jsonl said of it, and the folder it lay in")
     words: str = Field("", description="of the caption it came with: the first 16 digits of its SHA-256")
     edit: Edit | None = Field(None, description="crop, focal point, turn and mirror; None = trained on as it is")
+
+    @property
+    def caption_file(self) -> str:
+        """Name of the caption file beside the picture."""
+        return files_of(self.file)[1]
 
     @property
     def framing(self) -> Edit:
@@ -132,12 +138,13 @@ class Dataset(BaseModel):
         write_bytes(self._caption_path(row), clean(text)[0].encode("utf-8"))
 
     def _caption_path(self, row: Row) -> Path:
-        return self.path(row).with_suffix(".txt")
+        return self.root / row.caption_file
 
 
 def files_of(file: str) -> tuple[str, str, str]:
     """The names of a picture, its caption and its mask; the latter two need not be there."""
-    return file, str(Path(file).with_suffix(".txt")), str(Path(file).with_suffix(MASK_SUFFIX))
+    stem = file.rpartition(".")[0]
+    return file, f"{stem}.txt", f"{stem}{MASK_SUFFIX}"
 
 
 def list_datasets(workspace: Workspace) -> list[Dataset]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from studio.dataset.badges import badges
-from studio.dataset.report import report
+from studio.dataset.doctor.chart import CHART, Chart, read_chart
+from studio.dataset.doctor.diagnosis import diagnose, problems
+from studio.dataset.report import numbers
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, files_of, find_root
 from studio.dataset.versions import VERSIONS, Version, read_versions, shown
 from studio.dataset.words import Kind, cloud
@@ -27,20 +29,26 @@ class Kept:
     marks: dict[str, Mark] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     version: str = ""
+    seen: dict[str, Any] = field(default_factory=dict)  # what those checks have found that look at pictures alone
+    _captions: list[str] | None = None
     _facts: dict[str, Any] | None = None
     _badges: dict[str, tuple[list[str], str]] | None = None
     _pictures: dict[str, str] | None = None
-    _twins: set[str] | None = None
     _versions: dict[str, list[Version]] | None = None
     _clouds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _chart: Chart | None = None
+    _diagnosis: dict[str, Any] | None = None
+    _flagged: dict[str, set[str]] | None = None
 
     @property
     def captions(self) -> list[str]:
-        return [self.caption(row) for row in self.dataset.rows]
+        if self._captions is None:
+            self._captions = [self.caption(row) for row in self.dataset.rows]
+        return self._captions
 
     def caption(self, row: Row) -> str:
         """The caption of `row` as last read."""
-        return self.texts.get(Path(row.file).with_suffix(".txt").name, "")
+        return self.texts.get(row.caption_file, "")
 
     def cloud(self, kind: Kind | None) -> dict[str, Any]:
         """The words or tags of its captions, counted; None = whichever they are."""
@@ -64,9 +72,9 @@ class Kept:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The report."""
+        """The dataset in numbers."""
         if self._facts is None:
-            self._facts = report(self.dataset, captions=self.captions)
+            self._facts = numbers(self.dataset, self.captions)
         return self._facts
 
     @property
@@ -75,15 +83,28 @@ class Kept:
         if self._badges is None:
             suggested = {r.file for r in self.dataset.rows if self.said(r)}
             masked = {r.file for r in self.dataset.rows if self.has_mask(r)}
-            self._badges = badges(self.dataset, self.captions, self.facts, suggested, masked)
+            self._badges = badges(self.dataset, self.captions, problems(self.diagnosis), suggested, masked)
         return self._badges
 
     @property
-    def twins(self) -> set[str]:
-        """Files that are the same as others, or look alike."""
-        if self._twins is None:
-            self._twins = {file for group in self.facts["duplicates"] for file in group["files"]}
-        return self._twins
+    def chart(self) -> Chart:
+        """What the doctor knows."""
+        if self._chart is None:
+            self._chart = read_chart(self.dataset.root)
+        return self._chart
+
+    @property
+    def diagnosis(self) -> dict[str, Any]:
+        """What the doctor says."""
+        if self._diagnosis is None:
+            self._diagnosis = diagnose(self.dataset, self.captions, self.chart, known=self.seen)
+        return self._diagnosis
+
+    def flagged(self, check: str) -> set[str]:
+        """The files that a check of the doctor has found."""
+        if self._flagged is None:
+            self._flagged = {each["key"]: set(each["files"]) for each in self.diagnosis["findings"]}
+        return self._flagged.get(check, set())
 
     @property
     def pictures(self) -> dict[str, str]:
@@ -148,26 +169,28 @@ class Shelf:
             old = kept
             kept = self._kept[root] = Kept(Dataset.load(root), mark)
             if old is not None:
-                kept.marks, kept.texts = old.marks, old.texts
+                kept.marks, kept.texts = old.marks, old.texts  # its version is empty: what was found in its rows is found anew
         return kept
 
     def _refresh(self, root: Path) -> Kept:
         """The dataset in `root` with its captions as they are now."""
         kept = self._index(root)
         with os.scandir(root) as entries:
-            marks = {
-                entry.name: _mark(entry.stat()) for entry in entries if entry.name.endswith((".txt", MASK_SUFFIX)) or entry.name == VERSIONS
-            }
+            watched = (entry for entry in entries if entry.name.endswith((".txt", MASK_SUFFIX)) or entry.name in (VERSIONS, CHART))
+            marks = {entry.name: _mark(entry.stat()) for entry in watched}
         if kept.version and marks == kept.marks:
             return kept
-        texts, rows = {}, {Path(row.file).with_suffix(".txt").name: row for row in kept.dataset.rows}
+        texts, rows = {}, {row.caption_file: row for row in kept.dataset.rows}
         for name, row in rows.items():
             if name in marks:
                 is_same = marks[name] == kept.marks.get(name) and name in kept.texts
                 texts[name] = kept.texts[name] if is_same else kept.dataset.caption(row)
         version = sha256(repr((kept.mark, sorted(marks.items()))).encode())[:16]
-        self._kept[root] = kept = Kept(kept.dataset, kept.mark, marks, texts, version)
-        return kept
+        new = Kept(kept.dataset, kept.mark, marks, texts, version)
+        if kept.version and marks.get(CHART) == kept.marks.get(CHART):  # only captions have changed
+            new.seen, new._chart = kept.seen, kept._chart
+        self._kept[root] = new
+        return new
 
 
 def _mark(status: os.stat_result) -> Mark:

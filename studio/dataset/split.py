@@ -1,15 +1,21 @@
 """Which pictures are held out: decided once, from the pictures alone, and never through a group of look-alikes."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from studio.dataset.alike import equal_pairs, families
 from studio.dataset.rows import Row, Split
 
 
-def num_held_out(num_rows: int) -> int:
-    """How many of `num_rows` pictures to hold out: 0 of one, 1 below 8, 15 % (at least 2) up to 30, then 10 % (at least 5)."""
+def num_held_out(num_rows: int, share: float | None = None) -> int:
+    """How many of `num_rows` pictures to hold out: 0 of one, 1 below 8, 15 % (at least 2) up to 30, then 10 % (at least 5).
+
+    `share` instead holds out that part, at least one.
+    """
     if num_rows < 2:
         return 0
+    if share is not None:
+        return min(num_rows - 1, max(1, round(share * num_rows)))
     if num_rows < 8:
         return 1
     if num_rows <= 30:
@@ -17,28 +23,30 @@ def num_held_out(num_rows: int) -> int:
     return max(5, round(0.10 * num_rows))
 
 
-def hold_out(rows: Sequence[Row]) -> list[Row]:
+def hold_out(rows: Sequence[Row], *, share: float | None = None, seed: int = 0) -> list[Row]:
     """Copies of `rows`, each with its split.
 
     A split that is set stays, but for pictures also in the training part, pixel for pixel: those train. The rest is
     decided by pixel hashes alone, so neither order nor names matter; groups and equal pictures stay on one side.
+    `seed` draws others, `share` holds out another part than the number of pictures asks for.
     """
     splits = [row.split for row in rows]
-    kin = _families(rows)
+    kin = _families(rows, seed)
     for family in kin:
         _settle(family, rows, splits)
     free = [family for family in kin if splits[family[0]] is None]
-    wanted = num_held_out(len(rows)) - splits.count("held_out")
+    wanted = num_held_out(len(rows), share) - splits.count("held_out")
     for family in _choose(free, wanted, len(rows), has_train="train" in splits):
         for i in family:
             splits[i] = "held_out"
     return [row.model_copy(update={"split": split or "train"}) for row, split in zip(rows, splits, strict=True)]
 
 
-def _families(rows: Sequence[Row]) -> list[list[int]]:
-    """Indices of rows that belong together by group or by pixels, in the order of their smallest pixel hash."""
+def _families(rows: Sequence[Row], seed: int) -> list[list[int]]:
+    """Indices of rows that belong together by group or by pixels, in the order of their smallest pixel hash, hashed again by `seed`."""
     pairs = [*equal_pairs([row.pixels for row in rows]), *equal_pairs([row.group or None for row in rows])]
-    return sorted(families(len(rows), pairs), key=lambda family: min(rows[i].pixels for i in family))
+    keys = [sha256(f"{seed}/{row.pixels}".encode()).hexdigest() if seed else row.pixels for row in rows]
+    return sorted(families(len(rows), pairs), key=lambda family: min(keys[i] for i in family))
 
 
 def _settle(family: list[int], rows: Sequence[Row], splits: list[Split | None]) -> None:

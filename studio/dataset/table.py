@@ -3,7 +3,7 @@
 import json
 import os
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from studio.errors import printable
 
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINES_REPORTED = 50  # of one table
+MAX_COLUMNS, _MAX_VALUE = 24, 120  # kept of a line, to group pictures by; characters
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("held_out", "held-out", "validation", "valid", "val", "dev", "eval", "test"), "held_out"),
@@ -28,6 +29,7 @@ class Words:
     split: Split | None = None
     group: str = ""
     notes: tuple[str, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 class Captions:
@@ -169,4 +171,11 @@ def _words(value: dict[str, Any]) -> tuple[Words, str | None]:
         notes.append(f"its split {printable(str(split))[:40]!r} is not known and was ignored")
     group = value.get("group")
     group = printable(str(group)).strip()[:120] if isinstance(group, str | int) else ""
-    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes)), problem
+    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes), _columns(value)), problem
+
+
+def _columns(value: dict[str, Any]) -> dict[str, str]:
+    """The short plain values of a line, by name, but for those that have their own place."""
+    others = {key: each for key, each in value.items() if key not in {"file_name", "text", "split"} and isinstance(each, str | int | float)}
+    found = {printable(key).strip()[:_MAX_VALUE]: printable(str(each)).strip() for key, each in list(others.items())[:MAX_COLUMNS]}
+    return {key: each for key, each in found.items() if key and each and len(each) <= _MAX_VALUE}

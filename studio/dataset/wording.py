@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from studio.dataset.captions import clean
 from studio.dataset.edit import editing
-from studio.dataset.masks import undo_mask
-from studio.dataset.reframe import undo_edits
-from studio.dataset.removal import add_record, count, forget_record, read_record, restore_pictures
+from studio.dataset.removal import add_record, count, forget_record, read_record
 from studio.dataset.rows import Dataset, Row, find_root
 from studio.dataset.versions import Version, add_versions, found_version
 from studio.dataset.words import mentions
@@ -30,6 +29,15 @@ _WORDS = {
     "trigger": "trigger word",
     "class_noun": "class noun",
     "template": "template",
+}
+_UNDO = {  # by kind of record, imported on use: those who make changes import this file
+    "removed": ("studio.dataset.removal", "restore_pictures"),
+    "captions": ("studio.dataset.wording", "undo_wording"),
+    "framing": ("studio.dataset.reframe", "undo_edits"),
+    "mask": ("studio.dataset.masks", "undo_mask"),
+    "split": ("studio.dataset.resplit", "undo_split"),
+    "kept": ("studio.dataset.doctor.mends", "undo_kept"),
+    "skipped": ("studio.dataset.doctor.mends", "undo_forgotten"),
 }
 _NO_SPACE_BEFORE = tuple(",.;:!?)]'\"")
 
@@ -89,9 +97,10 @@ def replace_captions(dataset: Dataset, changes: Sequence[Change], text: str, ver
 
 
 def undo_change(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
-    """Undo a removal, or a change of captions, masks or of how pictures are framed: {"text", "restored"}."""
+    """Undo any change that has a record: {"text", "restored"}."""
     kind = read_record(find_root(workspace, name), undo).get("kind")
-    return {"captions": undo_wording, "framing": undo_edits, "mask": undo_mask}.get(kind, restore_pictures)(workspace, name, undo)
+    module, function = _UNDO.get(kind, _UNDO["removed"])
+    return getattr(import_module(module), function)(workspace, name, undo)
 
 
 def undo_wording(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The process that keeps a base model in memory, draws, exports and captions: `python -m studio.jobs.resident WORKSPACE`.
+"""The process that keeps a base model in memory, draws, exports, captions and checks: `python -m studio.jobs.resident WORKSPACE`.
 
-Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"cancel": id}, {"probe": true}. Writes a JSON
-line per change to its standard output: its state, or {"over": id}. Ends, at once, with its input. What went wrong with
-a request is a line in the request's own status; nothing a request does ends the process.
+Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"cancel": id},
+{"probe": true}. Writes a JSON line per change to its standard output: its state, or {"over": id}. Ends, at once, with its
+input. What went wrong with a request is a line in the request's own status; nothing a request does ends the process.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import psutil
 from studio import model_facts, quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
 from studio.errors import StudioError, one_line
-from studio.jobs import caption_tasks, captionings, drawing_tasks, drawings, export_tasks, exports, park, room
+from studio.jobs import caption_tasks, captionings, checkup_tasks, checkups, drawing_tasks, drawings, export_tasks, exports, park, room
 from studio.jobs.runs import BUSY, Run, identify, list_runs
 from studio.jobs.warm import Warm
 from studio.models import find_base
@@ -33,6 +33,7 @@ KINDS = {
     "draw": (drawings.read_drawing, drawing_tasks),
     "export": (exports.read_export, export_tasks),
     "caption": (captionings.read_captioning, caption_tasks),
+    "check": (checkups.read_checkup, checkup_tasks),
 }
 WAITING = "waiting for the run"
 NO_MEMORY = "out of memory: ask for fewer pictures at once, or for smaller ones"

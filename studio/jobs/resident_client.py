@@ -1,4 +1,4 @@
-"""The page's side of the process that draws, exports and captions: starts it, hands it requests, outlives its crashes. No torch here."""
+"""The page's side of the process that draws, exports, captions and checks: starts it, feeds it, outlives its crashes. No torch here."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import psutil
 
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.jobs import captionings, drawings, exports, room
+from studio.jobs import captionings, checkups, drawings, exports, room
 from studio.jobs.asked import OVER
 from studio.jobs.estimate import estimate
 from studio.jobs.runs import BUSY, Run, list_runs
@@ -25,7 +25,12 @@ RENEW_AFTER_S = 20.0  # so that a run's first steps do not wait for the imports 
 END_WAIT_S = 1.0
 MAX_LOG_BYTES = 1 << 20
 CRASHED = "the picture process ended unexpectedly: try again"
-READ = {"draw": drawings.read_drawing, "export": exports.read_export, "caption": captionings.read_captioning}
+READ = {
+    "draw": drawings.read_drawing,
+    "export": exports.read_export,
+    "caption": captionings.read_captioning,
+    "check": checkups.read_checkup,
+}
 
 
 class Resident:
@@ -52,6 +57,10 @@ class Resident:
     def caption(self, captioning_id: str) -> None:
         """Have a captioning carried out; StudioError when too many wait already."""
         self._enqueue("caption", captioning_id)
+
+    def check(self, checkup_id: str) -> None:
+        """Have a check of a dataset carried out; StudioError when too many wait already."""
+        self._enqueue("check", checkup_id)
 
     def _enqueue(self, kind: str, job_id: str) -> None:
         with self._lock:

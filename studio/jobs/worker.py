@@ -236,9 +236,12 @@ def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
 def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
     """Record what the run was made from; on resume, refuse another base and tell of a changed dataset."""
     path = job.run.folder / "origin.json"
+    from studio.dataset.split_rule import rule_of
+
     data = {row.file: _origin_of(dataset, row) for row in dataset.rows}
     packages = {name: version(name) for name in PACKAGES}
     now = {"base": identity, "data": data, "packages": packages, "python": sys.version.split()[0], "device": str(parts.device)}
+    now["split_rule"] = rule_of(dataset).model_dump()
     if path.exists():
         if job.run.read("origin.json", "base") != identity:
             raise StudioError(f"run {job.run.id}: the base model has changed since this run began: restore it, or start a new run")

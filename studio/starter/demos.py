@@ -93,6 +93,13 @@ def slice_split(plane: Plane, mm: int) -> str | None:
     return "train" if mm <= low - GAP_MM or mm >= high + GAP_MM else None
 
 
+def slab(plane: Plane, mm: int) -> str:
+    """Which part of the brain a slice belongs to: parts lie at least GAP_MM apart, so each is a group of its own."""
+    if slice_split(plane, mm) == "held_out":
+        return "held-out slab"
+    return "below" if mm < plane.held_out_mm[0] else "above"
+
+
 def brain_items(packages: Path) -> Iterator[Item]:
     """Yield slices of the MNI152 T1 template, 200 mm wide, on black."""
     volume, origin = read_volume(read_member(fetch(BRAIN, packages), BRAIN_MEMBER))
@@ -108,7 +115,7 @@ def brain_items(packages: Path) -> Iterator[Item]:
                 f"{plane.name}_{'m' if mm < 0 else 'p'}{abs(mm):03d}.png",
                 f"{plane.name} T1 brain MRI slice, {word}",
                 split,
-                plane.name,
+                f"{plane.name}, {slab(plane, mm)}",
                 {"plane": plane.name, "mm": mm},
             )
 

@@ -60,8 +60,10 @@ def test_what_is_stored_is_what_was_seen(whole):
             assert np.abs(found - np.array(case.corners)).max() <= case.tolerance
 
 
-def test_the_folder_holds_pictures_captions_and_the_index_only(whole):
-    expected = {"dataset.json"} | {row.file for row in whole.rows} | {row.file.rsplit(".", 1)[0] + ".txt" for row in whole.rows}
+def test_the_folder_holds_pictures_captions_the_index_and_the_chart_only(whole):
+    expected = (
+        {"dataset.json", ".doctor.json"} | {row.file for row in whole.rows} | {row.file.rsplit(".", 1)[0] + ".txt" for row in whole.rows}
+    )
     assert {path.name for path in whole.root.iterdir()} == expected
     assert Dataset.load(whole.root) == whole
     assert [path.name for path in whole.root.parent.iterdir()] == ["corpus"]

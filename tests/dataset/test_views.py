@@ -142,7 +142,7 @@ def test_pages_filters_orders_and_words(workspace, dataset):
     assert files(sort="newest") == everything[::-1]
     assert files(filter="no_caption") == [everything[2]] and files(filter="edited") == everything[2:4]
     assert files(filter="held_out") == [row.file for row in dataset.held_out_rows]
-    assert files(filter="long_caption") == files(text="ünïcode") == [everything[3]]
+    assert files(filter="check:long_caption") == files(text="ünïcode") == [everything[3]]
     assert files(text="A5.png") == [everything[5]] and files(text="nothing") == []
     for name in (*FILTERS, *SORTS):
         page(kept, Query(filter=name) if name in FILTERS else Query(sort=name))
@@ -153,7 +153,7 @@ def test_pages_filters_orders_and_words(workspace, dataset):
     assert item["thumb"] == f"/studio/views/{dataset.rows[2].pixels}-256.webp"
 
 
-def test_things_to_look_at_lead_to_their_pictures(workspace, tmp_path):
+def test_what_the_doctor_finds_leads_to_its_pictures(workspace, tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(encode(photo(i), "PNG"))
     (tmp_path / "twin.png").write_bytes(encode(photo(0), "PNG"))
@@ -162,13 +162,15 @@ def test_things_to_look_at_lead_to_their_pictures(workspace, tmp_path):
     (tmp_path / "2.txt").write_text("word " * 60)
     (tmp_path / "bad.png").write_bytes(b"x")
     kept = Shelf(workspace).open(create_dataset(workspace, "Look", [tmp_path]).name)
-    filters = {thing["filter"] for thing in facts(kept)["things"]}
-    assert filters == {"no_caption", "duplicate", "small", "long_caption", "held_out", "skipped"}
-    for name in filters - {"skipped"}:
-        assert page(kept, Query(filter=name))["shown"]
+    found = {each["key"] for each in kept.diagnosis["findings"]}
+    assert found >= {"no_caption", "exact", "near", "small", "long_caption", "split", "skipped", "few"}
+    assert facts(kept)["doctor"]["score"] == kept.diagnosis["score"] < 80
+    for name in found - {"skipped", "split", "few"}:
+        assert page(kept, Query(filter=f"check:{name}"))["shown"], name
+    assert page(kept, Query(filter="check:dark"))["shown"] == 0
     notes = {item["source"]: (item["badges"], item["note"]) for item in page(kept, Query())["items"]}
     assert "problem" in notes["twin.png"][0] and notes["twin.png"][1].startswith("the same picture as 0001-0.png")
-    assert "looks like" in notes["near.png"][1] and "smaller than 64 px" in notes["small.png"][1]
+    assert "looks like" in notes["near.png"][1] and "low resolution: 32×32 px" in notes["small.png"][1]
     assert summary(kept)["captions"] == 1
 
 

@@ -56,8 +56,8 @@ def test_trigger_word_and_class_noun_are_checked_and_mended(workspace, dataset):
         "class_noun": {"word": "brain scan", "has": 1, "lacks": 8},
     }
     assert page(kept, Query(filter="no_trigger"))["shown"] == 7 and page(kept, Query(filter="no_class_noun"))["shown"] == 8
-    things = {thing["filter"]: thing["text"] for thing in page(kept, Query())["facts"]["things"]}
-    assert things["no_trigger"].startswith("7 captions without the trigger word brainmri")
+    found = {each["key"]: each["text"] for each in kept.diagnosis["findings"]}
+    assert found["no_trigger"].startswith("7 pictures without the trigger word 'brainmri'") and "8 pictures" in found["no_class_noun"]
     told = wording.apply(workspace, "ten-pictures", Wording(operation="class_noun"))
     assert told["count"] == 8 and told["undo"]
     now = [dataset.caption(row) for row in dataset.rows]
@@ -65,7 +65,7 @@ def test_trigger_word_and_class_noun_are_checked_and_mended(workspace, dataset):
     wording.apply(workspace, "ten-pictures", Wording(operation="trigger"))
     kept = Shelf(workspace).open("ten-pictures")
     assert [each["lacks"] for each in check_words(kept.captions, about).values()] == [0, 1], "a caption was empty, and is the trigger now"
-    assert not {"no_trigger"} & {thing["filter"] for thing in page(kept, Query())["facts"]["things"]}
+    assert "no_trigger" not in {each["key"] for each in kept.diagnosis["findings"]}
 
 
 @pytest.mark.parametrize("noun", ["x" * 61, "two\nlines", "bell\x07"])

@@ -54,7 +54,7 @@ def test_dropped_pictures_become_a_dataset_and_what_was_not_taken_is_named(studi
     summary = page.locator(".dataset-import")
     wait_until(lambda: "Added 40 pictures to pictures." in summary.inner_text(), "the summary")
     assert "<img src=x onerror=alert(1)>.png holds text" in summary.inner_text()
-    assert page.locator(".counts").inner_text() == "40 images · 35 train · 5 held out · 0 with caption"
+    assert page.locator(".counts").inner_text().startswith("40 images · 35 train · 5 held out · 0 with caption · readiness ")
     assert place(page)["dataset"] == "pictures"
     wait_until(lambda: page.locator("#dataset-picker input").input_value() == "pictures", "the picker")
     page.wait_for_function("[...document.querySelectorAll('.card img')].slice(0, 5).every(i => i.complete && i.naturalWidth === 64)")

@@ -14,7 +14,7 @@ import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path,
 
 const PAGE = 60;
 const FILTERS = [['all', 'All'], ['held_out', 'Held out'], ['problem', 'To look at'], ['no_caption', 'No caption'], ['edited', 'Edited']];
-const OTHER = { duplicate: 'Look-alikes', small: 'Small pictures', long_caption: 'Long captions', train: 'Training part', framed: 'Cropped or turned', masked: 'Masked', no_trigger: 'No trigger word', no_class_noun: 'No class noun' };
+const OTHER = { train: 'Training part', framed: 'Cropped or turned', masked: 'Masked', no_trigger: 'No trigger word', no_class_noun: 'No class noun' };
 const SORTS = [['order', 'As imported'], ['newest', 'Newest first'], ['name', 'By name'], ['caption', 'By caption'], ['size', 'By size']];
 const TURNS = [['left', '⟲', 'Turn the selected pictures left'], ['right', '⟳', 'Turn the selected pictures right'], ['mirror', '⇋', 'Mirror the selected pictures']];
 
@@ -139,7 +139,8 @@ function draw(view, answer) {
   view.items = answer.items;
   const facts = answer.facts;
   view.counts.textContent = [`${facts.images} ${facts.images === 1 ? 'image' : 'images'}`, `${facts.train} train`, `${facts.held_out} held out`, `${facts.captions} with caption`].join(' · ');
-  const other = OTHER[view.filter] ? [[view.filter, OTHER[view.filter]]] : [];
+  if (facts.images) view.counts.append(' · ', readiness(facts.doctor));
+  const other = OTHER[view.filter] ? [[view.filter, OTHER[view.filter]]] : view.filter.startsWith('check:') ? [[view.filter, `Doctor: ${answer.checked}`]] : [];
   clear(view.filters, [...FILTERS, ...other].map(([key, text]) => h('button', {
     type: 'button', role: 'radio', 'aria-checked': String(key === view.filter), text, onclick: () => place.set({ filter: key === 'all' ? null : key, word: null }),
   })));
@@ -161,6 +162,12 @@ function draw(view, answer) {
   if (!answer.items.length) view.grid.append(nothing(view, answer));
   drawPager(view, answer);
   drawSelection(view);
+}
+
+// Leads to the doctor's findings.
+function readiness({ score, num_findings: num }) {
+  const go = () => { const doctor = document.querySelector('.dataset-tools .doctor'); doctor?.scrollIntoView({ block: 'start' }); doctor?.querySelector('button')?.focus({ preventScroll: true }); };
+  return h('button', { class: 'btn quiet ready', type: 'button', text: `readiness ${score}${num ? ` ▸ ${num} ${num === 1 ? 'thing' : 'things'} to look at` : ''}`, onclick: go });
 }
 
 function nothing(view, answer) {

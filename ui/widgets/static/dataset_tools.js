@@ -1,27 +1,26 @@
-// Captions of many pictures at once, each change previewed before it is made; what to look at; what can be undone.
+// Captions of many pictures at once, each change previewed before it is made; the doctor; what can be undone.
 
 import * as api from './api.js';
-import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerForm } from './dataset_captioner.js';
 import { bucketsPanel } from './dataset_buckets.js';
 import { sourcesForm } from './dataset_versions.js';
 import { wordsPanel } from './dataset_words.js';
 import { classPanel } from './dataset_class.js';
+import { doctorPanel } from './dataset_doctor.js';
 import { openEditor } from './dataset_editor.js';
 import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
 export function mount({ root }) {
-  const view = { root, dataset: '', version: '', skipped: [], asked: 0 };
+  const view = { root, dataset: '', version: '', asked: 0 };
   view.trigger = h('input', { class: 'studio-input', maxlength: 60, placeholder: 'brainmri', 'aria-label': 'Trigger word', spellcheck: false });
   view.scope = h('p', { class: 'muted scope' });
-  view.things = h('ul', { class: 'things' });
   view.history = h('ul', { class: 'history' });
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
   root.replaceChildren(
     h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), sourcesForm(root), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
-    h('section', { class: 'panel' }, h('h3', { text: 'Things to look at' }), view.things), wordsPanel(root), view.buckets.root, classPanel(root), view.past);
+    doctorPanel(root), wordsPanel(root), view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
@@ -54,28 +53,11 @@ async function editOne(dataset, file) {
 function draw(view, dataset, answer) {
   view.buckets.refresh();
   if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
-  Object.assign(view, { dataset, version: answer.version, skipped: answer.facts.skipped });
+  Object.assign(view, { dataset, version: answer.version });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;
-  const shown = { ...answer.facts };
-  clear(view.things, shown.things.length ? shown.things.map(thing => h('li', {}, h('span', { text: thing.text }), link(view, thing))) : h('li', { class: 'muted', text: 'Nothing stands out.' }));
   view.past.hidden = false;
   if (view.past.open) drawHistory(view);
   drawScope(view);
-}
-
-function link(view, thing) {
-  if (!thing.filter) return null;
-  const go = thing.filter === 'skipped' ? () => showSkipped(view) : () => place.set({ filter: thing.filter });
-  return h('button', { class: 'btn quiet', type: 'button', text: 'Show', 'aria-label': `Show: ${thing.text}`, onclick: go });
-}
-
-function showSkipped(view) {
-  const element = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': 'Problems at import' }, h('h3', { text: 'Problems at import' }),
-    h('ul', { class: 'skipped' }, view.skipped.map(each => h('li', {}, h('strong', { text: each.file }), ` ${each.reason}`))),
-    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => element.close() })));
-  element.addEventListener('close', () => element.remove());
-  document.body.append(element);
-  element.showModal();
 }
 
 function drawScope(view) {

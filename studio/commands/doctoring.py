@@ -1,0 +1,134 @@
+"""Commands of the dataset doctor: check, mend, undo, and split."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from studio import console
+from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
+from studio.errors import StudioError
+from studio.store import Workspace
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A dataset.")]
+SHOWN = 6  # files named per finding
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands of this file, as `dataset` commands."""
+    app.command("check")(dataset_check)
+    app.command("fix")(dataset_fix)
+    app.command("undo")(dataset_undo)
+    app.command("split")(dataset_split)
+
+
+@command
+def dataset_check(
+    name: NameArgument,
+    look: Annotated[bool, typer.Option("--look/--no-look", help="Also compare what the pictures show.")] = True,
+    base: Annotated[str, typer.Option(metavar="MODEL", help="Judge sizes and captions for this base model.")] = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at every picture and caption of a dataset: what is wrong, how ready it is, what mends it."""
+    from studio.dataset.doctor.examine import examine, tower_looker
+    from studio.dataset.doctor.fix import examined
+
+    place = Workspace.at(workspace)
+    options = _for_base(place, base) if base else {}
+    with console.progress("checking pictures") as update:
+        examine(place, name, update, tower_looker() if look else None)
+    found = examined(place, name, **options)
+    lines = [f"readiness {found['score']} of 100, {found['images']} pictures"]
+    for each in found["findings"]:
+        lines.append(f"- {each['title']}: {each['text']} (-{each['cost']:g})" if each["cost"] else f"- {each['title']}: {each['text']}")
+        lines += [f"    {file}: {why}" for file, why in list(each["told"].items())[:SHOWN]]
+        rest = len(each["told"]) - SHOWN
+        lines += [f"    and {rest} more"] if rest > 0 else []
+        mends = [mend for mend in each["mends"] if mend["mend"] != "review"]
+        lines += [f"    mend: dataset fix {name} --check {each['key']} --mend {' or '.join(m['mend'] for m in mends)}"] if mends else []
+    answer(found, as_json, "\n".join(lines))
+
+
+def _for_base(place: Workspace, source: str) -> dict[str, Any]:
+    """What a base model draws and how far its text encoder reads."""
+    from studio import model_facts, registry
+    from studio.models import find_base
+
+    found = find_base(source, place)
+    size_px = model_facts.size_px(found.path, registry.family(found.family).card.denoiser)
+    return {"size_px": size_px, "reader": Path(found.path) / "tokenizer"} if size_px else {"reader": Path(found.path) / "tokenizer"}
+
+
+@command
+def dataset_fix(
+    name: NameArgument,
+    check: Annotated[str, typer.Option(metavar="KEY", help="What to mend, as dataset check names it; else all that is safe.")] = "",
+    mend: Annotated[str, typer.Option(metavar="MEND", help="How: copies, exclude, trim, fill, trigger, split or keep.")] = "",
+    only: Annotated[list[str] | None, typer.Option("--file", metavar="FILE", help="Only this picture; can be given again.")] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Mend what a check found. Every mend can be undone; no picture file is changed or deleted."""
+    from studio.dataset.doctor.fix import fix, fix_all
+    from studio.dataset.doctor.table import CHECKS
+
+    place = Workspace.at(workspace)
+    if not check:
+        if mend or only:
+            raise StudioError("dataset fix: say with --check what is to be mended")
+        done = fix_all(place, name)
+    else:
+        proposal = next((key for key in CHECKS[check].mends if key != "review"), "") if check in CHECKS else ""
+        told = fix(place, name, check, mend or proposal, only or None)
+        done = [{"check": check, "undo": told["undo"], "text": told["text"]}] if told.get("undo") else []
+    lines = [f"{each['text']}; to undo: dataset undo {name} {each['undo']}" for each in done]
+    answer(done, as_json, "\n".join(lines) or "nothing to mend")
+
+
+@command
+def dataset_undo(
+    name: NameArgument,
+    change: Annotated[str, typer.Argument(metavar="[ID]", help="As dataset fix or split told it; without it, the last change.")] = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo a change of a dataset: pictures excluded, captions or crops changed, a split made anew."""
+    from studio.dataset.removal import list_history
+    from studio.dataset.rows import open_dataset
+    from studio.dataset.wording import undo_change
+
+    place = Workspace.at(workspace)
+    dataset = open_dataset(place, name)
+    history = list_history(dataset)
+    if not change and not history:
+        raise StudioError(f"{dataset.name}: there is nothing to undo")
+    told = undo_change(place, name, change or history[0]["undo"])
+    answer(told, as_json, told["text"])
+
+
+@command
+def dataset_split(
+    name: NameArgument,
+    groups_by: Annotated[str, typer.Option(metavar="REGEX", help=r"Pictures whose names match alike stay together: 'patient(\d+)'.")] = "",
+    column: Annotated[str, typer.Option(metavar="NAME", help="Pictures alike in this column of metadata.jsonl do; or: folder.")] = "",
+    share: Annotated[float | None, typer.Option(metavar="0..1", help="Hold out this part; by default by the number of pictures.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Draw other pictures.")] = 0,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would be.")] = False,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose anew which pictures are held out; copies, look-alikes and named groups never lie on both sides."""
+    from studio.dataset.resplit import preview_split, split_dataset
+    from studio.dataset.rows import open_dataset
+    from studio.dataset.split_rule import parse_rule
+
+    place = Workspace.at(workspace)
+    rule = parse_rule({"groups_by": groups_by, "column": column, "share": share, "seed": seed})
+    told = preview_split(place, open_dataset(place, name), rule) if preview else split_dataset(place, name, rule)
+    lines = [f"{told['train']} pictures to train on, {told['held_out']} held out; {told['changed']} change sides"]
+    lines += [f"{told['groups']} named groups, {told['alike_groups']} of look-alikes, {told['alone']} pictures alone"] + [
+        f"  {group}: {num}" for group, num in told["largest"]
+    ]
+    lines += [f"- {note}" for note in told["notes"]] + ([f"to undo: dataset undo {name} {told['undo']}"] if not preview else [])
+    answer(told, as_json, "\n".join(lines))

@@ -1,0 +1,26 @@
+"""A check of a dataset carried out: files, measures, copies, and what the pictures show by the embedded image tower."""
+
+from collections.abc import Callable
+
+from studio.dataset.doctor.examine import examine, tower_looker
+from studio.dataset.removal import count
+from studio.dataset.rows import open_dataset
+from studio.jobs.checkups import Checkup
+from studio.jobs.room import Wanted
+from studio.jobs.warm import Warm
+from studio.store import Workspace
+
+Tick = Callable[[str, float], None]  # (state, how far); raises to end the work between two pictures
+
+
+def describe(workspace: Workspace, checkup: Checkup) -> tuple[Wanted, int]:
+    """What the check needs room for, which is no base model, and how many looks it takes: two at every picture."""
+    dataset = open_dataset(workspace, checkup.dataset())
+    return Wanted("", None, None, len(dataset.rows), f"checking {count(len(dataset.rows))} of {dataset.name}"), max(
+        1, 2 * len(dataset.rows)
+    )
+
+
+def carry_out(workspace: Workspace, checkup: Checkup, warm: Warm, tick: Tick) -> None:
+    """Check; what was found is kept beside the dataset."""
+    examine(workspace, checkup.dataset(), lambda done, total: tick("checking", done), tower_looker())

@@ -1,0 +1,144 @@
+"""Folders as they come from cameras, other tools and other systems: names, links, captions and tables, each with what must become of it."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.dataset.corpus import encode, photo
+
+_RLO = "\u202e"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in a folder and its fate.
+
+    `make` is bytes to write, or what makes it at a path; `caption` is what its picture ends with, None where it is no picture;
+    `reason` a part of why it is left out; `is_plain` where an archive and a page can carry it too.
+    """
+
+    name: str | bytes
+    make: bytes | Callable[[str], None]
+    caption: str | None = None
+    reason: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        return isinstance(self.make, bytes) and isinstance(self.name, str)
+
+
+class Numbers:
+    """Pictures, each other than all before."""
+
+    def __init__(self) -> None:
+        self._seed = 1000
+
+    def __call__(self) -> bytes:
+        self._seed += 1
+        return encode(photo(self._seed, (48, 32)), "PNG")
+
+
+picture = Numbers()
+
+
+def names() -> Iterator[Entry]:
+    for name in (
+        "two words.png", "ünï ✓ 東京 🙂.png", f"turned {_RLO}gnp.exe.png", "-rf.png", "--help.png", "$(id);'x\".png",
+        "<img src=x onerror=1>.png", "new\nline.png", "tab\there.png", "CON.png", "dots...png", " leading.png", "trailing .png",
+        "100%.png", "#1?.png", "{name}.png", "n" * 200 + ".png", "UPPER.PNG", "no suffix", "really.a.png.jpg",
+    ):  # fmt: skip
+        yield Entry(name, picture(), "")
+    yield Entry(b"not \xff utf-8.png", picture(), "")
+    yield Entry("caf\u00e9.png", picture(), "composed")
+    yield Entry("cafe\u0301.txt", b"composed")  # as macOS writes the same name
+    yield Entry("Twin.png", picture(), "")
+    yield Entry("twin.png", picture(), "")
+    yield Entry(".hidden.png", picture())
+    yield Entry("Thumbs.db", b"\xd0\xcf\x11\xe0")
+    yield Entry("__MACOSX/._a.png", b"\0\5\x16\7")
+
+
+def links() -> Iterator[Entry]:
+    yield Entry("good.png", picture(), "")
+    yield Entry("nowhere.png", lambda path: os.symlink("gone.png", path), reason="leads nowhere")
+    yield Entry("itself.png", lambda path: os.symlink("itself.png", path), reason="leads nowhere")
+    yield Entry("up", lambda path: os.symlink("..", path))
+    yield Entry("here", lambda path: os.symlink(".", path))
+    yield Entry("secret.png", lambda path: os.symlink("/etc/passwd", path), reason="holds text")
+    yield Entry("pipe.png", os.mkfifo, reason="not a regular file")
+    yield Entry("device.png", lambda path: os.symlink("/dev/zero", path), reason="not a regular file")
+    yield Entry("folder.png", os.mkdir, reason="is a folder")
+    yield Entry("locked", lambda path: os.mkdir(path, 0o000))
+
+
+def captions() -> Iterator[Entry]:
+    for name, data, caption in (
+        ("plain", b"a plain one", "a plain one"),
+        ("mark", b"\xef\xbb\xbfwith a mark", "with a mark"),
+        ("utf16", "sixteen bits ü".encode("utf-16"), "sixteen bits ü"),
+        ("latin", "grün".encode("latin-1"), "grün"),
+        ("lines", b"one\r\ntwo\n\nthree\t ", "one two three"),
+        ("control", b"a\x07\x1b[31m\x00b", "a [31m b"),
+        ("turned", f"x {_RLO}y".encode(), "x y"),
+        ("empty", b"", ""),
+        ("markup", b"<script>alert(1)</script> ${x} {{y}}", "<script>alert(1)</script> ${x} {{y}}"),
+        ("long", b"word " * 9000, ("word " * 9000)[:8192].rstrip()),
+    ):
+        yield Entry(f"{name}.png", picture(), caption)
+        yield Entry(f"{name}.txt", data)
+    yield Entry("both.png", picture(), "from txt")
+    yield Entry("both.txt", b"from txt")
+    yield Entry("both.caption", b"from caption")
+    yield Entry("other.png", picture(), "from caption")
+    yield Entry("other.caption", b"from caption")
+    yield Entry("capital.png", picture(), "capital")
+    yield Entry("capital.TXT", b"capital")
+    yield Entry("lonely.txt", b"no picture has this name")
+    yield Entry("piped.png", picture(), "")
+    yield Entry("piped.txt", os.mkfifo)
+    yield Entry("foldered.png", picture(), "")
+    yield Entry("foldered.txt", os.mkdir)
+
+
+def tables() -> Iterator[Entry]:
+    lines = (
+        '{"file_name": "a.png", "text": "from the table", "split": "test"}',
+        '{"file_name": "a.png", "text": "again"}',
+        '{"file_name": "sub/b.png", "caption": "misnamed"}',
+        '{"file_name": "c.png", "text": 7}',
+        '{"file_name": "../../../etc/passwd", "text": "outside"}',
+        "not JSON",
+        "[]",
+        '{"text": "no name"}',
+        "{" * 5000,
+    )
+    yield Entry("metadata.jsonl", "\n".join(lines).encode(), reason="")
+    yield Entry("a.png", picture(), "from the table")
+    yield Entry("sub/b.png", picture(), "")
+    yield Entry("c.png", picture(), "")
+    yield Entry("10_dog/d.png", picture(), "beside it")
+    yield Entry("10_dog/d.txt", b"beside it")
+    yield Entry("/".join(["deep"] * 12) + "/e.png", picture(), "")
+
+
+FOLDERS: dict[str, Callable[[], Iterator[Entry]]] = {"names": names, "links": links, "captions": captions, "tables": tables}
+
+
+def write(entries: list[Entry], folder: Path) -> None:
+    """Make all entries below `folder`."""
+    root = os.fsencode(folder)
+    for entry in entries:
+        path = os.path.join(root, os.fsencode(entry.name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if isinstance(entry.make, bytes):
+            with open(path, "wb") as file:
+                file.write(entry.make)
+        else:
+            entry.make(os.fsdecode(path))
+
+
+def loosen(folder: Path) -> None:
+    """Let the test's folder be removed again."""
+    for path in folder.rglob("locked"):
+        path.chmod(0o755)

@@ -1,0 +1,95 @@
+"""From a messy folder to a clean, split dataset in the browser: the doctor names, a person decides, everything can be undone."""
+
+import re
+
+from studio.dataset.rows import open_dataset
+from tests.dataset.messy import SPOILED, fill
+from tests.ui.browser import drop, wait_until
+
+
+def finding(page, check):
+    return page.locator(f".findings li[data-check={check}]")
+
+
+def score(page):
+    return int(page.locator(".doctor .score").inner_text())
+
+
+def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    drop(page, "body", sorted(fill(tmp_path / "in").iterdir()))
+    for check in (*SPOILED, "exact", "near", "turned", "no_caption", "skipped"):
+        finding(page, check).wait_for()
+    first = score(page)
+    assert re.search(rf"readiness {first} ▸ \d+ things to look at", page.locator(".counts").inner_text())
+
+    finding(page, "skipped").get_by_role("button", name="Show").click()
+    told = page.get_by_role("dialog", name="Not taken at import")
+    assert "corrupt.png is cut short" in told.inner_text() and "notes.png holds text" in told.inner_text()
+    told.get_by_role("button", name="Close").click()
+
+    finding(page, "blurred").get_by_role("button", name="Show").click()
+    wait_until(lambda: page.locator(".dataset-grid .card").count() == 1, "the blurred one alone")
+    assert page.locator(".dataset-grid .card .name").inner_text() == "bad blurred.png"
+    assert page.get_by_role("radio", name="Doctor: blurred").get_attribute("aria-checked") == "true"
+    page.get_by_role("radio", name="All").click()
+
+    finding(page, "near").get_by_role("button", name="Review").click()
+    dialog = page.get_by_role("dialog", name="Near duplicates")
+    assert "1 of 4" in dialog.inner_text() and dialog.locator(".twin").count() == 2
+    assert dialog.locator(".twin.out").count() == 1 and "proposal" in dialog.locator(".twin:not(.out)").inner_text()
+    page.keyboard.press("ArrowRight")
+    wait_until(lambda: "2 of 4" in dialog.inner_text(), "the second group")
+    page.keyboard.press("k")  # keep all of it
+    wait_until(lambda: "2 of 3" in dialog.inner_text(), "the next group")
+    page.keyboard.press("1")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")  # as marked
+    wait_until(lambda: "2 of 2" in dialog.inner_text(), "one more decided")
+    page.keyboard.press("Escape")
+    wait_until(lambda: "4 pictures in 2 groups" in finding(page, "near").inner_text(), "two groups left")
+
+    finding(page, "borders").get_by_role("button", name="Trim 1").click()
+    finding(page, "borders").wait_for(state="detached")
+    finding(page, "exact").get_by_role("button", name="Exclude 1 copy").click()
+    finding(page, "exact").wait_for(state="detached")
+    wait_until(lambda: score(page) > first, "a better score")
+    page.locator(".studio-toast.undo").last.get_by_role("button", name="Undo").click()
+    finding(page, "exact").wait_for()
+
+    page.get_by_role("button", name="Split …").click()
+    split = page.get_by_role("dialog", name="Split")
+    split.get_by_label("Groups by").select_option("name")
+    split.get_by_label("Pattern", exact=True).fill("(")
+    split.get_by_role("alert").wait_for()
+    split.get_by_label("Pattern", exact=True).fill(r"good (\d)")
+    wait_until(lambda: "3 named groups" in split.inner_text(), "the preview")
+    split.get_by_role("button", name="Split anew").click()
+    split.wait_for(state="detached")
+    name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
+    dataset = open_dataset(studio.workspace, name)
+    tens = {}
+    for row in dataset.rows:
+        if row.source.startswith("good"):
+            tens.setdefault(row.source[5], set()).add(row.split)
+    assert len(tens) == 3 and all(len(sides) == 1 for sides in tens.values())
+    box = next(row for row in dataset.rows if row.source == "bad borders.png")
+    assert box.edit and box.framing.box_px(box.width, box.height)[1] > 20
+    assert len([path for path in dataset.root.iterdir() if path.suffix in (".png", ".jpg")]) == len(dataset.rows)
+
+
+def test_a_check_is_followed_and_can_be_stopped_and_every_empty_state_has_its_sentence(studio, page, tmp_path):
+    page.wait_for_selector(".dataset-grid")
+    page.goto(f"{studio.url}/?tab=dataset")
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    page.get_by_role("button", name="Load demo").click()
+    page.locator(".dataset-dialog [data-demo=icons]").click()
+    page.locator(".doctor .score").wait_for()
+    wait_until(lambda: "not yet compared" in page.locator(".doctor").inner_text(), "the word on what is missing")
+    page.get_by_role("button", name="Check", exact=True).click()
+    stop = page.get_by_role("button", name="Stop checking")
+    stop.click()
+    wait_until(lambda: "Stopped" in page.locator(".doctor .checking").inner_text(), "the end of the check")
+    page.get_by_role("button", name="Check", exact=True).click()
+    wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the whole check", 120)
+    assert score(page) >= 94
