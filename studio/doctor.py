@@ -25,7 +25,7 @@ def examine(workspace: Path) -> dict[str, Any]:
         device, check = _device()
     except Exception as error:
         check = _check("device", False, one_line(error), "install the requirements again: python launch.py")
-    checks += [check, _unused_gpu(device), _workspace(workspace), _starter(), _extras()]
+    checks += [check, _unused_gpu(device), _plan(device), _workspace(workspace), _starter(), _extras()]
     return {"ok": all(c["ok"] for c in checks), "device": device, "checks": checks}
 
 
@@ -58,6 +58,15 @@ def _device() -> tuple[str, dict[str, Any]]:
     return device.type, _check(
         "device", True, f"{device}, {precision}, {total - used:.1f} of {total:.1f} GiB free, {os.cpu_count()} CPU cores"
     )
+
+
+def _plan(device: str) -> dict[str, Any]:
+    """What is done on this machine where a base is large for it."""
+    from studio import extras
+
+    quant = "bases in 8 or 4 bits where needed" if extras.installed("quant") else f"bases in full: for fewer bits, {extras.advice('quant')}"
+    found = f"gradient checkpointing where needed, text encoders leave the GPU after caching, {quant}"
+    return _check("memory plan", True, found if device == "cuda" else "gradient checkpointing where needed; all in the machine's memory")
 
 
 def _unused_gpu(device: str) -> dict[str, Any]:

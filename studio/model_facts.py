@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,16 @@ import psutil
 from studio.errors import StudioError
 from studio.families.base import Card
 from studio.families.folder import component
-from studio.families.header import read_header
+from studio.families.header import Header, read_header
 from studio.families.timesteps import Timesteps, histogram, shift_of
 from studio.store import Workspace, read_json
 
 MAX_FILES = 20_000  # counted in one folder
 MAX_CARD_CHARS = 100_000
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder", "scheduler"}
-# A rough figure, meant for "far too large" and "no problem": the program itself, the weights, and the activations of one picture
-# in the denoiser, which grow with its area and its widths (about the square root of its parameters).
-PROGRAM_GIB = 0.8
-ACTIVATIONS_GIB = 2.5  # Stable Diffusion 1.5 at 512 px in half precision, LoRA, one picture
-REFERENCE_PARAMETERS, REFERENCE_PX = 1.07e9, 512
+REFERENCE_PX = 512
 USUAL_SCALE, SINGLE_FILE_MULTIPLE = 8, 64  # of Stable Diffusion, where nothing else is said
 USUAL_SIDE = 128  # positions of the autoencoder that a transformer was made for, where nothing else is said
-PIXEL_SIDE = 3  # a denoiser of pixels needs what one of latents needs at three times the size (114 M at 128 px in fp32: 0.87 GiB)
 GIB = 2**30
 
 
@@ -63,37 +57,27 @@ def memory(workspace: Workspace) -> Memory:
     return Memory(ram.available / GIB, ram.total / GIB, "this machine", 4)
 
 
-def needs_gib(path: Path, denoiser: str, bytes_per_number: int) -> float | None:
-    """About how much memory training a LoRA on this model takes with a micro-batch of 1; None where its size cannot be told."""
-    parameters = num_parameters(path)
-    if not parameters:
-        return None
-    widths = math.sqrt(parameters / REFERENCE_PARAMETERS)
-    side = size_px(path, denoiser) * (PIXEL_SIDE if vae_scale(path) == 1 else 1)
-    activations = ACTIVATIONS_GIB * bytes_per_number / 2 * widths * (side / REFERENCE_PX) ** 2
-    return PROGRAM_GIB + parameters * bytes_per_number / GIB + activations
-
-
 def num_parameters(path: Path) -> int:
     """Numbers in all components that training loads; 0 where headers cannot be read."""
     if path.is_file():
         return _count(path)
-    names = [name for name, value in _json(path / "model_index.json").items() if isinstance(value, list) and any(value)]
-    return sum(_component(path / name) for name in names if name not in UNUSED and "/" not in name)
+    names = [name for name, value in configuration(path / "model_index.json").items() if isinstance(value, list) and any(value)]
+    headers = (h for name in names if name not in UNUSED and "/" not in name for h in component_headers(path / name))
+    return sum(h.num_values for h in headers)
 
 
-def _component(folder: Path) -> int:
-    """A component's numbers; of several variants of its weights (plain, fp16) only one counts."""
-    with contextlib.suppress(OSError):
+def component_headers(folder: Path) -> list[Header]:
+    """The headers of a component's weights; of several variants (plain, fp16) of one alone. None where they cannot be read."""
+    with contextlib.suppress(OSError, StudioError):
         files = sorted(folder.glob("*.safetensors"))
         plain = [f for f in files if "." not in f.stem]
-        return sum(_count(f) for f in plain or files)
-    return 0
+        return [read_header(f) for f in plain or files]
+    return []
 
 
 def _count(file: Path) -> int:
     with contextlib.suppress(StudioError, OSError):
-        return sum(math.prod(shape) for shape in read_header(file).shapes.values())
+        return read_header(file).num_values
     return 0
 
 
@@ -105,12 +89,12 @@ def size_px(path: Path, denoiser: str) -> int:
 def own_size_px(path: Path, denoiser: str) -> int | None:
     """The picture size that a model's configurations name; None where they do not, or it is a single file."""
     if path.is_dir():
-        sample, scale = _json(component(path, denoiser) / "config.json").get("sample_size"), vae_scale(path)
+        sample, scale = configuration(component(path, denoiser) / "config.json").get("sample_size"), vae_scale(path)
         sample = sample[0] if isinstance(sample, list) and sample else sample
         if isinstance(sample, int) and 0 < sample <= 1024 and scale:
             return sample * scale
         if denoiser == "transformer" and scale:
-            own = _json(path / "vae" / "config.json").get("sample_size")
+            own = configuration(path / "vae" / "config.json").get("sample_size")
             return own if isinstance(own, int) and 0 < own <= 4096 else USUAL_SIDE * scale
     return None
 
@@ -120,7 +104,7 @@ def pixel_multiple(path: Path, denoiser: str, tokens: int = 1) -> int:
 
     `tokens` = positions of the autoencoder per side of a transformer's token, where its configuration does not say.
     """
-    config = _json(component(path, denoiser) / "config.json") if path.is_dir() else {}
+    config = configuration(component(path, denoiser) / "config.json") if path.is_dir() else {}
     scale, levels = vae_scale(path) or USUAL_SCALE, config.get("block_out_channels")
     if isinstance(levels, list) and levels:
         whole = scale * 2 ** (len(levels) - 1)  # every halving is exact
@@ -135,7 +119,7 @@ def vae_scale(path: Path) -> int | None:
     """Pixels per position of the denoiser, by a model's configurations; 1 where it has no autoencoder, None where they do not say."""
     if path.is_dir() and not (path / "vae").is_dir():
         return 1
-    config = _json(path / "vae" / "config.json")
+    config = configuration(path / "vae" / "config.json")
     halvings = config.get("temperal_downsample")  # of films: one entry for each halving, not for each level
     levels = [*halvings, True] if isinstance(halvings, list) else config.get("block_out_channels", config.get("encoder_block_out_channels"))
     return 2 ** (len(levels) - 1) if isinstance(levels, list) and 0 < len(levels) < 8 else None
@@ -143,13 +127,14 @@ def vae_scale(path: Path) -> int | None:
 
 def noise_levels(path: Path, card: Card, size: int, how: Timesteps) -> dict[str, Any]:
     """{"kind", "shift", "own_shift", "shares"}: which noise levels training draws for square pictures of this size, from clean to noise."""
-    scheduler = _json(component(path, "scheduler") / "scheduler_config.json") if path.is_dir() else {}
+    scheduler = configuration(component(path, "scheduler") / "scheduler_config.json") if path.is_dir() else {}
     own = shift_of(scheduler, (size // ((vae_scale(path) or USUAL_SCALE) * card.patch)) ** 2)
     kind, shift = card.timesteps if how.kind == "auto" else how.kind, own if how.shift is None else how.shift
     return {"kind": kind, "shift": round(shift, 3), "own_shift": round(own, 3), "shares": [round(s, 4) for s in histogram(kind, shift)]}
 
 
-def _json(path: Path) -> dict[str, Any]:
+def configuration(path: Path) -> dict[str, Any]:
+    """A configuration file's values; empty where it is missing or damaged."""
     with contextlib.suppress(StudioError, OSError):
         value = read_json(path)
         return value if isinstance(value, dict) else {}

@@ -15,6 +15,7 @@ from studio.families.folder import check_folder, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
 from studio.families.timesteps import Timesteps
+from studio.memory_plan import needs_gib
 from studio.model_facts import size_mib
 from studio.model_places import OWN, Found, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
@@ -152,7 +153,7 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
     if family is None:
         return row | {"reason": _without_name(reason, path), "do": _way_out(row["kind"], reason, path)}
     card = registry.family(family).card
-    needed = model_facts.needs_gib(path, card.denoiser, here.bytes_per_number)
+    needed = needs_gib(path, card, here)
     fits, fit = model_facts.say_fit(needed, here)
     row |= {"family": card.title, "kind": CHECKPOINT, "usable": True, "licence": row["licence"] or card.licence}
     do = f"train on it: --base {found.name}" if fits is not False else "choose a smaller base, or a machine with more memory"

@@ -12,6 +12,7 @@ from studio.families.timesteps import Kind
 
 SCHEMA = 1
 MAX_PROMPT = 2000
+Switch = Literal["auto", "on", "off"]
 NO_GUIDANCE = 1.0  # the guidance scale at which nothing is added to what the base predicts by itself
 
 
@@ -102,6 +103,11 @@ class TrainSpec(Settings):
     )
     optimizer: Literal["adamw", "adamw8bit"] = setting(
         "adamw", "Optimizer", "adamw8bit keeps its moments in 8 bits: less memory for full tuning; needs the package bitsandbytes"
+    )
+    gradient_checkpointing: Switch = setting("auto", "Gradient checkpointing", "Less memory, slower; auto = only where it is needed")
+    offload: Switch = setting("auto", "Offload", "Text encoders and VAE leave the GPU after caching; auto = on GPUs", needs_text=True)
+    base_bits: Literal["auto", "16", "8", "4"] = setting(
+        "auto", "Bits of the base", "8 or 4 = kept quantised (extra quant, on NVIDIA); auto = only where it is needed"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto", "Precision", "Arithmetic of the frozen base; auto = what the device does well"

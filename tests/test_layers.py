@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
+    "memory_plan",
     "extras", "tower", "subject", "__init__", "__version__",
 }  # fmt: skip
 CHOICES = {"recipes", "method_cards"}  # what people choose among
@@ -17,7 +18,8 @@ NO_TORCH = [
     "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models", "studio.recipes", "studio.families.sd",
     "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
     "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
-    "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
+    "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.planning",
+    "studio.memory_plan", "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
     "studio.jobs.board_export", "studio.method_cards",
     "studio.jobs.resident_client", "studio.dataset.captioning", "studio.dataset.picking",
 ]  # fmt: skip

@@ -160,11 +160,20 @@ class TrainForm:
         levels = base.noise_levels(spec.base.size_px, Timesteps(spec.train.timesteps, spec.train.timestep_shift))
         parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GB of memory", f"{max(1, cost['disk_mib'])} MB on disk"]
         text = " · ".join(parts)
-        return {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
+        told = {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
+        return told | _plan(cost)
 
     def _base_name(self, source: str) -> str:
         """How the list of bases names a source."""
         return next((m["model"] for m in list_models(self.workspace) if m["path"] == source), source)
+
+
+def _plan(cost: dict[str, Any]) -> dict[str, str]:
+    """What is done so that the run fits the memory, and where the memory goes."""
+    return {
+        "plan": cost["plan"][:1].upper() + cost["plan"][1:],
+        "plan_details": f"About {cost['plan_gib']:.1f} GiB: {cost['plan_details']}",
+    }
 
 
 def in_plain_words(error: Exception) -> str:

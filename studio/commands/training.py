@@ -1,7 +1,7 @@
 """Commands that start, follow, stop and list runs."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in train.steps=200; see settings.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost, and the memory plan; nothing is made.")] = False,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> int:
@@ -41,10 +42,26 @@ def train(
     from studio.jobs.create import Request, create_run
 
     place = Workspace.at(workspace)
-    run = create_run(place, Request(dataset, base, recipe, preset.value, name, start_from, settings or []))
+    request = Request(dataset, base, recipe, preset.value, name, start_from, settings or [])
+    if dry_run:
+        return _tell_cost(place, request, as_json)
+    run = create_run(place, request)
     process = supervisor.start(run)
     print(f"run {run.id}", flush=True)
     return _end(console.watch(run, process), as_json)
+
+
+def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
+    """What a run would cost, and the memory plan; 1 where it does not fit."""
+    from studio.jobs.create import settle
+    from studio.jobs.estimate import estimate, in_words
+
+    spec, opened, base, _ = settle(place, request)
+    cost = estimate(place, spec, opened, base)
+    time = f"{in_words(cost['seconds'])}, {cost['memory_gib']:.1f} GB of memory, {cost['disk_mib']} MB on disk ({cost['source']})"
+    plan = f"memory plan: about {cost['plan_gib']:.1f} GiB ({cost['plan_details']}); {cost['plan']}"
+    answer(cost, as_json, "\n".join([time, plan, *([f"it {cost['reason']}"] if cost["reason"] else [])]))
+    return 0 if cost["fits"] else 1
 
 
 def _end(result: dict, as_json: bool) -> int:

@@ -104,6 +104,7 @@ class Encoder:
             raise StudioError(
                 f"dataset {dataset.name}: {row.file} was changed after it was read in: make the dataset anew with the new picture"
             )
+        self.parts.need("vae")
         latent = self.family.encode_image(self.parts, to_tensor(render(image, frame))[None])
         tensors = {"mean": latent.mean[0]}
         return tensors if latent.std is None else tensors | {"std": latent.std[0]}
@@ -119,6 +120,7 @@ class Encoder:
         import torch
 
         def make() -> "dict[str, Tensor]":
+            self.parts.need(*self.family.card.text_encoders)
             with torch.no_grad():
                 return self.family.encode_text(self.parts, [caption])[0]
 

@@ -75,6 +75,25 @@ class Parts:
     dtype: Any
     source: Path
     extra: dict[str, Any] = field(default_factory=dict)
+    host: Any = None  # where components wait that are not needed now; None = all stay on the device
+
+    def need(self, *names: str) -> None:
+        """Have these components on the device, and, where the others are to wait elsewhere, those there."""
+        if self.host is None:
+            return
+        for name, module in self.modules.items():
+            if name not in names:
+                module.to(self.host)
+        for name in names:
+            if name in self.modules:
+                self.modules[name].to(self.device)
+
+    def gather(self) -> None:
+        """Have all components in one place for good: where they wait, if they do."""
+        if self.host is not None:
+            self.device, self.host = self.host, None
+            for module in self.modules.values():
+                module.to(self.device)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from studio.errors import StudioError
@@ -45,7 +45,16 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a .safetensors file, read without its data and without torch; StudioError if damaged or cut short."""
+    """The header of a .safetensors file, read without its data and without torch; StudioError if damaged or cut short.
+
+    Read again only when the file has changed.
+    """
+    stat = path.stat()
+    return _read(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, size: int, time_ns: int) -> Header:
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from studio import registry
-from studio.dataset.rows import open_dataset
+from studio.dataset.rows import Dataset, open_dataset
 from studio.errors import StudioError
 from studio.families.folder import refuse_pickle
 from studio.jobs.runs import Run, find_run, make_run
-from studio.models import Base, find_base
+from studio.models import Base, check, find_base
 from studio.recipes import Choice, default_base, load_recipe, resolve
+from studio.spec import RunSpec
 from studio.store import Workspace
 
 START = "start.safetensors"
@@ -32,19 +33,26 @@ class Request:
     settings: list[str] = field(default_factory=list)
 
 
-def create_run(workspace: Workspace, request: Request) -> Run:
-    """A run folder, ready to start; StudioError, and nothing made, when anything asked for is wrong."""
+def settle(workspace: Workspace, request: Request) -> tuple[RunSpec, Dataset, Base, Run | Path | None]:
+    """(every setting, the dataset, the base, what is continued from); StudioError when anything asked for is wrong. Nothing is made."""
     dataset = open_dataset(workspace, request.dataset)
     if not dataset.train_rows:
         raise StudioError(f"dataset {dataset.name}: no pictures to train on: add some")
     source = _find_start(workspace, request.start_from)
     base_name = request.base or (source.spec().base.source if isinstance(source, Run) else default_base(request.recipe))
     base = find_base(base_name, workspace)
+    check(base)
     choice = Choice(dataset, base, request.recipe, request.preset, request.name, settings=request.settings)
     if source:
         choice.start_from, choice.methods = START, _method_of(source, base, request.recipe)
     spec = resolve(choice)
     spec.start_kind = "run" if isinstance(source, Run) else "file"
+    return spec, dataset, base, source
+
+
+def create_run(workspace: Workspace, request: Request) -> Run:
+    """A run folder, ready to start; StudioError, and nothing made, when anything asked for is wrong."""
+    spec, _, _, source = settle(workspace, request)
     run = make_run(workspace, spec)
     if source:
         try:

@@ -2,13 +2,10 @@
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import statistics
-import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,13 +13,13 @@ import psutil
 from studio import registry
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
-from studio.families.folder import component
+from studio.jobs import planning
 from studio.jobs.events import read_events
 from studio.jobs.metrics import read_machine
 from studio.jobs.runs import Run, list_runs
+from studio.memory_plan import LIBRARIES_GIB, read_sizes
 from studio.methods import several
-from studio.model_facts import size_px
-from studio.models import Base, size_mib
+from studio.models import Base
 from studio.spec import RunSpec
 from studio.store import Workspace
 from studio.train.checkpoint import copies_on_disk
@@ -34,12 +31,8 @@ START_S = 6.0  # libraries and the base, until the first picture is encoded
 OPERATIONS = 0.23  # of a forward pass, per parameter and latent position (Stable Diffusion: 0.8 T at 860 M and 64 x 64)
 BACKWARD = 3.0  # forward and backward pass, in forward passes
 SPEED = {"cuda": 2e13, "mps": 2e12, "cpu": 1.1e11}  # operations a second in practice; on CPUs per core
-TRAINED_BYTES = {"adamw": 20, "adamw8bit": 14}  # per trained number: gradient, average, two moments, and what the base had
-LIBRARIES_GIB = 0.4
-ACTIVATIONS = 0.09  # kept for the backward pass, per latent position; power law through the embedded model and Stable Diffusion
+RECOMPUTED = 1.33  # a step with gradient checkpointing, in steps without
 FURTHER_CANDIDATES = 1.5  # held-out measures when a run ends, in whole scores
-SINGLE_FILE_SIZE = 64  # latent pixels a side of a single checkpoint
-LEVELS = 4  # of a denoiser; in deeper ones more of the parameters work at fewer positions, by half for each further level
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,9 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     disk = cost.adapter_mib * copies_on_disk(len(spec.train.snapshot_steps), several.keeps_every_snapshot(spec.methods)) + 16
     low, high = cost.spread
     told = {"seconds": round(seconds, 1), "seconds_low": round(seconds * low, 1), "seconds_high": round(seconds * high, 1)}
+    memory = planning.plan_of(workspace, spec, base)
     told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source}
+    told |= {"plan": memory.words(), "plan_details": memory.details(), "plan_gib": memory.peak_gib}
     reason = _too_much(workspace, cost.memory_gib, disk, cost.source == LAST)
     return told | {"fits": reason is None, "reason": reason}
 
@@ -165,50 +160,20 @@ def _guess(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost:
     machine = read_machine(workspace)
     device = machine.get("device") if machine.get("device") in SPEED else "cpu"
     speed = SPEED[device] * (physical_cores() if device == "cpu" else 1)
-    parameters, side = denoiser_size(base)
-    if spec.base.size_px:
-        side *= spec.base.size_px / size_px(base.path, registry.family(base.family).card.denoiser)
-    forward = OPERATIONS * parameters * side * side / speed
-    sample, once = BACKWARD * forward, spec.train.micro_batch or spec.train.batch_size
-    bytes_each = 2 if device == "cuda" else 4
-    weights = max(parameters, size_mib(base.path) * 2**20 / 2) * bytes_each / 2**30
-    activations = once * ACTIVATIONS * parameters**0.73 * side * side * bytes_each / 2**30
-    trained = several.trained(spec.methods, parameters)
-    weights += trained * TRAINED_BYTES[spec.train.optimizer] / 2**30
+    sizes = read_sizes(base.path, registry.family(base.family).card) or planning.NO_SIZES
+    side = sizes.side * (spec.base.size_px or sizes.size_px) / sizes.size_px
+    operations = 2 / sizes.patch**2 if sizes.width else OPERATIONS  # a transformer's: two per parameter and token
+    forward = operations * sizes.denoiser * side * side / speed
+    sample = BACKWARD * forward
+    memory = planning.plan_of(workspace, spec, base)
+    if memory.checkpointing:
+        sample *= RECOMPUTED
+    trained = several.trained(spec.methods, sizes.denoiser)
     spread = (0.5, 2.0) if device == "cpu" else (0.3, 3.0)
-    return _Cost(START_S, 2 * sample, sample, forward, LIBRARIES_GIB + weights + activations, trained * 4 / 2**20, GUESS, spread)
+    return _Cost(START_S, 2 * sample, sample, forward, memory.peak_gib, trained * 4 / 2**20, GUESS, spread)
 
 
 def physical_cores() -> int:
     """Cores that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
-
-
-def denoiser_size(base: Base) -> tuple[float, float]:
-    """(parameters, positions a side that they work at) of a base's denoiser, from the headers of its files alone."""
-    name = registry.family(base.family).card.denoiser
-    folder = component(base.path, name) if base.path.is_dir() else None
-    files = sorted(folder.glob("*.safetensors")) if folder else [base.path]
-    parameters = sum(_count(file) for file in files)
-    side = SINGLE_FILE_SIZE
-    if folder:
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            if "block_out_channels" not in config:  # a transformer works at its tokens, with two operations per parameter
-                own_px, token_px = base.shape_px
-                return parameters, own_px / token_px * math.sqrt(2 / OPERATIONS)
-            side = float(config["sample_size"])
-            side *= 2 ** (-max(0, len(config["block_out_channels"]) - LEVELS) / 2)
-        return parameters, side
-    return parameters * 0.85, side  # the rest of a single checkpoint is its autoencoder and text encoder
-
-
-def _count(file: Path) -> float:
-    """Numbers in a .safetensors file, by its header; by its size where that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, struct.error, KeyError, TypeError, RecursionError):
-        with open(file, "rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(min(length, 10**8)))
-        return float(sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__"))
-    return file.stat().st_size / 2 if file.is_file() else 0.0

@@ -84,6 +84,7 @@ class RunHooks:
         training = self._training
         shots = [Shot(sampling=s, strength=strength) for s in self._previews]
         pictures = draw(training.family, training.parts, training.adapter, shots, batchable=False)
+        training.need()
         files = []
         for i, (picture, shot) in enumerate(zip(pictures, shots, strict=True)):
             files.append(f"previews/{name}/{i:02d}.png")

@@ -220,7 +220,7 @@ class Server:
         weights = 0 if self._warm.path and kind == "draw" else model_facts.num_parameters(base.path)
         own = model_facts.size_px(base.path, registry.family(base.family).card.denoiser)
         size = self._room(kind).bytes_per_value
-        return room.drawing_bytes(weights, wanted.width or own, wanted.height or own, wanted.count, size)
+        return room.drawing(weights, wanted.width or own, wanted.height or own, wanted.count, size)
 
     def _release(self) -> None:
         """Let a parked run go on, with its memory free again."""

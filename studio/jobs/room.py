@@ -1,19 +1,16 @@
 """Whether drawing fits beside a living run: numbers in, an answer out. No torch here.
 
-A process that draws needs the base's weights in its precision and the feature maps of one pass. The widest feature
-maps of all are those of the autoencoder at full size: three of 256 channels live at once. This is an estimate on the
-safe side, not a promise; running out of memory is told when it happens.
+This is an estimate on the safe side, not a promise; running out of memory is told when it happens.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+from studio.memory_plan import drawing_bytes
 from studio.sample.pair import SHOTS_PER_PASS
 
 Answer = Literal["beside", "park", "wait"]
 
-WEIGHTS_FACTOR = 1.1  # buffers, casts, what the allocator rounds up
-VALUES_PER_PX = 3 * 256
 DEVICE_BYTES = 700 * 2**20  # of a GPU's libraries, per process
 SHARE = 0.92  # of free memory that is taken at most
 
@@ -40,10 +37,9 @@ class Wanted:
     num_bytes: int = 0  # of what needs no base model, but memory
 
 
-def drawing_bytes(weights: int, width: int, height: int, count: int, bytes_per_value: int) -> int:
-    """Memory that drawing `count` pictures needs; `weights`: values still to be loaded, 0 when they are there."""
-    values = WEIGHTS_FACTOR * weights + VALUES_PER_PX * width * height * min(count, SHOTS_PER_PASS)
-    return round(values * bytes_per_value)
+def drawing(weights: int, width: int, height: int, count: int, bytes_per_value: int) -> int:
+    """Memory that drawing `count` pictures needs, a pass at a time; `weights`: values still to be loaded, 0 when they are there."""
+    return drawing_bytes(weights, width, height, min(count, SHOTS_PER_PASS), bytes_per_value)
 
 
 def fits(needed: int, free: int) -> bool:

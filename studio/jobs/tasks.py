@@ -196,6 +196,7 @@ def export_run(
     out = check_target(out, layout)
     aid.tell("loading")
     adapted = load_adapted(workspace, run, snapshot, "fp32", aid.warm, own)
+    adapted.parts.gather()  # what is compared must lie in one place
     counts = _counts(adapted) | {"others": [m.kind.replace("_", " ") for m in spec.methods if m.kind != own.kind]}
     kind = "model" if layout in WHOLE else "lora" if layout == "extracted" else own.kind
     write = {"model": _write_model, "checkpoint": _write_model, "extracted": _write_extracted}.get(layout, _write_adapter)

@@ -7,22 +7,28 @@ from types import ModuleType
 from typing import Any
 
 from studio import registry
-from studio.device import dtype_of, pick_device, pick_precision
+from studio.device import dtype_of, memory_gib, pick_device, pick_precision
 from studio.errors import StudioError
 from studio.families.base import FLOW, Parts
 from studio.jobs.park import empty_cache
+from studio.memory_plan import draws_by_parts, read_sizes
 from studio.methods import several
 from studio.methods.base import Attached
+from studio.model_facts import GIB
 from studio.models import Base, told
 from studio.spec import BaseSpec, MethodSpec
 
 
-def load_base(base: Base, overrides: BaseSpec, precision: str) -> tuple[ModuleType, Parts, str]:
-    """(family, parts, precision) of a base with the overrides of a spec applied."""
+def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = False) -> tuple[ModuleType, Parts, str]:
+    """(family, parts, precision) of a base with the overrides of a spec applied; `by_parts`: components come to the device when needed."""
     device = pick_device()
     precision = pick_precision(device, precision)
     family = registry.family(base.family)
-    parts = family.load(base.path, dtype_of(precision), device)
+    parts = family.load(base.path, dtype_of(precision), "cpu" if by_parts else device)
+    if by_parts:
+        import torch
+
+        parts.device, parts.host = device, torch.device("cpu")
     facts, said = parts.facts, told(base.path)
     facts.title = said.get("model_name") or facts.title
     facts.licence = said.get("license_name") or said.get("license") or facts.licence
@@ -34,6 +40,15 @@ def load_base(base: Base, overrides: BaseSpec, precision: str) -> tuple[ModuleTy
             raise StudioError(f"base.size_px: {overrides.size_px} is not a multiple of {facts.pixel_multiple}, which this model needs")
         facts.size_px = overrides.size_px
     return family, parts, precision
+
+
+def _by_parts(base: Base, overrides: BaseSpec) -> bool:
+    """Whether a base's components come to the GPU one at a time, because together, with a picture, they do not fit what is free there."""
+    device = pick_device()
+    if device.type != "cuda":
+        return False
+    sizes, (used, total) = read_sizes(base.path, registry.family(base.family).card), memory_gib(device)
+    return sizes is not None and draws_by_parts(sizes, overrides.size_px or sizes.size_px, 1, 2, (total - used) * GIB)
 
 
 @dataclass
@@ -65,7 +80,7 @@ class Warm:
         key = (base.path, identity, overrides.size_px, overrides.prediction_type, precision)
         if self._base is None or key != self._base_key:
             self.clear()
-            family, parts, _ = load_base(base, overrides, precision)
+            family, parts, _ = load_base(base, overrides, precision, _by_parts(base, overrides))
             self._base, self._base_key = Loaded(base.path, identity, family, parts), key
         return self._base
 

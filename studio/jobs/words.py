@@ -23,6 +23,8 @@ def describe(event: dict[str, Any]) -> str:
         return f"base {event['base']} ({event['family']}) on {event['device']}, {event['precision']}"
     if kind == "class_pictures" and event["done"] == event["total"]:
         return f"class pictures drawn: {event['total']}"
+    if kind == "planned":
+        return f"memory: about {event['peak_gib']:.1f} GiB ({event['details']}); {event['text']}"
     if kind == "imported":
         return f"continues from the adapter file: {event['layers']}"
     if kind == "cached":

@@ -14,12 +14,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from studio.dataset.masks import mask_bytes
-from studio.device import is_out_of_memory, peak_memory_gib
+from studio.device import is_out_of_memory, peak_memory_gib, pick_device
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
 from studio.families.base import Parts
-from studio.jobs import queue
+from studio.jobs import planning, queue
 from studio.jobs.candidates import choose_adapter
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
@@ -29,12 +29,13 @@ from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
 from studio.methods import several
 from studio.methods.imports import add_alphas, said_by
-from studio.models import find_base
+from studio.models import check, find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
 from studio.store import Workspace, read_metadata, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
 from studio.train.loop import Training, train
+from studio.train.memory import memory_of, obey
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
 STATUS_EVERY_S = 5.0
@@ -175,7 +176,12 @@ def _prepare(job: Job) -> Training:
     spec = job.spec
     dataset = open_dataset(job.workspace, spec.dataset)
     base = find_base(spec.base.source, job.workspace)
-    family, parts, precision = load_base(base, spec.base, spec.train.precision)
+    check(base)
+    device = pick_device()
+    plan = planning.settled(job.run, spec, base, job.workspace, memory_of(device))
+    family, parts, precision = load_base(base, spec.base, spec.train.precision, plan.offload)
+    job.emit("planned", text=plan.words(), details=plan.details(), peak_gib=plan.peak_gib, fits=plan.fits)
+    obey(plan, parts, family.card)
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
     if parts.facts.note:
@@ -207,6 +213,7 @@ def _prepare(job: Job) -> Training:
     prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
     training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior)
     training.restore()
+    training.need()
     return training
 
 

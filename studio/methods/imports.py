@@ -96,29 +96,35 @@ def _put(found: Renamed, modules: "dict[str, nn.Module]", component: str, names:
     rows = next((part for part in ("lora_B.weight", "hada_w1_a") if part in ours), "")
     if not ours or (len(names) > 1 and not rows):  # a Kronecker product cannot be taken apart
         return "of a kind that is not read"
-    weights = [modules[component].get_submodule(name).weight for name in names]
-    sizes = [w.shape[0] for w in weights]
+    shapes = [shape_of(modules[component].get_submodule(name)) for name in names]
+    sizes = [shape[0] for shape in shapes]
     if rows and ours[rows].shape[0] != sum(sizes):
         return f"{ours[rows].shape[0]} outputs there, {sum(sizes)} here"
-    for i, (name, weight) in enumerate(zip(names, weights, strict=True)):
+    for i, (name, shape) in enumerate(zip(names, shapes, strict=True)):
         start = sum(sizes[:i])
         cut = {p: t[start : start + sizes[i]] for p, t in ours.items() if p in OUTPUTS} if len(names) > 1 else {}
-        fitting = _fit(ours | cut, weight)
+        fitting = _fit(ours | cut, shape)
         if fitting is None:
-            return f"{list(ours['lora_A.weight'].shape[1:])} inputs there, {list(weight.shape[1:])} here"
+            return f"{list(ours['lora_A.weight'].shape[1:])} inputs there, {list(shape[1:])} here"
         found.tensors[f"{component}.{name}"] = fitting
     return ""
 
 
-def _fit(own: "State", weight: "Tensor") -> "State | None":
-    """LoRA's factors for a weight; a 1x1 convolution and a linear layer are the same here and there. None where they do not fit."""
+def shape_of(layer: Any) -> tuple[int, ...]:
+    """The shape of a layer's weight; also of one whose numbers are kept quantised, in a tensor of another shape."""
+    own = getattr(layer, "base_layer", layer)
+    return (own.out_features, own.in_features) if hasattr(own, "out_features") else tuple(own.weight.shape)
+
+
+def _fit(own: "State", shape: tuple[int, ...]) -> "State | None":
+    """LoRA's factors for a weight of this shape, linear layers and 1x1 convolutions being the same; None where they do not fit."""
     if "lora_A.weight" not in own:
         return own
     down, up = own["lora_A.weight"], own["lora_B.weight"]
-    if down[0].numel() != weight[0].numel():
+    if down[0].numel() != math.prod(shape[1:]):
         return None
-    ends = [1] * (weight.ndim - 2)
-    return {"lora_A.weight": down.reshape(-1, *weight.shape[1:]), "lora_B.weight": up.reshape(*up.shape[:2], *ends)}
+    ends = [1] * (len(shape) - 2)
+    return {"lora_A.weight": down.reshape(-1, *shape[1:]), "lora_B.weight": up.reshape(*up.shape[:2], *ends)}
 
 
 def _lora(own: "State") -> "State":

@@ -11,7 +11,7 @@ from studio.errors import StudioError
 from studio.families.adapter_names import TEXT_PREFIX, bare
 from studio.families.base import Card, Parts
 from studio.families.import_names import our_endings
-from studio.methods.imports import Renamed, rename
+from studio.methods.imports import Renamed, rename, shape_of
 from studio.spec import MethodSpec, setting
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def where(layers: list[str], card: Card) -> dict[str, Any]:
 
 def check_rank(parts: Parts, found: dict[str, list[str]], rank: int) -> None:
     """StudioError when the rank is above what the smallest of the layers can have."""
-    weights = {f"{c}.{name}": parts.modules[c].get_submodule(name).weight for c, names in found.items() for name in names}
-    sizes = {name: min(weight.shape[0], weight[0].numel()) for name, weight in weights.items()}
+    shapes = {f"{c}.{name}": shape_of(parts.modules[c].get_submodule(name)) for c, names in found.items() for name in names}
+    sizes = {name: min(shape[0], math.prod(shape[1:])) for name, shape in shapes.items()}
     name = min(sizes, key=sizes.get)
     if rank > sizes[name]:
         raise StudioError(

@@ -60,6 +60,11 @@ def layouts(specs: list[MethodSpec], card: Card) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layout for s in specs for layout in registry.method(s.kind).layouts(card)))
 
 
+def keeps_base(specs: list[MethodSpec]) -> bool:
+    """Whether the base stays frozen, so that it may be kept in fewer bits."""
+    return all(registry.method(s.kind).keeps_every_snapshot for s in specs)
+
+
 def writer_of(specs: list[MethodSpec], layout: str, card: Card) -> MethodSpec:
     """The method that writes a layout."""
     return next(s for s in specs if layout in registry.method(s.kind).layouts(card))

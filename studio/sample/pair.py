@@ -77,9 +77,12 @@ def _draw_pass(
     scheduler = make_scheduler(family.card, parts, first.sampler)
     how = Denoising(scheduler, noise.to(parts.device, parts.dtype), first.steps, first.guidance, generators, tick)
     with torch.no_grad(), adapter.at([s.strength for s in shots]) if adapter else nullcontext():
+        parts.need(*family.card.text_encoders)
         cond = _encode(family, parts, adapter, [s.sampling.prompt for s in shots])
         negative = _encode(family, parts, adapter, [s.sampling.negative for s in shots], "encode_negative")
+        parts.need(family.card.denoiser)
         z = family.denoise(parts, cond, negative, how)
+    parts.need("vae")
     return to_pictures(family.decode_image(parts, z))
 
 

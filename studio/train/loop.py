@@ -65,6 +65,11 @@ class Training:
         dropout = self.spec.data.caption_dropout
         self.caption_dropout = (0.05 if len(self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout
 
+    def need(self) -> None:
+        """Have on the device what a training step takes, and nothing else where the plan says so."""
+        live = several.live(self.spec.methods) & set(self.family.card.text_encoders)
+        self.parts.need(self.family.card.denoiser, *sorted(live | (self.adapter.components - {self.family.card.denoiser})))
+
     def draw(self, step: int) -> Batch:
         """The global batch of step `step` (from 0)."""
         items = [self.items[i] for i in self.plan.batch(step)]

@@ -1,12 +1,17 @@
 """What a run will cost: from real earlier runs where there are some, else a rough guess that says so."""
 
+import json
+
 import pytest
 
 from studio.dataset.rows import open_dataset
+from studio.families import sd
+from studio.jobs import planning
 from studio.jobs.create import Request, create_run
-from studio.jobs.estimate import GUESS, LAST, OPERATIONS, denoiser_size, estimate, in_words
+from studio.jobs.estimate import GUESS, LAST, estimate, in_words
 from studio.jobs.runs import Run
 from studio.jobs.supervisor import start
+from studio.memory_plan import read_sizes
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace, write_json
@@ -20,6 +25,7 @@ def place(tmp_path_factory, tiny_folder):
     workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
     dataset(workspace, tmp_path_factory.mktemp("given"))
     settings = ["train.steps=8", "train.batch_size=2", "preview.every=4", "preview.steps=2", "evaluate.num_timesteps=2", "method.rank=4"]
+    settings += ["train.gradient_checkpointing=on"]
     run = create_run(workspace, Request("shapes", str(tiny_folder), settings=settings))
     assert start(run).wait(120) == 0
     return workspace
@@ -42,6 +48,28 @@ def test_an_earlier_run_on_this_base_tells(place, tiny_folder):
     assert long["seconds"] - short["seconds"] == pytest.approx(large["seconds"] - short["seconds"], abs=0.2), "time goes with the samples"
     assert large["memory_gib"] > short["memory_gib"]
     assert told(place, tiny_folder, "train.steps=100")["seconds"] > short["seconds"], "previews and scores take time"
+
+
+def test_the_plan_is_told_before_kept_and_obeyed(place, tiny_folder):
+    from typer.testing import CliRunner
+
+    from studio.cli import app
+    from studio.jobs.events import read_events
+
+    run = Run(next(place.runs.glob("0001-*")))
+    kept = planning.read(run)
+    assert kept.checkpointing and kept.fits and not kept.offload and kept.bits == 16
+    (event,) = [e for e in read_events(run.events)[0] if e["kind"] == "planned"]
+    assert event["text"] == kept.words() == "gradient checkpointing" and event["peak_gib"] == kept.peak_gib
+    write_json(run.folder / planning.FILE, {"odd": 1})
+    assert planning.read(run) is None, "a damaged plan is made anew"
+    write_json(run.folder / planning.FILE, kept.record())
+    before = len(list(place.runs.iterdir()))
+    words = ["train", "--dataset", "shapes", "--base", str(tiny_folder), "--dry-run", "--json", "--workspace", str(place.root)]
+    answer = CliRunner().invoke(app, [*words, "--set", "train.gradient_checkpointing=on"])
+    told = json.loads(answer.output.splitlines()[-1])
+    assert answer.exit_code == 0 and told["plan"] == "gradient checkpointing" and told["plan_gib"] > 0.4
+    assert "memory plan: about" in answer.output and len(list(place.runs.iterdir())) == before
 
 
 def test_without_earlier_runs_it_is_a_guess_and_says_so(place):
@@ -86,8 +114,8 @@ def test_the_size_of_a_denoiser_is_read_from_its_header(tiny_folder):
     from diffusers import UNet2DConditionModel
 
     unet = UNet2DConditionModel.from_pretrained(tiny_folder, subfolder="unet")
-    parameters, side = denoiser_size(find_base(str(tiny_folder)))
-    assert parameters == sum(p.numel() for p in unet.parameters()) and side == 8
+    sizes = read_sizes(tiny_folder, sd.card)
+    assert sizes.denoiser == sum(p.numel() for p in unet.parameters()) and sizes.side == 8
 
 
 @pytest.mark.parametrize(
@@ -108,8 +136,8 @@ def test_a_spec_made_by_hand_is_estimated(place, tiny_folder):
 
 
 def test_a_transformer_is_counted_by_its_tokens(tmp_path):
-    """Two operations per parameter and token"""
+    from studio import registry
+
     base = find_base(str(tiny(MODELS["chroma"].build, tmp_path / "model")))
-    parameters, side = denoiser_size(base)
-    tokens = (16 / 4) ** 2
-    assert parameters > 1000 and OPERATIONS * parameters * side**2 == pytest.approx(2 * parameters * tokens)
+    sizes = read_sizes(base.path, registry.family(base.family).card)
+    assert sizes.denoiser > 1000 and sizes.width and sizes.depth and (sizes.side / sizes.patch) ** 2 == (16 / 4) ** 2

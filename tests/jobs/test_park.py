@@ -186,7 +186,7 @@ def test_beside_parked_or_after(needed, device, state, answer):
 
 def test_what_drawing_needs():
     weights = 1_066_000_000  # Stable Diffusion 1.5
-    needed = room.drawing_bytes(weights, 512, 512, 1, 2)
+    needed = room.drawing(weights, 512, 512, 1, 2)
     assert 2.5 * GIB < needed < 4 * GIB
-    assert room.drawing_bytes(0, 512, 512, 1, 2) < needed < room.drawing_bytes(weights, 512, 512, 8, 2)
-    assert room.drawing_bytes(0, 512, 512, 16, 2) == room.drawing_bytes(0, 512, 512, 64, 2), "drawn sixteen at a time"
+    assert room.drawing(0, 512, 512, 1, 2) < needed < room.drawing(weights, 512, 512, 8, 2)
+    assert room.drawing(0, 512, 512, 16, 2) == room.drawing(0, 512, 512, 64, 2), "drawn sixteen at a time"

@@ -20,6 +20,7 @@ function draw(root, note, trigger) {
   if (note.hint) lines.push(h('p', { class: 'muted', text: note.hint }));
   if (note.error) lines.push(h('p', { class: 'error', role: 'alert', text: note.error }));
   if (note.text) lines.push(h('p', { class: 'cost' }, h('span', { text: note.text }), h('span', { class: 'muted', text: ` (${/^your/.test(note.source) ? 'from ' : ''}${note.source})` })));
+  if (note.plan) lines.push(h('details', { class: 'plan' }, h('summary', { class: 'muted', text: `Memory plan: ${note.plan}` }), h('p', { class: 'muted', text: note.plan_details })));
   if (note.problem) lines.push(h('p', { class: 'problem', text: `This ${note.problem}.` }));
   clear(root, lines);
   root.dataset.state = note.error ? 'error' : note.text ? 'ready' : 'empty';

@@ -1,0 +1,66 @@
+"""The memory plan obeyed: gradient checkpointing, and a frozen base kept in fewer bits."""
+
+from typing import Any
+
+from studio import extras
+from studio.device import memory_gib
+from studio.errors import StudioError
+from studio.families.base import Card, Parts
+from studio.memory_plan import Plan
+from studio.model_facts import GIB, Memory
+
+KEPT_WHOLE = (
+    "proj_out",
+    "norm_out",
+    "time",
+    "embed",
+    "conv_in",
+    "conv_out",
+    "img_in",
+    "txt_in",
+    "x_embedder",
+)  # small, and the ends of a model
+
+
+def memory_of(device: Any) -> Memory:
+    """The memory of a device as it is now."""
+    import torch
+
+    used, total = memory_gib(device)
+    if device.type != "cuda":
+        return Memory(total - used, total, "this machine", 4)
+    properties = torch.cuda.get_device_properties(device)
+    return Memory(total - used, min(total, properties.total_memory / GIB), properties.name, 2)
+
+
+def obey(plan: Plan, parts: Parts, card: Card) -> None:
+    """Prepare a base that was just loaded as the plan says; StudioError where it cannot be."""
+    denoiser = parts.modules[card.denoiser]
+    if plan.checkpointing:
+        if not hasattr(denoiser, "enable_gradient_checkpointing"):
+            raise StudioError(f"train.gradient_checkpointing: {card.title} cannot do that: set it to off")
+        denoiser.enable_gradient_checkpointing()
+    if plan.bits < 16:
+        quantise(denoiser, plan.bits, parts.device, parts.dtype)
+
+
+def quantise(module: Any, bits: int, device: Any, dtype: Any) -> int:
+    """Keep the linear layers inside a frozen denoiser's blocks in 8 or 4 bits (Dettmers 2022, 2023), by bitsandbytes."""
+    import torch
+
+    library = extras.need("quant")
+    names = [n for n, m in module.named_modules() if type(m) is torch.nn.Linear and "." in n and not any(k in n for k in KEPT_WHOLE)]
+    for name in names:
+        old = module.get_submodule(name)
+        shape = (old.in_features, old.out_features)
+        if bits == 4:
+            new = library.nn.Linear4bit(*shape, bias=old.bias is not None, compute_dtype=dtype, quant_type="nf4")
+            new.weight = library.nn.Params4bit(old.weight.data, requires_grad=False, quant_type="nf4")
+        else:
+            new = library.nn.Linear8bitLt(*shape, bias=old.bias is not None, has_fp16_weights=False)
+            new.weight = library.nn.Int8Params(old.weight.data, requires_grad=False, has_fp16_weights=False)
+        if old.bias is not None:
+            new.bias = torch.nn.Parameter(old.bias.data, requires_grad=False)
+        module.set_submodule(name, new.to(device))
+    module.is_loaded_in_8bit, module.is_loaded_in_4bit = bits == 8, bits == 4  # by which PEFT knows how to put LoRA on them
+    return len(names)
