@@ -8,6 +8,8 @@ from studio.errors import StudioError
 FAMILIES = {
     "sd": "studio.families.sd",
     "sdxl": "studio.families.sdxl",
+    "sd3": "studio.families.sd3",
+    "pixart": "studio.families.pixart",
     "ddpm": "studio.families.ddpm",
     "flux": "studio.families.flux",
     "flux2": "studio.families.flux2",

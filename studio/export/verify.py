@@ -92,13 +92,39 @@ Read = tuple[Parts, str, int]  # a base with a file loaded into it, the text to 
 
 @contextmanager
 def _diffusers_file(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
-    """Within: the file is loaded by diffusers' own loader."""
+    """Within: the file is loaded by diffusers' own loader; by PEFT where the family's pipeline has none."""
     pipe = family.pipeline(parts)
+    if not hasattr(pipe, "load_lora_weights"):
+        with _lora_by_peft(family, parts, target, probe) as read:
+            yield read
+        return
     pipe.load_lora_weights(target.parent, weight_name=target.name, local_files_only=True)
     try:
         yield parts, probe, _count_layers([getattr(pipe, name) for name in (family.card.denoiser, *family.card.text_encoders)])
     finally:
         pipe.unload_lora_weights()
+
+
+@contextmanager
+def _lora_by_peft(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iterator[Read]":
+    """Within: the file's tensors are in LoRA layers of PEFT, for families whose pipeline in diffusers has no loader for adapters."""
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+
+    card, wrapped, count = family.card, {}, 0
+    for component in (card.denoiser, *card.text_encoders):
+        own = {n.removeprefix(f"{component}."): t for n, t in read_tensors(target).items() if n.startswith(f"{component}.")}
+        names = [n.removesuffix(".lora_A.weight") for n in own if n.endswith(".lora_A.weight")]
+        if names:
+            rank = own[f"{names[0]}.lora_A.weight"].shape[0]
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
+            wrapped[component] = PeftModel(parts.modules[component], config)
+            unknown = set_peft_model_state_dict(wrapped[component], {f"base_model.model.{n}": t for n, t in own.items()}).unexpected_keys
+            count += len(names) - len({n.partition(".lora_")[0] for n in unknown})
+    try:
+        yield parts, probe, count
+    finally:
+        for component, model in wrapped.items():
+            parts.modules[component] = model.unload()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("num_", "n_", "layers", "depth")  # how settings are called that say how often something is there
 MOST, MOST_OF_A_KIND = 10_000_000, 1024  # of any whole number of a model's configuration, and of a count
+OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
 
 
 def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any) -> "dict[str, nn.Module]":
@@ -62,8 +63,10 @@ def _look_over(path: Path, name: str, cls: Any) -> None:
     config = read_config(file)
     said = config.get("_class_name") if _is_diffusers(cls) else config.get("model_type")
     wanted = cls.__name__ if _is_diffusers(cls) else cls.config_class.model_type
-    if said != wanted:
-        raise StudioError(f"{file}: this is {str(said)[:60]}, where {wanted} is needed: put the {name} of this very model there")
+    if said not in (wanted, OLD_NAMES.get(wanted, wanted)):
+        raise StudioError(
+            f"{file}: this is {str(said)[:60] if said else 'of no class'}, where {wanted} is needed: put the {name} of this very model there"
+        )
     if config.get("quantization_config"):
         raise StudioError(f"{file}: its weights are quantised, and cannot be trained on: use the plain bf16 or fp16 version")
     _check_values(file, config)

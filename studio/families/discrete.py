@@ -1,12 +1,40 @@
 """Mathematics shared by families with discrete timesteps (DDPM, Ho 2020): epsilon and v prediction."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studio.errors import StudioError
+from studio.families import folder as model_folder
 from studio.families.base import Parts
 from studio.families.timesteps import AUTO, Timesteps, levels
 
 if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
     from torch import Tensor
+
+SAMPLERS = {
+    "ddim": ("DDIMScheduler", {}),
+    "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+PREDICTIONS = ("epsilon", "v_prediction")
+FEW_STEPS = ("LCMScheduler", "TCDScheduler")  # solvers of models that were distilled to draw in a few steps
+
+
+def load_schedule(path: Path) -> "DDIMScheduler":
+    """The noise schedule of a diffusers folder, whichever solver it names; StudioError where it is of another kind."""
+    from diffusers import DDIMScheduler
+
+    config = model_folder.read_config(path / "scheduler" / "scheduler_config.json")
+    own = config.get("_class_name", "DDIMScheduler")
+    if own.startswith("EDM") or own not in {*FEW_STEPS, *(s.__name__ for s in DDIMScheduler(num_train_timesteps=1).compatibles)}:
+        raise StudioError(f"{path}: its noise schedule, {own[:60]}, is not of discrete timesteps: use another copy")
+    scheduler = DDIMScheduler.from_config(config, clip_sample=False)  # latents have no range to clip them to
+    if scheduler.config.prediction_type not in PREDICTIONS:
+        told = str(scheduler.config.prediction_type)[:40]
+        raise StudioError(f"{path}: it predicts {told!r}: only epsilon and v_prediction are known here")
+    return scheduler
 
 
 def _signal_noise(parts: Parts, t: "Tensor", ndim: int) -> "tuple[Tensor, Tensor]":

@@ -109,7 +109,8 @@ def denoise(
     Both answers are asked for one after the other, so that captions of different lengths need not be of one shape.
     """
     cond, negative = conds
-    scheduler = _ready(how, noise_shift(parts, tuple(how.noise.shape)) if shift is None else shift, parts.device)
+    shift = noise_shift(parts, tuple(how.noise.shape)) if shift is None else shift
+    scheduler = _ready(how, shift, parts.device, parts.extra.get("own_levels", False))
     z, last = how.noise.float(), len(scheduler.timesteps) - 1
     for i, step in enumerate(scheduler.timesteps):
         t = scheduler.sigmas[i].to(z.device, z.dtype).expand(len(z))
@@ -122,13 +123,13 @@ def denoise(
     return z
 
 
-def _ready(how: Denoising, shift: float, device: Any) -> Any:
-    """The solver with its noise levels for this many steps at this shift."""
+def _ready(how: Denoising, shift: float, device: Any, own_levels: bool = False) -> Any:
+    """The solver with its noise levels for this many steps at this shift; `own_levels` = as it spaces them by itself."""
     known = inspect.signature(type(how.scheduler).__init__).parameters
     told = {"shift": shift, "flow_shift": shift, "use_dynamic_shifting": False}
     scheduler = type(how.scheduler).from_config(how.scheduler.config, **{k: v for k, v in told.items() if k in known})
     options: dict[str, Any] = {"device": device}
-    if "shift_terminal" in known and "shift" in known:  # Euler's, which every pipeline hands the same plain levels
+    if "shift_terminal" in known and "shift" in known and not own_levels:  # Euler's, which most pipelines hand the same plain levels
         options["sigmas"] = [1 - i / how.steps for i in range(how.steps)]
     else:
         options["num_inference_steps"] = how.steps

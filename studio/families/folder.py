@@ -4,13 +4,9 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.header import read_header
-
-if TYPE_CHECKING:
-    from torch import nn
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
 UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of a pipeline that training and drawing do without
@@ -169,33 +165,3 @@ def _check_channels(folder: Path) -> None:
 
 def _config(place: Path) -> dict:
     return read_config(place / "config.json") if (place / "config.json").is_file() else {}
-
-
-def load_parts(
-    path: Path, title: str, modules: dict[str, type], tokenizers: dict[str, type]
-) -> "tuple[dict[str, nn.Module], dict[str, Any]]":
-    """Modules and tokenizers of a diffusers folder, of the classes that we name, without network; StudioError where it is not whole."""
-    check_folder(path)
-    loaded, readers = {}, {}
-    try:
-        for name, cls in modules.items():
-            loaded[name] = load_module(path / name, cls)
-        for name, cls in tokenizers.items():
-            readers[name] = cls.from_pretrained(path / name, local_files_only=True)
-    except StudioError:
-        raise
-    except Exception as error:  # the libraries raise many kinds; all mean that this folder is no whole model
-        raise StudioError(f"{path}: not a whole {title} folder ({str(error).splitlines()[0][:200]}): fetch it again") from error
-    return loaded, readers
-
-
-def load_module(folder: Path, cls: type) -> "nn.Module":
-    """One component by its class; StudioError where a file or a tensor of it is missing, or does not fit."""
-    stem = "diffusion_pytorch_model" if hasattr(cls, "load_config") else "model"  # of diffusers, or of transformers
-    variant = weight_variant(folder, stem)
-    options = {"variant": variant, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    module, told = cls.from_pretrained(folder, **options)
-    missing = sorted(told["missing_keys"])
-    if missing:
-        raise StudioError(f"{folder}: {len(missing)} tensors are missing, first {missing[0]}: fetch the model again")
-    return module

@@ -7,7 +7,7 @@ from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.clip import num_tokens, read_texts
-from studio.families.discrete import add_noise, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, sample_t, target, weight
 from studio.families.latents import check_channels, decode_image, encode_image
 from studio.families.sd_names import checkpoint, kohya_name
 
@@ -27,7 +27,7 @@ card = Card(
     te_targets=unet.TE_TARGETS,
     export_layouts=("kohya", "diffusers", "peft"),
     model_layouts=("model", "checkpoint"),
-    samplers=unet.SAMPLERS,
+    samplers=SAMPLERS,
     kohya_name=kohya_name,
     words={"text_encoder": "emb_params"},
 )
@@ -47,26 +47,20 @@ def recognise(path: Path) -> bool:
 def load(path: Path, dtype: Any, device: Any) -> Parts:
     """The frozen modules of a diffusers folder or a single .safetensors file, without network; StudioError if unusable."""
     if path.is_dir():
-        modules, tokenizer, scheduler = _load_folder(path)
+        from transformers import CLIPTextModel
+
+        modules, tokenizers, scheduler = unet.load_folder(path, {"text_encoder": CLIPTextModel}, dtype, device)
     else:
         from studio.families import single_file
 
         modules, tokenizer, scheduler = single_file.load_sd(path)
+        tokenizers = {"tokenizer": tokenizer}
     check_channels(path, modules["unet"], modules["vae"])
     for module in modules.values():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     title = "Stable Diffusion 2.x" if modules["unet"].config.cross_attention_dim == 1024 else "Stable Diffusion 1.x"
     facts = unet.facts(path, modules, scheduler, title, card.licence)
-    return Parts(modules, {"tokenizer": tokenizer}, scheduler, facts, device, dtype, path)
-
-
-def _load_folder(path: Path) -> tuple[dict, Any, Any]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-    modules, tokenizers = model_folder.load_parts(path, "Stable Diffusion", classes, {"tokenizer": CLIPTokenizer})
-    return modules, tokenizers["tokenizer"], unet.load_schedule(path)
+    return Parts(modules, tokenizers, scheduler, facts, device, dtype, path)
 
 
 def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:

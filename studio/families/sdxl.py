@@ -8,7 +8,7 @@ from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.clip import num_tokens, read_penultimate
-from studio.families.discrete import add_noise, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, sample_t, target, weight
 from studio.families.latents import check_channels, decode_image, encode_image
 from studio.families.sdxl_names import checkpoint, kohya_name
 
@@ -28,7 +28,7 @@ card = Card(
     te_targets=unet.TE_TARGETS,
     export_layouts=("kohya", "diffusers", "peft"),
     model_layouts=("model", "checkpoint"),
-    samplers=unet.SAMPLERS,
+    samplers=SAMPLERS,
     kohya_name=kohya_name,
     presets="sd",
     words={"text_encoder": "clip_l", "text_encoder_2": "clip_g"},
@@ -57,7 +57,11 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     """The frozen modules of a diffusers folder or a single .safetensors file, without network; StudioError if unusable."""
     zeros = True
     if path.is_dir():
-        modules, tokenizers, scheduler, zeros = _load_folder(path)
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        classes = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+        modules, tokenizers, scheduler = unet.load_folder(path, classes, dtype, device)
+        zeros = model_folder.check_folder(path).get("force_zeros_for_empty_prompt") is not False
     else:
         from studio.families import sdxl_file
 
@@ -68,19 +72,6 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     facts = unet.facts(path, modules, scheduler, card.title, card.licence)
     return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"zeros_for_empty": zeros})
-
-
-def _load_folder(path: Path) -> tuple[dict, dict, Any, bool]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    classes = {
-        "unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection,
-    }  # fmt: skip
-    readers = {"tokenizer": CLIPTokenizer, "tokenizer_2": CLIPTokenizer}
-    modules, tokenizers = model_folder.load_parts(path, card.title, classes, readers)
-    index = model_folder.check_folder(path)
-    return modules, tokenizers, unet.load_schedule(path), index.get("force_zeros_for_empty_prompt") is not False
 
 
 def _check_unet(path: Path, modules: dict[str, Any]) -> None:

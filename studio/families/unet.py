@@ -1,16 +1,15 @@
-"""What the UNets of Stable Diffusion 1.x, 2.x and XL have in common: layers that adapters sit on, solvers, noise schedule, facts."""
+"""What the UNets of Stable Diffusion 1.x, 2.x and XL have in common: layers that adapters sit on, facts, loading."""
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from studio.errors import StudioError
+from studio.families import components
 from studio.families import folder as model_folder
 from studio.families.base import Facts
+from studio.families.clip import tokenizer_of
+from studio.families.discrete import load_schedule
 from studio.families.latents import vae_scale
-
-if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
 
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -18,30 +17,7 @@ TARGETS = {
     "conv": ("conv1", "conv2", "conv_shortcut", "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"),
 }
 TE_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
-SAMPLERS = {
-    "ddim": ("DDIMScheduler", {}),
-    "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-PREDICTIONS = ("epsilon", "v_prediction")
-FEW_STEPS = ("LCMScheduler", "TCDScheduler")  # solvers of models that were distilled to draw in a few steps
 DISTILLED = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|tcd|dmd2?|hyper[-_ ]?sd(xl)?)(?![a-z])|LCMScheduler|TCDScheduler")
-
-
-def load_schedule(path: Path) -> "DDIMScheduler":
-    """The noise schedule of a diffusers folder, whichever solver it names; StudioError where it is of another kind."""
-    from diffusers import DDIMScheduler
-
-    config = model_folder.read_config(path / "scheduler" / "scheduler_config.json")
-    own = config.get("_class_name", "DDIMScheduler")
-    if own.startswith("EDM") or own not in {*FEW_STEPS, *(s.__name__ for s in DDIMScheduler(num_train_timesteps=1).compatibles)}:
-        raise StudioError(f"{path}: its noise schedule, {own[:60]}, is of another kind than Stable Diffusion's: use another copy")
-    scheduler = DDIMScheduler.from_config(config, clip_sample=False)  # latents have no range to clip them to
-    if scheduler.config.prediction_type not in PREDICTIONS:
-        told = str(scheduler.config.prediction_type)[:40]
-        raise StudioError(f"{path}: it predicts {told!r}: only epsilon and v_prediction are known here")
-    return scheduler
 
 
 def note(path: Path) -> str:
@@ -72,3 +48,13 @@ def facts(path: Path, modules: dict[str, Any], scheduler: Any, title: str, licen
         licence=licence,
         note=note(path),
     )
+
+
+def load_folder(path: Path, classes: dict[str, Any], dtype: Any, device: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The modules of these classes beside UNet and VAE, a CLIP tokenizer for each, and the noise schedule of a diffusers folder."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTokenizer
+
+    modules = components.load_modules(path, {"unet": UNet2DConditionModel, "vae": AutoencoderKL, **classes}, dtype, device)
+    tokenizers = components.load_tokenizers(path, {tokenizer_of(name): CLIPTokenizer for name in classes})
+    return modules, tokenizers, load_schedule(path)

@@ -191,7 +191,7 @@ BASES = {
     "a program": ("unet/model.py", b"import os", ".py"),
     "a config that asks for code": ("unet/config.json", b'{"auto_map": {"AutoModel": "x.Y"}}', "auto_map"),
     "an index that asks for code": ("model_index.json", b'{"_class_name": ["x", "Y"]}', "class"),
-    "another kind of model": ("model_index.json", b'{"_class_name": "FluxPipeline"}', "not known"),
+    "another kind of model": ("model_index.json", b'{"_class_name": "KandinskyV22Pipeline"}', "not known"),
     "half an index": ("model_index.json", b'{"_class_name": ', "model_index.json"),
     "a list for an index": ("model_index.json", b"[]", "model_index.json"),
     "a deep config": ("vae/config.json", b"[" * 100_000, "config.json"),
@@ -201,8 +201,8 @@ BASES = {
     "empty text encoder": ("text_encoder/model.safetensors", b"", "fetch it again"),
     "no weights": ("unet/diffusion_pytorch_model.safetensors", None, "fetch the model again"),
     "pickled weights": ("text_encoder/model.safetensors", "model.bin", ".bin files can run code"),
-    "half a tokenizer": ("tokenizer/tokenizer.json", b'{"version": ', "fetch it again"),
-    "an empty config": ("unet/config.json", b"{}", "fetch it again"),
+    "half a tokenizer": ("tokenizer/tokenizer.json", b'{"version": ', "fetch the model again"),
+    "an empty config": ("unet/config.json", b"{}", "UNet2DConditionModel is needed"),
 }
 
 

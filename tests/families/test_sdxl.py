@@ -158,12 +158,12 @@ def _edm(folder):
 
 DAMAGE = {
     "refiner": (_refiner, "refiner, which only finishes .*: choose the SDXL base model"),
-    "a VAE of another family": (_other_vae, r"its VAE writes 16 channels, but its denoiser reads 4"),
-    "a missing encoder": (_one_encoder, r"text_encoder_2: no model\.safetensors here: fetch the model again"),
+    "a VAE of another family": (_other_vae, r"its VAE has 16 latent channels, its unet reads 4: use the VAE that belongs to it"),
+    "a missing encoder": (_one_encoder, "its folder text_encoder_2 is missing: fetch the model again, whole"),
     "an encoder without its projection": (_no_projection, r"text_encoder_2: 1 tensors are missing, first text_projection"),
-    "a cut file": (_cut, "not a whole Stable Diffusion XL folder .*: fetch it again"),
+    "a cut file": (_cut, "unet/diffusion_pytorch_model.safetensors: not a whole .safetensors file .*: fetch it again"),
     "an encoder twice": (_other_second_encoder, "its text encoders give 96 and 72 numbers, but its UNet reads 80 and 72"),
-    "a schedule of another kind": (_edm, "its noise schedule, EDMEulerScheduler, is of another kind"),
+    "a schedule of another kind": (_edm, "its noise schedule, EDMEulerScheduler, is not of discrete timesteps"),
     "code": (lambda f: _edit(f / "text_encoder_2" / "config.json", auto_map={"AutoModel": "x.Y"}), "asks for code"),
     "a class by a list": (lambda f: _edit(f / "unet" / "config.json", _class_name=["x", "Y"]), "names a custom class"),
 }

@@ -20,7 +20,7 @@ SETTINGS = {  # of a small adapter on all kinds of layers there are
     "full": {"lr": 0.002},
     "textual_inversion": {"token": "<thing>", "initial_words": "picture", "num_vectors": 3, "embedding_lr": 0.2},
 }
-REFUSED = {("ddpm", "textual_inversion"): "reads no text"}
+REFUSED = {("ddpm", "textual_inversion"): "reads no text", ("pixart", "textual_inversion"): "no program reads a new word"}
 REFUSED |= {(row.family, "textual_inversion"): "no program reads a new word" for row in FLOW_MODELS.values()}
 
 

@@ -1,0 +1,155 @@
+"""PixArt-Sigma (Chen 2024): a transformer over KL-VAE latents that reads T5 texts by cross attention, epsilon prediction."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families import components
+from studio.families import folder as model_folder
+from studio.families.base import Card, Cond, Denoising, Facts, Parts
+from studio.families.discrete import SAMPLERS, add_noise, load_schedule, sample_t, target, weight
+from studio.families.latents import check_channels, decode_image, encode_image, vae_scale
+
+if TYPE_CHECKING:
+    from diffusers import PixArtSigmaPipeline
+    from torch import Tensor
+
+__all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+
+card = Card(
+    key="pixart",
+    title="PixArt-Sigma",
+    licence="CreativeML OpenRAIL++-M, unless the model says otherwise",
+    denoiser="transformer",
+    text_encoders=("text_encoder",),
+    targets={
+        "attention": (
+            "attn1.to_q",
+            "attn1.to_k",
+            "attn1.to_v",
+            "attn1.to_out.0",
+            "attn2.to_q",
+            "attn2.to_k",
+            "attn2.to_v",
+            "attn2.to_out.0",
+        ),
+        "feed_forward": ("ff.net.0.proj", "ff.net.2"),
+    },
+    te_targets=(),
+    export_layouts=("diffusers", "peft"),
+    samplers=SAMPLERS,
+    presets="sd",
+    readers="ComfyUI",
+    export_note="diffusers' own pipeline has no loader for adapters of PixArt: there, and in your own Python, use peft.",
+)
+
+PIPELINES = {"PixArtSigmaPipeline"}
+MAX_TOKENS = 300  # of T5, as the model was trained
+
+
+def recognise(path: Path) -> bool:
+    """Whether `path` is a diffusers folder of this family."""
+    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+
+
+def load(path: Path, dtype: Any, device: Any) -> Parts:
+    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    from diffusers import AutoencoderKL, PixArtTransformer2DModel
+    from transformers import T5EncoderModel, T5Tokenizer
+
+    classes = {"transformer": PixArtTransformer2DModel, "vae": AutoencoderKL, "text_encoder": T5EncoderModel}
+    modules = components.load_modules(path, classes, dtype, device)
+    tokenizers = components.load_tokenizers(path, {"tokenizer": T5Tokenizer})
+    check_channels(path, modules["transformer"], modules["vae"])
+    if modules["transformer"].use_additional_conditions:
+        raise StudioError(f"{path}: its transformer also reads picture sizes, as PixArt-Alpha's does: use PixArt-Sigma")
+    if modules["transformer"].config.caption_channels != modules["text_encoder"].config.d_model:
+        raise StudioError(f"{path}: its transformer and its text_encoder are of different widths: put the T5 of this very model there")
+    scheduler = load_schedule(path)
+    return Parts(modules, tokenizers, scheduler, _facts(modules, scheduler), device, dtype, path)
+
+
+def _facts(modules: dict, scheduler: Any) -> Facts:
+    config, scale = modules["transformer"].config, vae_scale(modules["vae"])
+    return Facts(
+        size_px=config.sample_size * scale,
+        pixel_multiple=config.patch_size * scale,
+        vae_scale=scale,
+        latent_channels=config.in_channels,
+        prediction_type=scheduler.config.prediction_type,
+        num_train_timesteps=scheduler.config.num_train_timesteps,
+        draw_multiple=config.patch_size * scale,
+        title=card.title,
+        licence=card.licence,
+    )
+
+
+def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:
+    """One {"embeds": [L, D], "mask": [L]} per caption, in small letters, padded and cut as the pipeline does."""
+    import torch
+
+    with torch.no_grad():
+        embeds, mask, _, _ = pipeline(parts).encode_prompt(captions, False, device=parts.device, max_sequence_length=MAX_TOKENS)
+    return [{"embeds": e, "mask": m} for e, m in zip(embeds, mask, strict=True)]
+
+
+def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
+    """(tokens of the caption with its end mark, tokens that T5 reads)."""
+    return len(parts.tokenizers["tokenizer"](caption.lower().strip()).input_ids), MAX_TOKENS
+
+
+def collate(conds: list[Cond]) -> Cond:
+    """A batch {"embeds": [B, L, D], "mask": [B, L]} from single captions."""
+    import torch
+
+    return {name: torch.stack([c[name] for c in conds]) for name in ("embeds", "mask")}
+
+
+def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":
+    """The noise [B, C, h, w] that it sees in latents z_t at timesteps t [B], without the variance that it also learned."""
+    answer = parts.modules["transformer"](
+        z_t,
+        encoder_hidden_states=cond["embeds"].to(z_t.dtype),
+        encoder_attention_mask=cond["mask"],
+        timestep=t,
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        return_dict=False,
+    )[0]
+    return answer[:, : z_t.shape[1]]
+
+
+def pipeline(parts: Parts) -> "PixArtSigmaPipeline":
+    """A diffusers pipeline that shares the modules."""
+    from diffusers import PixArtSigmaPipeline
+
+    return PixArtSigmaPipeline(scheduler=parts.scheduler, **parts.modules, **parts.tokenizers)
+
+
+def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
+    """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
+    pipe = pipeline(parts)
+    pipe.scheduler = how.scheduler
+    pipe.set_progress_bar_config(disable=True)
+    height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
+    return pipe(
+        negative_prompt=None,
+        prompt_embeds=cond["embeds"],
+        prompt_attention_mask=cond["mask"],
+        negative_prompt_embeds=negative["embeds"],
+        negative_prompt_attention_mask=negative["mask"],
+        latents=how.noise,
+        width=width,
+        height=height,
+        num_inference_steps=how.steps,
+        guidance_scale=how.guidance,
+        generator=how.generators,
+        output_type="latent",
+        callback=lambda *_: how.tick(),
+        clean_caption=False,
+        use_resolution_binning=False,
+    ).images
+
+
+def export_metadata(parts: Parts) -> dict[str, str]:
+    """What readers of adapter files want to know about the base (modelspec 1.0.1)."""
+    return {"modelspec.architecture": "pixart-sigma", "modelspec.prediction_type": "epsilon"}

@@ -1,0 +1,149 @@
+"""Stable Diffusion 3 and 3.5 (Esser 2024): a transformer over KL-VAE latents and texts of two CLIP towers and T5; rectified flow."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import StudioError
+from studio.families import components, flow
+from studio.families import folder as model_folder
+from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
+from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.latents import check_channels, decode_image, encode_image, vae_scale
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusion3Pipeline
+    from torch import Tensor
+
+__all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+
+ATTENTION = tuple(f"{attn}.{part}" for attn in ("attn", "attn2") for part in ("to_q", "to_k", "to_v", "to_out.0"))
+ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")  # of the text's side
+PATCH = 2  # latent positions per side of a token
+
+card = Card(
+    key="sd3",
+    title="Stable Diffusion 3",
+    licence="Stability AI Community License",
+    denoiser="transformer",
+    text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    targets={"attention": ATTENTION + ADDED, "feed_forward": ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")},
+    te_targets=(),
+    export_layouts=("diffusers", "peft"),
+    samplers=flow.SAMPLERS,
+    presets="flux",
+    readers="ComfyUI, diffusers",
+    timesteps=flow.KIND,
+    patch=PATCH,
+    guidance=4.5,
+)
+
+PIPELINES = {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
+MAX_TOKENS = 256  # of T5, as the model was trained
+CLIP_TOKENS = 77
+
+
+def recognise(path: Path) -> bool:
+    """Whether `path` is a diffusers folder of this family."""
+    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+
+
+def load(path: Path, dtype: Any, device: Any) -> Parts:
+    """The frozen modules of a diffusers folder, without network; T5 may be left out, as in its pipeline. StudioError if unusable."""
+    from diffusers import AutoencoderKL, SD3Transformer2DModel
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+
+    classes = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModelWithProjection}
+    classes |= {"text_encoder_2": CLIPTextModelWithProjection}
+    readers = {"tokenizer": CLIPTokenizer, "tokenizer_2": CLIPTokenizer}
+    if model_folder.check_folder(path).get("text_encoder_3") not in (None, [None, None]):
+        classes, readers = classes | {"text_encoder_3": T5EncoderModel}, readers | {"tokenizer_3": T5Tokenizer}
+    modules = components.load_modules(path, classes, dtype, device)
+    tokenizers = components.load_tokenizers(path, readers)
+    check_channels(path, modules["transformer"], modules["vae"])
+    _check_texts(path, modules)
+    scheduler = flow.load_scheduler(path)
+    patch = modules["transformer"].config.patch_size
+    return Parts(modules, tokenizers, scheduler, _facts(modules, scheduler), device, dtype, path, {"patch": patch, "own_levels": True})
+
+
+def _check_texts(path: Path, modules: dict) -> None:
+    """StudioError unless the transformer reads what the text encoders write."""
+    config = modules["transformer"].config
+    pooled = sum(modules[name].config.projection_dim for name in ("text_encoder", "text_encoder_2"))
+    widths = sum(modules[name].config.hidden_size for name in ("text_encoder", "text_encoder_2"))
+    if pooled != config.pooled_projection_dim or widths > config.joint_attention_dim:
+        told = f"{pooled} pooled numbers and {widths} others, but its transformer reads {config.pooled_projection_dim}"
+        raise StudioError(f"{path}: its CLIP text encoders give {told} and {config.joint_attention_dim}: use another copy of the model")
+    if "text_encoder_3" in modules and modules["text_encoder_3"].config.d_model != config.joint_attention_dim:
+        raise StudioError(f"{path}: its transformer and its text_encoder_3 are of different widths: put the T5 of this very model there")
+
+
+def _facts(modules: dict, scheduler: Any) -> Facts:
+    config, scale = modules["transformer"].config, vae_scale(modules["vae"])
+    title = "Stable Diffusion 3.5" if config.qk_norm else card.title
+    return Facts(
+        size_px=config.sample_size * scale,
+        pixel_multiple=config.patch_size * scale,
+        vae_scale=scale,
+        latent_channels=config.in_channels,
+        prediction_type=FLOW,
+        num_train_timesteps=scheduler.config.num_train_timesteps,
+        draw_multiple=config.patch_size * scale,
+        title=title,
+        licence=card.licence,
+        note="" if "text_encoder_3" in modules else "this base comes without T5: long captions are read as far as CLIP reads them",
+    )
+
+
+def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:
+    """One {"embeds": CLIP's and T5's [L, D], "pooled": [P]} per caption, padded and cut as the pipeline does."""
+    import torch
+
+    with torch.no_grad():
+        embeds, _, pooled, _ = pipeline(parts).encode_prompt(
+            captions, None, None, device=parts.device, do_classifier_free_guidance=False, max_sequence_length=MAX_TOKENS
+        )
+    return [{"embeds": e, "pooled": p} for e, p in zip(embeds, pooled, strict=True)]
+
+
+def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
+    """(tokens of the caption with its end mark, tokens that T5 reads); CLIP's, and what CLIP reads, where there is no T5."""
+    has_t5 = "tokenizer_3" in parts.tokenizers
+    tokenizer = parts.tokenizers["tokenizer_3" if has_t5 else "tokenizer"]
+    return len(tokenizer(caption).input_ids), MAX_TOKENS if has_t5 else CLIP_TOKENS
+
+
+def collate(conds: list[Cond]) -> Cond:
+    """A batch {"embeds": [B, L, D], "pooled": [B, P]} from single captions."""
+    import torch
+
+    return {name: torch.stack([c[name] for c in conds]) for name in ("embeds", "pooled")}
+
+
+def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":
+    """v [B, C, h, w] at noise levels t [B], which this model is told in thousandths; `geometry` is not used."""
+    return parts.modules["transformer"](
+        hidden_states=z_t,
+        timestep=(t.float() * parts.facts.num_train_timesteps),
+        encoder_hidden_states=cond["embeds"].to(z_t.dtype),
+        pooled_projections=cond["pooled"].to(z_t.dtype),
+        return_dict=False,
+    )[0]
+
+
+def pipeline(parts: Parts) -> "StableDiffusion3Pipeline":
+    """A diffusers pipeline that shares the modules."""
+    from diffusers import StableDiffusion3Pipeline
+
+    absent = {} if "text_encoder_3" in parts.modules else {"text_encoder_3": None, "tokenizer_3": None}
+    return StableDiffusion3Pipeline(scheduler=parts.scheduler, **parts.modules, **parts.tokenizers, **absent)
+
+
+def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
+    """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts."""
+    return flow.denoise(predict, parts, (cond, negative), how)
+
+
+def export_metadata(parts: Parts) -> dict[str, str]:
+    """What readers of adapter files want to know about the base (modelspec 1.0.1)."""
+    return {"modelspec.architecture": "stable-diffusion-3.5" if parts.modules["transformer"].config.qk_norm else "stable-diffusion-3"}
