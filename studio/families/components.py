@@ -64,9 +64,8 @@ def _look_over(path: Path, name: str, cls: Any) -> None:
     said = config.get("_class_name") if _is_diffusers(cls) else config.get("model_type")
     wanted = cls.__name__ if _is_diffusers(cls) else cls.config_class.model_type
     if said not in (wanted, OLD_NAMES.get(wanted, wanted)):
-        raise StudioError(
-            f"{file}: this is {str(said)[:60] if said else 'of no class'}, where {wanted} is needed: put the {name} of this very model there"
-        )
+        told = f"this is {str(said or 'of no class')[:60]}, where {wanted} is needed"
+        raise StudioError(f"{file}: {told}: put the {name} of this very model there")
     if config.get("quantization_config"):
         raise StudioError(f"{file}: its weights are quantised, and cannot be trained on: use the plain bf16 or fp16 version")
     _check_values(file, config)
