@@ -1,11 +1,12 @@
 """From a recipe, a preset and a few settings to a whole RunSpec: what people choose, resolved before step 1."""
 
 import contextlib
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from studio import registry, subject
+from studio import domains, registry, subject
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
@@ -102,6 +103,8 @@ def resolve(choice: Choice) -> RunSpec:
     _apply_preset(values, recipe, choice)
     for method, dictated in zip(values["methods"], choice.methods, strict=False):
         method |= dictated
+    for name, value in domains.defaults(choice.dataset.about).items():
+        apply_setting(values, f"data.{name}={json.dumps(value)}")
     given = list(choice.settings)
     card = registry.family(choice.base.family).card
     for assignment in given:

@@ -63,6 +63,16 @@ class DataSpec(Settings):
 
     crops: int = setting(4, "Crops", "Crops kept per picture that is longer than its bucket: more variety from few pictures", ge=1, le=16)
     flip: bool = setting(False, "Mirror", "Also train on mirrored pictures. Leave off where left and right matter: anatomy, text, maps")
+    turns: bool = setting(
+        False, "Quarter turns", "Also train on pictures turned by 90, 180 and 270°. For views from above and textures alone"
+    )
+    colour: float = setting(
+        0.0,
+        "Colour shifts",
+        "Also train on copies whose brightness, contrast and saturation differ by up to this share; 0 = off",
+        ge=0,
+        le=0.5,
+    )
     mask_floor: float = setting(
         0.1,
         "Mask floor",

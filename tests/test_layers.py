@@ -10,7 +10,7 @@ ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
     "memory_plan",
-    "extras", "tower", "subject", "__init__", "__version__",
+    "extras", "tower", "subject", "domains", "__init__", "__version__",
 }  # fmt: skip
 CHOICES = {"recipes", "method_cards"}  # what people choose among
 FRONT = {"cli", "console", "commands", "doctor"}

@@ -161,7 +161,9 @@ class TrainForm:
         parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GB of memory", f"{max(1, cost['disk_mib'])} MB on disk"]
         text = " · ".join(parts)
         told = {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
-        return told | _plan(cost)
+        shown = {**spec.data.model_dump(include={"crops", "flip", "turns", "colour"}), "base": base.source, "size_px": spec.base.size_px}
+        data = {"dataset": dataset.root.name, "pictures": len(dataset.train_rows), "samples": cost["samples"], **shown}
+        return told | {"data": data} | _plan(cost)
 
     def _base_name(self, source: str) -> str:
         """How the list of bases names a source."""

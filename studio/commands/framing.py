@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     """The commands of this file, as `dataset` commands."""
     app.command("edit")(dataset_edit)
     app.command("buckets")(dataset_buckets)
+    app.command("domain")(dataset_domain)
 
 
 @command
@@ -159,3 +160,30 @@ def _sheet(dataset: "Dataset", planned: list[Any], buckets: list[dict[str, Any]]
     data = io.BytesIO()
     sheet.save(data, "PNG")
     return data.getvalue()
+
+
+@command
+def dataset_domain(
+    name: NameArgument,
+    domain: Annotated[str, typer.Argument(metavar="[DOMAIN]", help="What the pictures show; none for nothing in particular.")] = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the pictures show, which decides how they are augmented unless you say otherwise; without DOMAIN, list what there is."""
+    from studio.dataset.edit import set_domain
+    from studio.dataset.rows import open_dataset
+    from studio.domains import DOMAINS
+
+    place = Workspace.at(workspace)
+    dataset = open_dataset(place, name)
+    now = str(dataset.about.get("domain", ""))
+    if domain:
+        now = set_domain(place, dataset.root.name, "" if domain == "none" else domain)
+        text = (
+            f"{dataset.name}: {DOMAINS[now].title}; {DOMAINS[now].why}"
+            if now
+            else f"{dataset.name}: nothing in particular, nothing is changed"
+        )
+    else:
+        text = "\n".join(f"{'*' if key == now else ' '} {key:14} {each.title}: {each.why}" for key, each in DOMAINS.items())
+    answer({"dataset": dataset.root.name, "domain": now}, as_json, text)

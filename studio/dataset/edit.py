@@ -22,6 +22,7 @@ from studio.dataset.split import hold_out
 from studio.dataset.split_rule import given_names, rule_of
 from studio.dataset.table import Words
 from studio.dataset.versions import HAND, Version, add_versions, found_version
+from studio.domains import find_domain
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, slug, sync_folder, write_json
 
@@ -243,6 +244,16 @@ def _set_word(workspace: Workspace, name: str, key: str, word: str) -> str:
         about = {other: value for other, value in dataset.about.items() if other != key}
         dataset.model_copy(update={"about": {**about, key: text} if text else about}).save()
     return text
+
+
+def set_domain(workspace: Workspace, name: str, domain: str) -> str:
+    """Say what kind of pictures these are, which decides how they are augmented by default; "" for none. The kind as stored."""
+    if domain:
+        find_domain(domain)
+    with editing(workspace, name) as dataset:
+        about = {key: value for key, value in dataset.about.items() if key != "domain"}
+        dataset.model_copy(update={"about": {**about, "domain": domain} if domain else about}).save()
+    return domain
 
 
 def rename_dataset(workspace: Workspace, name: str, label: str) -> str:

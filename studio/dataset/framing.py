@@ -182,3 +182,14 @@ def describe_edit(edit: Edit | None) -> str:
         edit.mirror and "mirrored",
     ]
     return ", ".join(filter(None, said))
+
+
+def describe_frame(frame: Frame) -> str:
+    """What augmentation did to a sample, in words."""
+    names = ("brightness", "contrast", "saturation")
+    said: list[Any] = [
+        frame.further_turns and f"turned by {90 * frame.further_turns}°",
+        frame.further_mirror and "mirrored",
+        *(f"{name} {percent - 100:+d} %" for name, percent in zip(names, frame.colour, strict=True) if percent != 100),
+    ]
+    return ", ".join(filter(None, said)) or "as it is"

@@ -103,6 +103,7 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
         "shown": len(rows),
         "offset": offset,
         "trigger": str(dataset.about.get("trigger", "")),
+        "domain": str(dataset.about.get("domain", "")),
         "class_noun": str(dataset.about.get("class_noun", "")),
         "facts": facts(kept),
         "checked": CHECKS[check].title.lower() if check else "",

@@ -24,9 +24,12 @@ def bucket_shapes(size_px: int, multiple: int) -> list[tuple[int, int]]:
 def assign_buckets(sizes: list[tuple[int, int]], size_px: int, multiple: int) -> list[tuple[int, int]]:
     """The bucket (width, height) of each picture (width, height): nearest aspect, at most five buckets in all."""
     shapes = bucket_shapes(size_px, multiple)
-    first = [_nearest(w / h, shapes) for w, h in sizes]
-    kept = [shape for shape, _ in sorted(Counter(first).items(), key=lambda item: (-item[1], item[0]))[:MAX_BUCKETS]]
-    return [_nearest(w / h, kept) for w, h in sizes]
+    first: Counter = Counter()
+    for (w, h), count in Counter(sizes).items():
+        first[_nearest(w / h, shapes)] += count
+    kept = [shape for shape, _ in sorted(first.items(), key=lambda item: (-item[1], item[0]))[:MAX_BUCKETS]]
+    found = {(w, h): _nearest(w / h, kept) for w, h in set(sizes)}
+    return [found[size] for size in sizes]
 
 
 def _nearest(aspect: float, shapes: list[tuple[int, int]]) -> tuple[int, int]:

@@ -38,6 +38,7 @@ class Item:
     cond: str  # cache key of the caption; empty where the text encoder is trained, or there is none
     masks: tuple[str, ...] = ()  # cache keys, one per latent; empty where the whole picture counts
     repeats: int = 1  # how often it is trained on while others are once
+    is_lying: bool = False  # the second of two items of one picture, turned by a quarter: it is trained on, never measured
 
 
 @dataclass
@@ -166,13 +167,13 @@ def encode_dataset(
         row = each.row
         caption = reword(dataset.caption(row))
         read, rest = cut(family, parts, caption)
-        if rest:
+        if rest and not each.is_lying:
             long_captions.append((row.file, read, rest))
         cond = encoder.text(caption) if keeps_text else ""
         latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
         places = tuple(geometry(row, frame) for frame in each.frames)
         masks = _masks(dataset, each, latents, encoder, spec.data.mask_floor) if spec.data.mask_floor < 1 else ()
-        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks, row.repeats))
+        items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks, row.repeats, each.is_lying))
         progress(number + 1, len(planned))
     empty = encoder.text("") if keeps_text else ""
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions, spec.data.mask_floor)

@@ -1,5 +1,6 @@
 """What a run will read of a dataset: for every picture its bucket and the exact frames that are encoded. No torch, nothing decoded."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,20 @@ from studio.dataset.rows import Row
 from studio.encode.buckets import assign_buckets, frames
 from studio.spec import DataSpec
 
+MAX_SAMPLES = 32  # kept per picture: more than this adds no variety worth the disk
+
 
 @dataclass(frozen=True)
 class Planned:
-    """One picture as it is trained: its shape, and its frames, of which the first is the plain one."""
+    """One picture as it is trained: its shape, and its frames, of which the first is the plain one.
+
+    Where quarter turns are trained, a picture is there twice: upright (and upside down), and lying, in the shape that it then has.
+    """
 
     row: Row
     bucket: tuple[int, int]  # width, height, px
     frames: tuple[Frame, ...]
+    is_lying: bool = False
 
     @property
     def cut_share(self) -> float:
@@ -29,32 +36,74 @@ class Planned:
 
 def plan(rows: Sequence[Row], size_px: int, multiple: int, data: DataSpec) -> list[Planned]:
     """The plan for `rows` with a base of this picture size; held-out pictures are only measured, in their first frame."""
-    sizes = [row.framing.size_px(row.width, row.height) for row in rows]
-    planned = []
-    for row, bucket in zip(rows, assign_buckets(sizes, size_px, multiple), strict=True):
-        is_trained = row.split == "train"
-        found = frames((row.width, row.height), row.framing, bucket, data.crops if is_trained else 1, row.sha256)
-        mirrors = (0, 1) if data.flip and is_trained else (0,)
-        planned.append(Planned(row, bucket, tuple(replace(frame, further_mirror=m) for frame in found for m in mirrors)))
-    return planned
+    entries = [(row, False) for row in rows]
+    entries += [(row, True) for row in rows if data.turns and row.split == "train"]
+    sizes = [row.framing.size_px(row.width, row.height) for row, _ in entries]
+    sizes = [size[::-1] if is_lying else size for size, (_, is_lying) in zip(sizes, entries, strict=True)]
+    buckets = assign_buckets(sizes, size_px, multiple)
+    return [
+        Planned(row, bucket, _frames(row, bucket, data, is_lying), is_lying)
+        for (row, is_lying), bucket in zip(entries, buckets, strict=True)
+    ]
+
+
+def _frames(row: Row, bucket: tuple[int, int], data: DataSpec, is_lying: bool) -> tuple[Frame, ...]:
+    """The frames of a picture in its bucket: crops, each mirrored, turned and recoloured as the settings say, within MAX_SAMPLES."""
+    upright = bucket[::-1] if is_lying else bucket
+    size, is_trained = (row.width, row.height), row.split == "train"
+    found = frames(size, row.framing, upright, data.crops if is_trained else 1, row.sha256)
+    if not is_trained:
+        return tuple(found)
+    turns = (1, 3) if is_lying else (0, 2) if data.turns else (0,)
+    colours = (False, True) if data.colour else (False,)
+    every = [
+        replace(frame, further_turns=t, further_mirror=m, colour=_shift(row, n, t, m, data.colour) if c else frame.colour)
+        for n, frame in enumerate(found)
+        for m in ((0, 1) if data.flip else (0,))
+        for t in turns
+        for c in colours
+    ]
+    limit = MAX_SAMPLES // (2 if data.turns else 1)
+    if len(every) > limit:  # which ones is drawn from the picture, so that no kind of change is left out as a whole
+        order = sorted(range(1, len(every)), key=lambda k: hashlib.sha256(f"{row.sha256}/sample/{k}".encode()).digest())
+        every = [every[k] for k in (0, *sorted(order[: limit - 1]))]
+    return tuple(every)
+
+
+def _shift(row: Row, number: int, turns: int, mirror: int, strength: float) -> tuple[int, int, int]:
+    """Brightness, contrast and saturation in per cent, each up to `strength` from 100, drawn from the picture and the sample."""
+    digest = hashlib.sha256(f"{row.sha256}/colour/{number}/{turns}/{mirror}".encode()).digest()
+    drawn = [int.from_bytes(digest[8 * i : 8 * i + 8]) / 2**63 - 1 for i in range(3)]
+    brightness, contrast, saturation = (round(100 * (1 + strength * share)) for share in drawn)
+    return brightness, contrast, saturation
 
 
 def geometry(row: Row, frame: Frame) -> tuple[int, ...]:
     """(original h, w, crop top, left, target h, w) of a frame, as base models that are told sizes take it; of the picture as edited."""
     width, height = row.framing.size_px(row.width, row.height)
-    left, top, right, bottom = frame.place
+    (left, top, right, bottom), (resized_w, resized_h) = frame.place, frame.resized
+    for _ in range(frame.further_turns):
+        left, top, right, bottom = resized_h - bottom, left, resized_h - top, right
+        width, height, resized_w, resized_h = height, width, resized_h, resized_w
     if frame.further_mirror:
-        left = frame.resized[0] - right
+        left = resized_w - right
     return height, width, top, left, frame.size[1], frame.size[0]
 
 
 def summary(planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """Per bucket, the fullest first: {"width", "height", "images", "cut_percent": mean share cut away, "most_cut_percent"}."""
+    """Per bucket, the fullest first: {"width", "height", "images": upright, "cut_percent": mean share cut away, "most_cut_percent"}."""
     members: dict[tuple[int, int], list[float]] = defaultdict(list)
     for each in planned:
+        if each.is_lying:
+            continue
         members[each.bucket].append(100 * each.cut_share)
     found = [
         {"width": w, "height": h, "images": len(cut), "cut_percent": round(fmean(cut), 1), "most_cut_percent": round(max(cut), 1)}
         for (w, h), cut in members.items()
     ]
     return sorted(found, key=lambda bucket: (-bucket["images"], bucket["width"]))
+
+
+def count_samples(planned: Sequence[Planned]) -> int:
+    """How many samples are encoded and kept for training."""
+    return sum(len(each.frames) for each in planned if each.row.split == "train")

@@ -47,7 +47,7 @@ class HeldOut:
     def __init__(self, family: ModuleType, parts: Parts, encoded: Encoded, spec: EvaluateSpec) -> None:
         self._family, self._parts, self._encoded, self._spec = family, parts, encoded, spec
         held_out = _spread(encoded.held_out, spec.max_images)
-        train = _spread(encoded.train, len(held_out))
+        train = _spread([item for item in encoded.train if not item.is_lying], len(held_out))
         self.sets = {"held_out": held_out, "train": train} if spec.num_timesteps else {"held_out": [], "train": []}
         self._base: dict[str, Tensor] = {}
 

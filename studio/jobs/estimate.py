@@ -12,6 +12,7 @@ import psutil
 
 from studio import registry
 from studio.dataset.rows import Dataset
+from studio.encode.plan import count_samples, plan
 from studio.errors import StudioError
 from studio.jobs import planning
 from studio.jobs.events import read_events
@@ -50,9 +51,15 @@ class _Cost:
 
 
 def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) -> dict[str, Any]:
-    """{"seconds", "seconds_low", "seconds_high", "memory_gib", "disk_mib", "fits", "reason", "source"} of a run with this spec."""
+    """{"seconds", "seconds_low", "seconds_high", "memory_gib", "disk_mib", "fits", "reason", "source", "samples"} of a run with this spec.
+
+    `samples` are the crops, turns and other versions of its training pictures that are encoded and kept.
+    """
     cost = _from_past(workspace, spec, base) or _guess(workspace, spec, base)
-    seconds = cost.start + len(dataset.rows) * cost.picture + spec.train.steps * spec.train.batch_size * cost.sample
+    own, multiple = base.shape_px
+    planned = plan(dataset.rows, spec.base.size_px or own, multiple, spec.data)
+    samples = count_samples(planned)
+    seconds = cost.start + (samples + len(dataset.held_out_rows)) * cost.picture + spec.train.steps * spec.train.batch_size * cost.sample
     pictures = len(spec.preview.prompts) * spec.preview.steps * (2 if spec.preview.guidance > 1 else 1)
     if spec.preview.at_steps:
         seconds += (len(spec.preview.at_steps) + 1) * pictures * cost.forward
@@ -64,7 +71,7 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     low, high = cost.spread
     told = {"seconds": round(seconds, 1), "seconds_low": round(seconds * low, 1), "seconds_high": round(seconds * high, 1)}
     memory = planning.plan_of(workspace, spec, base)
-    told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source}
+    told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source, "samples": samples}
     told |= {"plan": memory.words(), "plan_details": memory.details(), "plan_gib": memory.peak_gib}
     reason = _too_much(workspace, cost.memory_gib, disk, cost.source == LAST)
     return told | {"fits": reason is None, "reason": reason}

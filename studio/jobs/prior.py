@@ -38,7 +38,7 @@ def encode_prior(dataset: Dataset, encoder: Encoder, spec: RunSpec, text_is_live
     if spec.prior.match == "outputs":
         return encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(subject.as_class, spec.prior))
     pictures = draw_class_pictures(dataset, spec, maker)
-    plain = spec.model_copy(update={"data": spec.data.model_copy(update={"crops": 1, "flip": False})})
+    plain = spec.model_copy(update={"data": spec.data.model_copy(update={"crops": 1, "flip": False, "turns": False, "colour": 0.0})})
     return encode_dataset(pictures.dataset(spec.prior.count), encoder, plain, text_is_live, progress, lambda _: spec.prior.prompt)
 
 

@@ -3,6 +3,7 @@
 BRAIN = {
     "title": "Brain MRI",
     "about": "Slices of the MNI152 T1 template in three planes: a modality that the base model has never seen.",
+    "domain": "medical",
     "licence": "MNI (permissive, notice required)",
     "source": "MNI ICBM152 2009a T1 template as packaged with nilearn 0.14.1 "
     "(nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz)",
@@ -40,6 +41,7 @@ BSD-3-Clause licence (copyright its developers); none of its code is here.
 SATELLITE = {
     "title": "Satellite",
     "about": "Crops of NASA's cloud-free Blue Marble: a sensor and a viewpoint that the base model has never seen.",
+    "domain": "map",
     "licence": "Public domain (NASA)",
     "source": "NASA Blue Marble, as packaged with three-globe 2.45.2 (example/img/earth-blue-marble.jpg)",
     "attribution": "NASA Earth Observatory, Blue Marble.",
@@ -64,6 +66,7 @@ Asturiano); none of its code is here.
 ICONS = {
     "title": "Icons",
     "about": "OpenMoji drawings with black outlines: an art style that the base model has never seen.",
+    "domain": "icons",
     "licence": "CC-BY-SA-4.0 (share-alike)",
     "source": "OpenMoji, as packaged with @iconify-json/openmoji 1.2.29",
     "attribution": "All emojis designed by OpenMoji, the open-source emoji and icon project. License: CC BY-SA 4.0.",

@@ -63,7 +63,7 @@ class Training:
         self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed, shared_out([i.repeats for i in self.items]))
         self.prior_plan = BatchPlan([i.bucket for i in self.prior.train], train.batch_size, train.seed) if self.prior else None
         dropout = self.spec.data.caption_dropout
-        self.caption_dropout = (0.05 if len(self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout
+        self.caption_dropout = (0.05 if sum(not i.is_lying for i in self.items) >= DROPOUT_FROM else 0.0) if dropout is None else dropout
 
     def need(self) -> None:
         """Have on the device what a training step takes, and nothing else where the plan says so."""

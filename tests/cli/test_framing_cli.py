@@ -54,3 +54,18 @@ def test_buckets_are_listed_and_drawn(room, tmp_path):
     colours = {sheet.convert("RGB").getpixel((x, y)) for x in range(0, sheet.width, 4) for y in range(0, sheet.height, 4)}
     assert {(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 128, 128)} <= colours
     room.here("dataset", "buckets", "three", "--out", "sheet.jpg").complaint(1, 2)
+
+
+def test_the_kind_of_pictures_is_said_listed_and_taken_back(room):
+    assert room.here("dataset", "domain", "three", "satellite", "--json").well().json["domain"] == "satellite"
+    told = room.here("dataset", "domain", "three").well().out
+    assert "* satellite" in told and "medical" in told
+    assert room.here("dataset", "domain", "three", "none", "--json").well().json["domain"] == ""
+    room.here("dataset", "domain", "three", "cats").complaint(1, 2)
+
+
+def test_a_mask_is_given_and_removed(room, tmp_path):
+    Image.new("L", (96, 48), 0).save(tmp_path / "m.png")
+    assert room.here("dataset", "edit", "three", "wide.png", "--mask", str(tmp_path / "m.png"), "--json").well().json["mask"]
+    assert not room.here("dataset", "edit", "three", "wide.png", "--mask", "none", "--json").well().json["mask"]
+    room.here("dataset", "edit", "three", "wide.png", "--mask", str(tmp_path / "none.png")).complaint(1, 2)

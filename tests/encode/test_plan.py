@@ -1,11 +1,13 @@
 """What a run will read of a dataset: shapes, frames around the focal point, and figures that are those of the pictures."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from studio.dataset.framing import Edit
+from studio.dataset.framing import PLAIN_COLOUR, Edit, render
 from studio.dataset.rows import Row
-from studio.encode.buckets import frames
-from studio.encode.plan import geometry, plan, summary
+from studio.encode.buckets import MAX_BUCKETS, frames
+from studio.encode.plan import MAX_SAMPLES, count_samples, geometry, plan, summary
 from studio.families import ddpm, sd
 from studio.models import find_base
 from studio.spec import DataSpec
@@ -48,6 +50,59 @@ def test_the_summary_counts_pictures_and_what_is_cut_away():
 def test_the_geometry_is_that_of_the_picture_as_edited():
     planned = plan([row(1, (200, 100), turns=1)], 64, 64, DataSpec(flip=True, crops=1))[0]
     assert [geometry(planned.row, f) for f in planned.frames] == [(200, 100, 32, 0, 64, 64)] * 2
+
+
+def views(image, planned):
+    """Every frame of a picture as an array."""
+    return [np.asarray(render(image, frame)) for each in planned for frame in each.frames]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 48)])
+def test_turns_and_mirror_images_are_all_eight_ways_of_seeing_a_picture(size):
+    data = DataSpec(flip=True, turns=True, crops=1)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8))
+    planned = plan([row(1, size)], 64, 8, data)
+    plain = np.asarray(render(image, planned[0].frames[0]))
+    assert [each.is_lying for each in planned] == [False, True] and planned[1].bucket == planned[0].bucket[::-1]
+    assert [f.size for f in planned[1].frames] == [planned[1].bucket] * 4
+    wanted = [np.rot90(plain, -turns) for turns in range(4)]
+    wanted += [way[:, ::-1] for way in wanted]
+    seen = views(image, planned)
+    assert len(seen) == 8 and all(sum(np.array_equal(way, other) for other in seen) == 1 for way in wanted)
+
+
+def test_every_picture_is_trained_as_often_upright_as_lying_and_shapes_stay_few():
+    rows = [row(n, size) for n, size in enumerate([(64, 64), (96, 48), (48, 96), (120, 40), (80, 64), (64, 80), (100, 50)])]
+    planned = plan([*rows, row(9, (70, 30), "held_out")], 64, 8, DataSpec(turns=True))
+    assert len({each.bucket for each in planned}) <= MAX_BUCKETS
+    for each in rows:
+        upright, lying = [p for p in planned if p.row is each]
+        assert not upright.is_lying and lying.is_lying and {f.further_turns for f in upright.frames} == {0, 2}
+        assert {f.further_turns for f in lying.frames} == {1, 3} and all(f.size == lying.bucket for f in lying.frames)
+    assert sum(p.row.split == "held_out" for p in planned) == 1
+
+
+def test_what_is_kept_of_a_picture_is_bounded_and_begins_with_the_plain_one():
+    data = DataSpec(flip=True, turns=True, colour=0.1, crops=16)
+    planned = plan([row(1, (400, 100))], 64, 64, data)
+    assert [len(p.frames) for p in planned] == [MAX_SAMPLES // 2] * 2 and count_samples(planned) == MAX_SAMPLES
+    assert planned[0].frames[0] == plan([row(1, (400, 100))], 64, 64, DataSpec(crops=1))[0].frames[0]
+    assert all(len(set(p.frames)) == len(p.frames) for p in planned) and planned == plan([row(1, (400, 100))], 64, 64, data)
+    every = [f for p in planned for f in p.frames]
+    assert (
+        any(f.further_mirror for f in every)
+        and any(f.colour != PLAIN_COLOUR for f in every)
+        and any(f.colour == PLAIN_COLOUR for f in every)
+    )
+    assert all(90 <= percent <= 110 for f in every for percent in f.colour)
+    assert len(plan([row(1, (400, 100))], 64, 64, DataSpec(crops=16, flip=True))[0].frames) > 4
+
+
+def test_the_geometry_of_a_turned_frame_is_that_of_the_turned_picture():
+    planned = plan([row(1, (200, 100))], 64, 64, DataSpec(turns=True, crops=1))
+    assert [geometry(p.row, f) for p in planned for f in p.frames] == [
+        (100, 200, 0, 32, 64, 64), (100, 200, 0, 32, 64, 64), (200, 100, 32, 0, 64, 64), (200, 100, 32, 0, 64, 64)
+    ]  # fmt: skip
 
 
 def test_shapes_are_known_without_loading_a_model(sd_folder, ddpm_folder):

@@ -45,7 +45,7 @@ def test_the_licence_lies_beside_the_pictures(name, words):
     for word in words:
         assert word.lower() in text.lower()
     facts = json.loads((FOLDER / name / "demo.json").read_text(encoding="utf-8"))
-    wanted = {"title", "about", "licence", "source", "attribution", "note", "caption_noun", "preview_prompts"}
+    wanted = {"title", "about", "domain", "licence", "source", "attribution", "note", "caption_noun", "preview_prompts"}
     assert wanted == set(facts) and all(facts.values()) and len(facts["preview_prompts"]) == 4
 
 

@@ -70,6 +70,7 @@ def test_two_equal_runs_are_bit_identical(make):
     ("recipe", "stop_at", "settings"),
     [
         ("lora", 1, ()),
+        ("lora", 3, ("data.flip=true", "data.turns=true", "data.colour=0.1")),
         ("lora", 5, ("method.text_encoder=true", "method.targets=attention", "train.micro_batch=3")),
         ("pivotal", 3, ("method.embedding_lr=0.1",)),
         ("textual-inversion", 3, ("train.micro_batch=3", "method.embedding_lr=0.5")),

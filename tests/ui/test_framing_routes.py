@@ -103,6 +103,28 @@ def test_what_is_shown_is_what_is_trained_pixel_for_pixel(room, base):
     assert num > len(names), "some pictures have further crops"
 
 
+def test_every_version_is_shown_with_its_name_and_the_kind_of_pictures_decides(room, base):
+    client, workspace = room
+    ask = partial(client.get, "/studio/datasets/shapes/variants")
+    plain = ask(params={"base": "pixels", "crops": 1}).json()
+    assert plain["samples"] == plain["pictures"] and plain["rows"][0]["samples"][0]["said"] == "as it is"
+    client.put("/studio/datasets/shapes/domain", json={"domain": "satellite"})
+    turned = ask(params={"base": "pixels", "crops": 1}).json()
+    assert turned["data"]["turns"] and turned["samples"] == 8 * turned["pictures"]
+    said = {sample["said"] for sample in turned["rows"][0]["samples"]}
+    assert len(said) == 8 and {"as it is", "mirrored", "turned by 90°", "turned by 270°, mirrored"} <= said
+    assert Image.open(io.BytesIO(client.get(turned["rows"][0]["samples"][5]["src"]).content)).size
+    assert ask(params={"base": "pixels", "crops": 1, "turns": False, "flip": False}).json()["samples"] == plain["samples"], (
+        "when asked, not"
+    )
+    assert "no such kind" in client.put("/studio/datasets/shapes/domain", json={"domain": "x"}).json()["error"]
+    told = client.get("/studio/datasets/shapes/buckets", params={"base": "pixels"}).json()
+    assert told["domain"] == "satellite" and len(told["domains"]) > 5
+    client.put("/studio/datasets/shapes/domain", json={"domain": ""})
+    trained = encoded(workspace, base, "data.turns=true", "data.flip=true", "data.crops=1")
+    assert all(len(latents) in (1, 4) for latents in trained.values())
+
+
 def test_an_edit_is_undone_by_its_record_and_named_on_the_card(room):
     client, workspace = room
     file = files(workspace)[4]

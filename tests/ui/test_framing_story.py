@@ -71,7 +71,7 @@ def test_a_picture_is_cropped_turned_seen_as_trained_and_taken_back(studio, new_
 
 def test_the_shapes_that_are_trained_are_listed_and_lead_to_the_editor(studio, new_page, wide):
     page = new_page(f"{studio.url}/?dataset=wide", dark=True)
-    page.locator("summary", has_text="Shapes that are trained").click()
+    page.locator("summary", has_text="Shapes and versions that are trained").click()
     shapes = page.locator(".shapes li")
     shapes.first.wait_for()
     counts = [int(text.split(" picture")[0].split()[-1]) for text in shapes.locator("p").all_inner_texts()]

@@ -3,19 +3,22 @@
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
+from studio.dataset import edit
 from studio.dataset.edit import find_row
-from studio.dataset.framing import Edit, describe_edit
+from studio.dataset.framing import Edit, describe_edit, describe_frame
 from studio.dataset.listing import item
 from studio.dataset.masks import mask_bytes, set_mask
 from studio.dataset.reframe import set_edits
+from studio.dataset.rows import Row
 from studio.dataset.views import sample_name
-from studio.encode.plan import Planned, plan, summary
+from studio.domains import DOMAINS, defaults
+from studio.encode.plan import Planned, count_samples, plan, summary
 from studio.errors import StudioError
 from studio.models import find_base, list_models
 from studio.spec import DataSpec
@@ -24,6 +27,7 @@ from ui.desk import Desk
 from ui.routes.datasets import FOREVER, here
 
 EXAMPLES = 6  # pictures shown of each shape
+SHOWN = 3  # pictures shown in all their versions
 Size = Query(None, ge=16, le=4096)
 
 
@@ -43,6 +47,21 @@ class TurnRequest(BaseModel):
 
     files: list[str]
     action: Literal["left", "right", "mirror", "reset"]
+
+
+class DomainRequest(BaseModel):
+    """What kind of pictures these are; "" for none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    domain: str
+
+
+class VariantsQuery(DataSpec):
+    """Which versions of the pictures are to be shown: settings of a run's data, those that are not given as suit the dataset."""
+
+    base: str = "starter"
+    size_px: int | None = Size
 
 
 def router(desk: Desk) -> APIRouter:
@@ -85,17 +104,40 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     def buckets(dataset: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
         rows, (size, multiple) = shelf.open(dataset).dataset.rows, shape(base, size_px)
         planned = plan(rows, size, multiple, DataSpec(crops=1))
-        found = summary(planned)
+        found, about = summary(planned), shelf.open(dataset).dataset.about
         for bucket in found:
             members = [each for each in planned if each.bucket == (bucket["width"], bucket["height"])]
             members.sort(key=lambda each: -each.cut_share)
             bucket["examples"] = [_example(each) for each in members[:EXAMPLES]]
-        return {"size_px": size, "buckets": found}
+        return {"size_px": size, "buckets": found, "domain": str(about.get("domain", "")), "domains": _domains()}
+
+    @routes.get("/datasets/{dataset}/variants")
+    def variants(dataset: str, wanted: Annotated[VariantsQuery, Query()]) -> dict[str, Any]:
+        """A few training pictures, each in every version that is trained, and how many there are in all."""
+        found = shelf.open(dataset).dataset
+        given = wanted.model_dump(include=wanted.model_fields_set & set(DataSpec.model_fields))
+        data = DataSpec.model_validate(defaults(found.about) | given)
+        size, multiple = shape(wanted.base, wanted.size_px)
+        planned = plan(found.rows, size, multiple, data)
+        shown = found.train_rows[:: max(1, len(found.train_rows) // SHOWN)][:SHOWN]
+        rows = [{"file": row.file, "source": row.source, "samples": _variants(planned, row)} for row in shown]
+        told = {"size_px": size, "pictures": len(found.train_rows), "samples": count_samples(planned), "rows": rows}
+        return told | {"data": data.model_dump(include={"crops", "flip", "turns", "colour"})}
 
     @routes.get("/samples/{name}")
     def sample(name: str) -> Response:
         kind = "image/png" if name.endswith(".png") else "image/webp"
         return Response(desk.views.sample(name), media_type=kind, headers={"Cache-Control": FOREVER})
+
+
+def _domains() -> list[dict[str, str]]:
+    return [{"domain": name, "title": domain.title, "why": domain.why} for name, domain in DOMAINS.items()]
+
+
+def _variants(planned: list[Planned], row: Row) -> list[dict[str, Any]]:
+    """Every version of a picture, small, each with what was done to it in words."""
+    found = [frame for each in planned if each.row is row for frame in each.frames]
+    return [{"src": f"/studio/samples/{sample_name(row.pixels, frame, is_small=True)}", "said": describe_frame(frame)} for frame in found]
 
 
 def _told(planned: Planned) -> dict[str, Any]:
@@ -129,6 +171,10 @@ def _add_writing(routes: APIRouter, desk: Desk) -> None:
     @routes.put("/datasets/{dataset}/framing")
     def write(dataset: str, request: EditRequest) -> dict[str, Any]:
         return set_edits(workspace, dataset, {request.file: request.edit})
+
+    @routes.put("/datasets/{dataset}/domain")
+    def set_domain(dataset: str, request: DomainRequest) -> dict[str, Any]:
+        return {"domain": edit.set_domain(workspace, dataset, request.domain)}
 
     @routes.post("/datasets/{dataset}/turn")
     def turn(dataset: str, request: TurnRequest) -> dict[str, Any]:

@@ -1,15 +1,19 @@
-// The shapes that are trained: how many pictures each takes, what is cut away, and the pictures that lose most.
+// How the pictures are trained: what they show, so which changes suit them; their shapes, what is cut away, and those that lose most.
 
 import * as api from './api.js';
 import { clear, h } from './dom.js';
 import { base, shapeMenu } from './dataset_shapes.js';
-import { onChange, openDataset, path } from './dataset_state.js';
+import { announce, onChange, openDataset, path } from './dataset_state.js';
+import { openVariants } from './framing_variants.js';
 
 // `open(file)` opens a picture's editor.
 export function bucketsPanel(root, open) {
+  const kind = h('select', { class: 'studio-input', 'aria-label': 'What the pictures show', onchange: setKind }), why = h('small', { class: 'muted' });
   const list = h('ul', { class: 'shapes' }), note = h('p', { class: 'muted' });
-  const panel = h('details', { class: 'panel buckets' }, h('summary', { text: 'Shapes that are trained' }),
-    h('label', { class: 'field' }, h('span', { text: 'For the base' }), shapeMenu(refresh)), note, list);
+  const panel = h('details', { class: 'panel buckets' }, h('summary', { text: 'Shapes and versions that are trained' }),
+    h('label', { class: 'field' }, h('span', { text: 'What they show' }), kind, why),
+    h('label', { class: 'field' }, h('span', { text: 'For the base' }), shapeMenu(refresh)), note, list,
+    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'See as trained', onclick: () => openVariants({ dataset: openDataset(), base: base() }) })));
   let asked = 0;
   panel.addEventListener('toggle', refresh);
   onChange(root, refresh);
@@ -26,7 +30,24 @@ export function bucketsPanel(root, open) {
     }
   }
 
-  function draw({ size_px: size, buckets }) {
+  async function setKind() {
+    const dataset = openDataset();
+    try {
+      await api.put(path(dataset, '/domain'), { domain: kind.value });
+      announce(dataset);
+    } catch (error) {
+      why.textContent = error.message;
+    }
+    refresh();
+  }
+
+  function draw({ size_px: size, buckets, domain, domains }) {
+    if (document.activeElement !== kind || kind.value !== domain) {
+      clear(kind, h('option', { value: '', text: 'Nothing in particular' }), domains.map(each => h('option', { value: each.domain, text: each.title })));
+      kind.value = domain;
+    }
+    const found = domains.find(each => each.domain === domain)?.why || 'nothing is changed: say what they show, and they are mirrored or turned where that suits them';
+    why.textContent = `${found[0].toUpperCase()}${found.slice(1)}. Train can change it.`;
     const many = buckets.length > 1 ? `${buckets.length} shapes of about ${size} × ${size} px` : `One shape of about ${size} × ${size} px`;
     note.textContent = buckets.length ? `${many}, chosen from your pictures. A picture fills its shape; what does not fit is cut away.` : 'No pictures yet.';
     clear(list, buckets.map(bucket => h('li', {},

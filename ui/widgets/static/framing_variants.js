@@ -1,0 +1,35 @@
+// Every version in which pictures are trained: crops, mirror images, turns and colour shifts, in a dialog.
+
+import * as api from './api.js';
+import { clear, h } from './dom.js';
+import { path } from './dataset_state.js';
+
+const KEYS = ['base', 'size_px', 'crops', 'flip', 'turns', 'colour'];
+const WORDS = { crops: value => (value > 1 ? `up to ${value} crops` : ''), flip: value => value && 'mirrored', turns: value => value && 'quarter turns', colour: value => value && `colours up to ±${Math.round(100 * value)} %` };
+
+// `wanted`: {dataset, base, size_px, crops, flip, turns, colour}; settings that are not there are as suit the dataset.
+export async function openVariants(wanted) {
+  const body = h('div', { class: 'variants' }, h('p', { class: 'muted', text: 'Looking …' }));
+  const dialog = h('dialog', { class: 'studio-dialog dataset-dialog wide', 'aria-label': 'As trained' }, h('h3', { text: 'As trained' }), body,
+    h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() })));
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  const query = new URLSearchParams(KEYS.filter(key => wanted[key] !== undefined && wanted[key] !== null && wanted[key] !== '').map(key => [key, wanted[key]]));
+  try {
+    draw(body, await api.get(path(wanted.dataset, `/variants?${query}`)));
+    dialog.dataset.state = 'ready';
+  } catch (error) {
+    clear(body, h('p', { class: 'problem', role: 'alert', text: error.message }));
+    dialog.dataset.state = 'error';
+  }
+}
+
+function draw(body, { size_px: size, pictures, samples, rows, data }) {
+  const how = Object.entries(WORDS).map(([key, say]) => say(data[key])).filter(Boolean).join(', ') || 'as they are';
+  clear(body, h('p', { text: `${count(pictures, 'picture')} in ${count(samples, 'version')} of about ${size} px: ${how}. Held-out pictures are measured as they are.` }),
+    rows.map(row => h('section', {}, h('p', { class: 'mono muted', text: `${row.source}: ${count(row.samples.length, 'version')}` }),
+      h('div', { class: 'strip' }, row.samples.map(sample => h('figure', { title: sample.said }, h('img', { src: sample.src, alt: sample.said, loading: 'lazy' }), h('figcaption', { class: 'muted', text: sample.said })))))));
+}
+
+const count = (number, noun) => `${number.toLocaleString('en')} ${noun}${number === 1 ? '' : 's'}`;
