@@ -136,8 +136,16 @@ def _domains() -> list[dict[str, str]]:
 
 def _variants(planned: list[Planned], row: Row) -> list[dict[str, Any]]:
     """Every version of a picture, small, each with what was done to it in words."""
-    found = [frame for each in planned if each.row is row for frame in each.frames]
-    return [{"src": f"/studio/samples/{sample_name(row.pixels, frame, is_small=True)}", "said": describe_frame(frame)} for frame in found]
+    found = [(each.is_lying, frame) for each in planned if each.row is row for frame in each.frames]
+    places = {is_lying: list(dict.fromkeys(frame.place for lies, frame in found if lies == is_lying)) for is_lying in (False, True)}
+    told = []
+    for is_lying, frame in found:
+        number, said = places[is_lying].index(frame.place), describe_frame(frame)
+        crop = f"crop {number + 1}" if number else ""
+        told.append(
+            {"src": f"/studio/samples/{sample_name(row.pixels, frame, is_small=True)}", "said": ", ".join(filter(None, (said, crop)))}
+        )
+    return told
 
 
 def _told(planned: Planned) -> dict[str, Any]:
