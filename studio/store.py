@@ -9,7 +9,7 @@ import shutil
 import struct
 import tempfile
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,15 +120,13 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in `path`, a line each; damaged lines are left out, and a missing file has none."""
-    found = []
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        for line in file:
-            with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(line)
-                found += [value] if isinstance(value, dict) else []
-    return found
+def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects in `data`, a line each; damaged lines are left out."""
+    for line in data.split(b"\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
 
 
 def read_json(path: Path) -> Any:

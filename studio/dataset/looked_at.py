@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from studio.dataset.captioners.base import Ask, Suggestion
 from studio.dataset.captioners.places import Chosen
 from studio.dataset.rows import Dataset, Row
-from studio.store import Workspace, append_lines, read_lines, sha256
+from studio.store import Workspace, append_lines, parse_lines, sha256
 
 MAX_KEPT = 20  # interrupted captionings, the newest
 
@@ -23,7 +23,7 @@ class LookedAt:
     def known(self, rows: Sequence[Row]) -> dict[str, Suggestion]:
         """By file, what was said of these pictures before."""
         said = {}
-        for value in read_lines(self._path):
+        for value in parse_lines(self._path.read_bytes() if self._path.exists() else b""):
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 alternatives = tuple((str(text), float(chance)) for text, chance in value["alternatives"])
                 confidence = None if value["confidence"] is None else float(value["confidence"])

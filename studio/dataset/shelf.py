@@ -12,7 +12,7 @@ from studio.dataset.doctor.chart import CHART, Chart, read_chart
 from studio.dataset.doctor.diagnosis import diagnose, problems
 from studio.dataset.report import numbers
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, files_of, find_root
-from studio.dataset.versions import VERSIONS, Version, read_versions, shown
+from studio.dataset.versions import VERSIONS, Version, Versions, shown
 from studio.dataset.words import Kind, cloud
 from studio.errors import StudioError
 from studio.store import Workspace, sha256
@@ -34,7 +34,8 @@ class Kept:
     _facts: dict[str, Any] | None = None
     _badges: dict[str, tuple[list[str], str]] | None = None
     _pictures: dict[str, str] | None = None
-    _versions: dict[str, list[Version]] | None = None
+    _versions: Versions | None = None
+    _has_read: bool = False
     _clouds: dict[str, dict[str, Any]] = field(default_factory=dict)
     _chart: Chart | None = None
     _diagnosis: dict[str, Any] | None = None
@@ -59,8 +60,11 @@ class Kept:
     def versions(self, row: Row) -> list[Version]:
         """Every caption that `row` has had or was offered, oldest first."""
         if self._versions is None:
-            self._versions = read_versions(self.dataset)
-        return self._versions.get(row.file, [])
+            self._versions = Versions(self.dataset.root)
+        if not self._has_read:
+            self._versions.update()
+            self._has_read = True
+        return self._versions.of(row.file)
 
     def has_mask(self, row: Row) -> bool:
         """Whether a mask lies beside the picture of `row`."""
@@ -170,6 +174,7 @@ class Shelf:
             kept = self._kept[root] = Kept(Dataset.load(root), mark)
             if old is not None:
                 kept.marks, kept.texts = old.marks, old.texts  # its version is empty: what was found in its rows is found anew
+                kept._versions = old._versions if old.dataset.created == kept.dataset.created else None
         return kept
 
     def _refresh(self, root: Path) -> Kept:
@@ -186,7 +191,7 @@ class Shelf:
                 is_same = marks[name] == kept.marks.get(name) and name in kept.texts
                 texts[name] = kept.texts[name] if is_same else kept.dataset.caption(row)
         version = sha256(repr((kept.mark, sorted(marks.items()))).encode())[:16]
-        new = Kept(kept.dataset, kept.mark, marks, texts, version)
+        new = Kept(kept.dataset, kept.mark, marks, texts, version, _versions=kept._versions)
         if kept.version and marks.get(CHART) == kept.marks.get(CHART):  # only captions have changed
             new.seen, new._chart = kept.seen, kept._chart
         self._kept[root] = new

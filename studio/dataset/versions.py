@@ -1,5 +1,7 @@
 """Every caption that a picture has had or was offered, kept beside the dataset by who wrote it: appended, never rewritten."""
 
+import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +15,7 @@ from studio.dataset.intake import digest
 from studio.dataset.rows import Dataset, Row
 from studio.errors import StudioError, printable
 from studio.registry import CAPTIONERS
-from studio.store import append_lines, read_lines
+from studio.store import append_lines, parse_lines
 
 VERSIONS = ".versions.jsonl"
 HAND, FILE = "hand", "file"  # who may have written a caption beside captioners and the tools for many captions
@@ -56,17 +58,41 @@ def add_versions(root: Path, versions: Iterable[tuple[str, Version]]) -> None:
     append_lines(root / VERSIONS, ({"file": file, **v.model_dump(exclude_defaults=True), "time": now} for file, v in versions))
 
 
+class Versions:
+    """What the versions of a dataset's folder are: read once, then only what was added; any thread may ask."""
+
+    def __init__(self, root: Path) -> None:
+        self._path, self._lock = root / VERSIONS, threading.Lock()
+        self._kept: dict[str, dict[tuple[str, str, str], Version]] = {}
+        self._mark: tuple[int, int] = (0, 0)  # inode, and how far it was read
+
+    def of(self, file: str) -> list[Version]:
+        """The versions of a picture as last read, oldest first: each caption of each source once."""
+        with self._lock:
+            return list(self._kept.get(file, {}).values())
+
+    def update(self) -> "Versions":
+        """Read what is new; what is damaged is left out, and a file that was replaced is read from its beginning."""
+        with self._lock, suppress(OSError), open(self._path, "rb") as lines:
+            status = os.fstat(lines.fileno())
+            inode, at = self._mark
+            if status.st_ino != inode or status.st_size < at:
+                self._kept, at = {}, 0
+            lines.seek(at)
+            data = lines.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._mark = status.st_ino, at + len(whole)
+            for value in parse_lines(whole):
+                file = value.pop("file", None)
+                with suppress(ValidationError):
+                    _add(self._kept.setdefault(str(file), {}), Version.model_validate(value))
+        return self
+
+
 def read_versions(dataset: Dataset) -> dict[str, list[Version]]:
-    """By file, oldest first: each caption of each source once; what is damaged, or of pictures that are gone, is left out."""
-    found: dict[str, dict[tuple[str, str, str], Version]] = {row.file: {} for row in dataset.rows}
-    with suppress(OSError):
-        for value in read_lines(dataset.root / VERSIONS):
-            file = value.pop("file", None)
-            if not isinstance(file, str) or file not in found:
-                continue
-            with suppress(ValidationError):
-                _add(found[file], Version.model_validate(value))
-    return {file: list(kept.values()) for file, kept in found.items() if kept}
+    """By file, oldest first: each caption of each source once; those of pictures that are gone are left out."""
+    known = Versions(dataset.root).update()
+    return {row.file: versions for row in dataset.rows if (versions := known.of(row.file))}
 
 
 def _add(kept: dict[tuple[str, str, str], Version], version: Version) -> None:

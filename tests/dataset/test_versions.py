@@ -8,7 +8,7 @@ from studio.dataset import captioning, edit, picking, wording
 from studio.dataset.captioners.base import Suggestion
 from studio.dataset.captioning import CaptionRequest, caption_dataset
 from studio.dataset.rows import Dataset
-from studio.dataset.versions import VERSIONS, Version, add_versions, read_versions, told_versions, writer
+from studio.dataset.versions import VERSIONS, Version, Versions, add_versions, read_versions, told_versions, writer
 from studio.dataset.wording import Wording
 from studio.errors import StudioError
 
@@ -246,3 +246,20 @@ def test_what_a_captioner_cannot_be_asked_is_a_line(workspace, dataset, captione
 def test_a_domain_is_a_prompt(workspace, dataset, captioner_folders):
     request = CaptionRequest(dataset="ten-pictures", captioner=str(captioner_folders["qwen_vl"]), prompt="Medical")
     assert "no diagnosis" in captioning.select(workspace, request).ask.prompt
+
+
+def test_only_what_was_added_is_read_again(workspace, dataset):
+    known = Versions(dataset.root)
+    row = dataset.rows[0]
+    assert known.update().of(row.file) == []
+    for num, text in enumerate(("one", "two", "three"), 2):
+        edit.set_caption(workspace, dataset, row.file, text)
+        assert len(known.update().of(row.file)) == num, "with the one that it came with"
+    before = known.of(row.file)
+    assert all(a is b for a, b in zip(before, known.update().of(row.file), strict=True)), "nothing was parsed twice"
+    with open(dataset.root / VERSIONS, "ab") as file:
+        file.write(b'{"file": "' + row.file.encode())
+    assert len(known.update().of(row.file)) == 4, "half a line is left for the next time"
+    (dataset.root / VERSIONS).unlink()
+    add_versions(dataset.root, [(row.file, Version(by="blip", caption="other"))])
+    assert [version.caption for version in known.update().of(row.file)] == ["other"]
