@@ -14,6 +14,7 @@ from studio.store import Workspace
 app = typer.Typer()
 WITH = "Who writes the captions: embedded, a name that `captioners` lists, or a captioner's folder."
 PROMPT = "What is asked, or how captions begin; or a domain: general, medical, satellite, microscopy, style, subject."
+TEMPLATE = "Fill empty captions by a template instead: {trigger}, {name}, and what is known of the pictures, as {modality} of {region}."
 
 
 @app.command()
@@ -30,9 +31,7 @@ def caption(
         float | None, typer.Option(metavar="0..1", help="Below this confidence no caption or tag is written; empty = the captioner's own.")
     ] = None,
     character_threshold: Annotated[float | None, typer.Option(metavar="0..1", help="The same for characters, of taggers.")] = None,
-    template: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Fill empty captions by a template instead; {trigger} and {name} are filled in.")
-    ] = None,
+    template: Annotated[str | None, typer.Option(metavar="TEXT", help=TEMPLATE)] = None,
     versions: Annotated[
         str | None, typer.Option(metavar="FILE", help="Show every caption that this picture has had or was offered.")
     ] = None,
@@ -54,9 +53,9 @@ def caption(
         "threshold": threshold, "character_threshold": character_threshold,
     }  # fmt: skip
     if template is not None:
-        if any(values[key] for key in ("overwrite", "recaption", "prompt", "detail")) or threshold is not None:
-            raise StudioError("caption: --template fills empty captions only: leave --overwrite, --threshold and the like away")
-        return fill(place, name, template, as_json)
+        if any(values[key] for key in ("recaption", "prompt", "detail")) or threshold is not None or character_threshold is not None:
+            raise StudioError("caption: --template asks no captioner: leave --recaption, --threshold and the like away")
+        return fill(place, name, template, overwrite, as_json)
     request = parse_request({"dataset": name, "captioner": captioner, **values})
     select(place, request)
     try:
@@ -80,13 +79,13 @@ def compare(workspace: Workspace, name: str, file: str | None, source: str | Non
     answer(found, as_json, "\n".join(lines) or "no versions yet: this picture has had no caption")
 
 
-def fill(workspace: Workspace, name: str, template: str, as_json: bool) -> None:
-    """Fill empty captions by a template."""
+def fill(workspace: Workspace, name: str, template: str, overwrite: bool, as_json: bool) -> None:
+    """Fill empty captions by a template, or all."""
     from studio.dataset.wording import Wording, apply
     from studio.spec import explain
 
     try:
-        wording = Wording(operation="template", text=template)
+        wording = Wording(operation="template", text=template, overwrite=overwrite)
     except ValidationError as error:
         raise StudioError(f"--template {explain(error)}") from None
     told = apply(workspace, name, wording)

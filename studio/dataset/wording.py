@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +13,7 @@ from studio.dataset.captions import clean
 from studio.dataset.edit import editing
 from studio.dataset.removal import add_record, count, forget_record, read_record
 from studio.dataset.rows import Dataset, Row, find_root
+from studio.dataset.templates import template
 from studio.dataset.versions import Version, add_versions, found_version
 from studio.dataset.words import mentions
 from studio.errors import StudioError, printable
@@ -52,6 +52,7 @@ class Wording(BaseModel):
     find: str = Field("", max_length=MAX_TEXT)
     replace: str = Field("", max_length=MAX_TEXT)
     match_case: bool = False
+    overwrite: bool = Field(False, description="a template also replaces captions that exist; they stay among the versions")
     files: list[str] | None = Field(None, description="only these pictures; None for all")
 
 
@@ -130,7 +131,7 @@ def _write(dataset: Dataset, captions: Sequence[tuple[Row, str]]) -> None:
 def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None) -> tuple[list[Change], int]:
     """The captions that would change, and how many were looked at."""
     captions = captions if captions is not None else [dataset.caption(row) for row in dataset.rows]
-    rewrite = _rewriter(wording, dataset.about)
+    rewrite = _rewriter(wording, dataset)
     chosen = None if wording.files is None else set(wording.files)
     changes, num = [], 0
     for row, before in zip(dataset.rows, captions, strict=True):
@@ -143,9 +144,9 @@ def _changes(dataset: Dataset, wording: Wording, captions: Sequence[str] | None)
     return changes, num
 
 
-def _rewriter(wording: Wording, about: dict[str, Any]):
+def _rewriter(wording: Wording, dataset: Dataset):
     """The function (row, caption) -> caption that `wording` asks for; StudioError where it asks for nothing."""
-    trigger, noun = str(about.get("trigger", "")), str(about.get("class_noun", ""))
+    trigger, noun = str(dataset.about.get("trigger", "")), str(dataset.about.get("class_noun", ""))
     if wording.operation == "replace":
         return _replacer(wording)
     if wording.operation == "trigger":
@@ -155,7 +156,8 @@ def _rewriter(wording: Wording, about: dict[str, Any]):
     if not wording.text.strip():
         raise StudioError(f"{wording.operation}: type the text first")
     if wording.operation == "template":
-        return _template(wording.text, trigger)
+        by_template = template(wording.text, dataset.rows, trigger)
+        return lambda row, caption: caption if caption and not wording.overwrite else by_template(row)
     text = printable(wording.text)
     if wording.operation == "prefix":
         return lambda row, caption: text + ("" if text[-1].isspace() else " ") + caption if caption else text.strip().rstrip(",")
@@ -197,24 +199,3 @@ def _class_noun(trigger: str, noun: str):
         return f"{noun}, {caption}"
 
     return rewrite
-
-
-def _template(text: str, trigger: str):
-    strange = set(re.findall(r"\{[^{}]*\}", text)) - {"{trigger}", "{name}"}
-    if strange:
-        raise StudioError(f"template: {printable(min(strange))[:40]} is not known: use {{trigger}} and {{name}}")
-    if "{trigger}" in text and not trigger:
-        raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
-
-    def rewrite(row: Row, caption: str) -> str:
-        if caption:
-            return caption
-        return re.sub(r"\{trigger\}|\{name\}", lambda m: trigger if m.group() == "{trigger}" else in_words(row.source), text)
-
-    return rewrite
-
-
-def in_words(source: str) -> str:
-    """The name of a file in words: "axial_t1-012.png" is "axial t1"."""
-    words = re.sub(r"[\W_]+", " ", Path(source).stem).split()
-    return " ".join(word for word in words if not word.isdigit())

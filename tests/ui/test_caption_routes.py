@@ -104,3 +104,77 @@ def test_a_full_queue_leaves_nothing_waiting(call, desk, monkeypatch):
     status, told = call("POST", "/captionings", {"dataset": "two-icons"})
     assert status == 400 and "waiting already" in told["error"]
     assert captionings.find_captioning(desk.workspace, "two-icons").status()["state"] == "failed"
+
+
+@pytest.fixture
+def words(desk, monkeypatch, tmp_path):
+    """words(method, path, value) -> (status, JSON) of the routes of captions, on a dataset of its own."""
+    from studio.dataset.intake import create_dataset
+    from ui.routes import captions
+
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for name in ("anchor", "banana"):
+        shutil.copy(DEMOS / "icons" / f"{name}.png", folder)
+        (folder / f"{name}.txt").write_text(f"{name}, <b>flat</b> style", "utf-8")
+    number = len(list(desk.workspace.datasets.glob("worded*")))
+    made = create_dataset(desk.workspace, f"worded {number}", [folder])
+    app = FastAPI()
+    app.add_exception_handler(ValueError, _tell)
+    app.include_router(captions.router(desk), prefix="/studio")
+
+    def call(method, path, value=None):
+        headers = [*HERE, ("Content-Type", "application/json")]
+        body = json.dumps(value).encode() if value is not None else b""
+        answer = ask(app, f"/studio/datasets/{made.root.name}{path}", method, headers, body)
+        return answer.status, answer.json()
+
+    call.dataset = made
+    return call
+
+
+def test_versions_are_told_and_picked(words, desk):
+    from studio.dataset import edit
+
+    row = words.dataset.rows[0]
+    edit.set_caption(desk.workspace, words.dataset, row.file, "by hand")
+    status, told = words("GET", f"/versions?file={row.file}")
+    assert status == 200 and [(each["source"], each["is_used"]) for each in told] == [("hand", True), ("file", False)]
+    assert words("GET", "/sources")[1] == [{"source": "file", "count": 2, "used": 1}, {"source": "hand", "count": 1, "used": 1}]
+    status, told = words("POST", "/pick", {"source": "file"})
+    assert status == 200 and told["count"] == 1 and told["undo"] and words.dataset.caption(row) == "anchor, <b>flat</b> style"
+    for value, code, hint in (
+        ({"source": "blip"}, 400, "there are file, hand"),
+        ({"source": "file", "files": ["../x"]}, 400, "not in"),
+        ({"source": 1}, 422, "source"),
+        ({}, 422, "source"),
+        ({"source": "file", "who": 1}, 422, "who"),
+    ):
+        status, told = words("POST", "/pick", value)
+        assert status == code and hint in json.dumps(told), (value, told)
+    assert words("GET", "/versions?file=nope.png")[0] == 400
+
+
+def test_words_and_the_class_noun(words):
+    status, told = words("GET", "/words")
+    assert status == 200 and told["kind"] == "words" and {"text": "flat", "count": 2, "is": ""} in told["entries"]
+    assert {"text": "<b>flat</b> style", "count": 2, "is": ""} in words("GET", "/words?kind=tags")[1]["entries"]
+    assert words("PUT", "/class-noun", {"class_noun": "anchor"}) == (200, {"class_noun": "anchor"})
+    assert words("GET", "/words")[1]["checks"]["class_noun"] == {"word": "anchor", "has": 1, "lacks": 1}
+    assert words("PUT", "/class-noun", {"class_noun": "x" * 99})[0] == 400 and words("GET", "/words?kind=letters")[0] == 422
+
+
+def test_who_comes_from_elsewhere_chooses_among_what_is_listed(call, desk, captioner_folders, monkeypatch):
+    monkeypatch.setattr(desk, "is_local", False)
+    for method, path, value in (
+        ("POST", "/captioners/places", {"path": str(captioner_folders["blip"])}),
+        ("POST", "/captionings", {"dataset": "two-icons", "captioner": str(captioner_folders["blip"])}),
+    ):
+        status, told = call(method, path, value)
+        assert status == 400 and ("on the machine" in told["error"] or "choose one" in told["error"])
+    monkeypatch.setattr(desk, "is_local", True)
+    assert [each["kind"] for each in call("POST", "/captioners/places", {"path": str(captioner_folders["blip"])})[1]] == ["blip"]
+    listed = call("GET", "/captioners")[1]
+    assert len(listed["captioners"]) == 2 and listed["places"] == [str(captioner_folders["blip"])]
+    assert call("DELETE", "/captioners/places", {"path": str(captioner_folders["blip"])})[0] == 200
+    assert call("DELETE", "/captioners/places", {"path": "nowhere"})[0] == 400

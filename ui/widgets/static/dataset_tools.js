@@ -55,6 +55,7 @@ function draw(view, dataset, answer) {
   if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
   Object.assign(view, { dataset, version: answer.version });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;
+  drawFields(view, answer.fields);
   view.past.hidden = false;
   if (view.past.open) drawHistory(view);
   drawScope(view);
@@ -148,8 +149,24 @@ function triggerForm(view) {
 }
 
 function templateForm(view) {
-  const text = view.template = input('Template for empty captions', { value: '{name}' });
-  return form(view, 'Preview template', [field('Fill empty captions', text, 'A template: {trigger} is the trigger word, {name} the file name in words.')], () => ({ operation: 'template', text: text.value }));
+  const text = view.template = input('Template for empty captions', { value: '{name}' }), over = h('input', { type: 'checkbox' });
+  view.fields = h('div', { class: 'fields', role: 'group', 'aria-label': 'Fields of templates' });
+  return form(view, 'Preview template', [field('Fill empty captions', text, 'A template; a part in [brackets] is left out where a field of it is missing.'), view.fields,
+    h('label', { class: 'check' }, over, ' Also replace captions that exist')], () => ({ operation: 'template', text: text.value, overwrite: over.checked }));
+}
+
+// What a template may name: a click puts it where the cursor is.
+function drawFields(view, names) {
+  if (view.known === names.join()) return;
+  view.known = names.join();
+  clear(view.fields, names.map(name => h('button', { class: 'chip', type: 'button', text: `{${name}}`, 'aria-label': `Put {${name}} into the template`, onclick: () => put(view.template, `{${name}}`) })));
+}
+
+function put(text, words) {
+  const at = text.selectionStart ?? text.value.length;
+  text.setRangeText(words, at, text.selectionEnd ?? at, 'end');
+  text.focus();
+  text.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
 function openTemplate({ template }) {
