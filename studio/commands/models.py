@@ -1,7 +1,7 @@
 """Commands about base models and others' adapters: what lies where, what it is, and what can be made of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,3 +61,73 @@ def remove(place: PlaceArgument, workspace: WorkspaceOption = DEFAULT, as_json: 
     path = str(Path(place).expanduser().absolute())
     remove_model_place(Workspace.at(workspace), path)
     answer({"place": path}, as_json, f"not looking for models in {path} any more")
+
+
+Base = Annotated[str, typer.Option(metavar="NAME|FOLDER|FILE", help="The base they were made for; empty = that of a run among them.")]
+
+
+@app.command()
+@command
+def merge(
+    adapter: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A run, an adapter file of any layout, or a PEFT folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new model folder.")],
+    base: Base = "",
+    strength: Annotated[float, typer.Option(help="Of the adapter; 1 = as trained.")] = 1.0,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Put an adapter into its base, as a new model folder that is loaded back and compared."""
+    from studio.jobs.merging import Member
+    from studio.jobs.merging import merge as carry_out
+
+    _tell(carry_out(Workspace.at(workspace), Member(adapter, strength), base, out), as_json)
+
+
+@app.command()
+@command
+def combine(
+    adapters: Annotated[list[str], typer.Argument(metavar="RUN|FILE…", help="Two adapters or more, each as PATH or PATH=STRENGTH.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file.")],
+    base: Base = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Several LoRAs as one that does what they do together, exactly; read back and compared."""
+    from studio.jobs.merging import Member
+    from studio.jobs.merging import combine as carry_out
+
+    members = [Member(*_weighted(text)) for text in adapters]
+    _tell(carry_out(Workspace.at(workspace), members, base, out), as_json)
+
+
+@app.command()
+@command
+def resize(
+    adapter: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A LoRA.")],
+    rank: Annotated[int, typer.Option(min=1, max=1024, help="The new rank.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file.")],
+    base: Base = "",
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """A LoRA at a smaller rank, by its singular values; says what share of its change is lost."""
+    from studio.jobs.merging import Member, shrink
+
+    _tell(shrink(Workspace.at(workspace), Member(adapter), base, rank, out), as_json)
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    """("adapter", strength) of `adapter=0.5`."""
+    from studio.errors import StudioError
+
+    name, equals, number = text.rpartition("=")
+    if not equals:
+        return text, 1.0
+    try:
+        return name, float(number)
+    except ValueError:
+        raise StudioError(f"{text}: write a strength as {name}=0.5") from None
+
+
+def _tell(merged: Any, as_json: bool) -> None:
+    answer({"file": str(merged.file), "text": merged.text, **merged.about}, as_json, f"{merged.file}\n{merged.text}")

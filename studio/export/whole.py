@@ -15,8 +15,10 @@ from studio.store import read_json, write_json, write_tensors
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+    from torch import Tensor
 
 WHOLE = ("model", "checkpoint")  # layouts
+HALF_TOLERANCE = 2e-2  # of the output's own size, where weights are kept in half precision
 PATHS = ("_name_or_path", "name_or_path")  # where the libraries write where a model came from
 
 
@@ -49,6 +51,31 @@ def verify_whole(family: ModuleType, parts: Parts, adapter: Attached, target: Pa
             f"effect {effect:.1e}); it was not kept. Try another --format"
         )
     return Verified(same, len(tuned), difference, effect, "tensors")
+
+
+def verify_merged(
+    family: ModuleType, parts: Parts, target: Path, ours: "list[Tensor]", before: "list[Tensor]", half: bool = False
+) -> Verified:
+    """Compare what diffusers loads from the folder `target` with `ours`, the outputs of base and adapter; `before` = of the base alone.
+
+    `half` = it was written in half precision, which rounds. StudioError when a weight is missing or an output differs.
+    """
+    if not all(out.isfinite().all() for out in ours):
+        raise StudioError("merge: what base and adapter draw is not a number: lower the strength")
+    with _loaded(family, parts, target, "model", target) as theirs:
+        names = {f"{c}.{n}": t.shape for c, m in parts.modules.items() for n, t in m.state_dict().items()}
+        for module in theirs.modules.values():
+            module.float()
+        came = {f"{c}.{n}": t.shape for c, m in theirs.modules.items() for n, t in m.state_dict().items()}
+        back = outputs(family, theirs)
+    same = sum(came.get(name) == shape for name, shape in names.items())
+    found, effect, size = distance(ours, back), distance(ours, before), max(float(a.abs().max()) for a in ours)
+    if same != len(names) or not found <= (HALF_TOLERANCE if half else TOLERANCE) * size or found > effect / 2:
+        raise StudioError(
+            f"merge: the model did not come back as base and adapter draw ({same}/{len(names)} tensors, difference {found:.1e}, "
+            f"effect {effect:.1e}); it was not kept. Try a higher strength"
+        )
+    return Verified(same, len(names), found, effect, "tensors")
 
 
 @contextmanager

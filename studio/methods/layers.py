@@ -266,6 +266,21 @@ class Adapter:
         """Within: sample i of each batch block of len(strengths) sees strength i."""
         return self._kind.at(list(self._layers.values()), self._spec, strengths)
 
+    @property
+    def spec(self) -> Any:
+        """The settings that it was made with."""
+        return self._spec
+
+    def merge(self, strength: float) -> None:
+        """Put the adapter at this strength into the base's own weights, for good, and come off; StudioError where that gives no numbers."""
+        with self.at([strength]):
+            for name, layer in self._layers.items():
+                try:
+                    layer.merge(safe_merge=True)
+                except ValueError as error:
+                    raise StudioError(f"layer {name}: merged, its weights are no numbers ({error}): lower the strength") from None
+        self.detach()
+
     def detach(self) -> None:
         """Put the base's own layers back; its tensors were never touched."""
         for name, layer in self._layers.items():
