@@ -11,6 +11,7 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
+from studio.families import denoiser_file
 from studio.families.folder import check_folder, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
@@ -46,11 +47,16 @@ class Base:
     def shape_px(self) -> tuple[int, int]:
         """(picture size, what the sides of training pictures divide by), told without loading the model."""
         card = registry.family(self.family).card
-        return model_facts.size_px(self.path, card.denoiser), model_facts.pixel_multiple(self.path, card.denoiser, card.patch)
+        return model_facts.size_px(self.folder, card.denoiser), model_facts.pixel_multiple(self.folder, card.denoiser, card.patch)
+
+    @property
+    def folder(self) -> Path:
+        """Where its configurations are: the model's own folder, or that beside a file with its transformer alone; else the file."""
+        return denoiser_file.find_rest(self.path) or self.path
 
     def noise_levels(self, size_px: int | None, how: Timesteps) -> dict[str, Any]:
         """Which noise levels training draws, as `model_facts.noise_levels` tells them; None = the model's own size."""
-        return model_facts.noise_levels(self.path, registry.family(self.family).card, size_px or self.shape_px[0], how)
+        return model_facts.noise_levels(self.folder, registry.family(self.family).card, size_px or self.shape_px[0], how)
 
 
 def _short_name(path: Path) -> str | None:

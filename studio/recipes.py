@@ -112,6 +112,8 @@ def resolve(choice: Choice) -> RunSpec:
         if not card.text and _name_of(assignment) in text_settings([m["kind"] for m in values["methods"]]):
             raise StudioError(f"--set {_name_of(assignment)}: {card.title} reads no text, so this has no meaning there: leave it out")
     spec = validate(values)
+    if not card.te_targets and any(getattr(m, "text_encoder", False) for m in spec.methods):
+        raise StudioError(f"--set method.text_encoder: the text encoders of {card.title} are not trained here: leave it off")
     if spec.preview.negative and not card.negative:
         raise StudioError(f"--set preview.negative: {card.title} knows no negative prompts: leave it out")
     if not card.text:

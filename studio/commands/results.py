@@ -22,8 +22,10 @@ def sample(
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
-    guidance: Annotated[float | None, typer.Option(help="How strongly to follow the prompt; 5 unless given.")] = None,
-    sampler: Annotated[str, typer.Option(help="ddim, dpm++2m, euler or unipc; ddpm for a base without text.")] = "dpm++2m",
+    guidance: Annotated[float | None, typer.Option(help="How strongly to follow the prompt; as usual for the base unless given.")] = None,
+    sampler: Annotated[
+        str, typer.Option(help="dpm++2m, euler or unipc; heun for flow models, ddim for others; ddpm without text.")
+    ] = "dpm++2m",
     strength: Annotated[float, typer.Option(help="Strength of the adapter; 1 = as trained.")] = 1.0,
     snapshot: SnapshotOption = None,
     count: Annotated[int, typer.Option(min=1, max=64, help="How many pairs, with seeds from --seed on.")] = 1,

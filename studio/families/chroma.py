@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.families import components, flow, language, packing
+from studio.families import components, denoiser_file, flow, language, packing
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -39,19 +39,22 @@ MAX_TOKENS = 512
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return denoiser_file.is_one(path, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, ChromaTransformer2DModel
     from transformers import T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": ChromaTransformer2DModel, "vae": AutoencoderKL, "text_encoder": T5EncoderModel}
     modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": T5Tokenizer})
-    scheduler = flow.load_scheduler(path)
+    rest = denoiser_file.find_rest(path) or path
+    tokenizers = components.load_tokenizers(rest, {"tokenizer": T5Tokenizer})
+    scheduler = flow.load_scheduler(rest)
     packing.check_channels(path, modules["transformer"], modules["vae"].config.latent_channels)
     language.check_width(path, modules["transformer"].config.joint_attention_dim, modules["text_encoder"].config.d_model)
     vae = modules["vae"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
+from studio.families import denoiser_file
 from studio.families.folder import check_whole, read_config, weight_variant
 
 if TYPE_CHECKING:
@@ -15,11 +16,18 @@ OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by wha
 
 
 def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any) -> "dict[str, nn.Module]":
-    """The frozen components {name: module} of a diffusers folder, without network; StudioError, naming the file, where one is unusable."""
+    """The frozen components {name: module} of a diffusers folder, without network; StudioError, naming the file, where one is unusable.
+
+    Of a transformer alone in a file, the others come from the folder beside it.
+    """
+    alone, path = path, denoiser_file.find_rest(path) or path
     for name, cls in classes.items():
         _look_over(path, name, cls)
     check_whole(path)
-    modules = {name: _load(path / name, cls, dtype) for name, cls in classes.items()}
+    others = {name: cls for name, cls in classes.items() if alone == path or name != "transformer"}
+    modules = {name: _load(path / name, cls, dtype) for name, cls in others.items()}
+    if alone != path:
+        modules["transformer"] = denoiser_file.load(alone, path / "transformer" / "config.json", classes["transformer"])
     for module in modules.values():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     return modules

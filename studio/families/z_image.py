@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, flow, language
+from studio.families import components, denoiser_file, flow, language
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -45,19 +45,22 @@ MAX_TOKENS = 512
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return denoiser_file.is_one(path, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, ZImageTransformer2DModel
     from transformers import Qwen2Tokenizer, Qwen3Model
 
     classes = {"transformer": ZImageTransformer2DModel, "vae": AutoencoderKL, "text_encoder": Qwen3Model}
     modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": Qwen2Tokenizer})
-    scheduler = flow.load_scheduler(path)
+    rest = denoiser_file.find_rest(path) or path
+    tokenizers = components.load_tokenizers(rest, {"tokenizer": Qwen2Tokenizer})
+    scheduler = flow.load_scheduler(rest)
     reads, writes = modules["transformer"].config.in_channels, modules["vae"].config.latent_channels
     if reads != writes:
         raise StudioError(f"{path}: its VAE writes {writes} channels, its transformer reads {reads}: put the VAE of this very model there")
