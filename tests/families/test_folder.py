@@ -107,7 +107,7 @@ def test_only_bin_weights_are_refused(tmp_path):
 
 
 def test_no_weights_are_named(tmp_path):
-    with pytest.raises(StudioError, match="its folder text_encoder is missing"):
+    with pytest.raises(StudioError, match="no model.safetensors"):
         weight_variant(tmp_path, "model")
 
 
