@@ -4,48 +4,17 @@ import difflib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from studio import registry
 from studio.errors import StudioError
 from studio.families.timesteps import Kind
+from studio.settings import Settings, setting
 
 SCHEMA = 1
 MAX_PROMPT = 2000
 Switch = Literal["auto", "on", "off"]
 NO_GUIDANCE = 1.0  # the guidance scale at which nothing is added to what the base predicts by itself
-
-
-class Settings(BaseModel):
-    """A group of settings; unknown names are errors, and true is no number."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and "bool" not in str(cls.model_fields[info.field_name].annotation):
-            raise StudioError("must be a number or text, not true or false")
-        return value
-
-
-def setting(
-    default: Any,
-    title: str,
-    description: str,
-    *,
-    unit: str = "",
-    advanced: bool = True,
-    personal: bool = False,
-    needs_text: bool = False,
-    **bounds: Any,
-) -> Any:
-    """A pydantic field that carries all a form, a help text and a docs table need.
-
-    What is `personal` goes into no exported file; what `needs_text` is not there for base models that read none.
-    """
-    told = {"unit": unit, "advanced": advanced, "personal": personal, "needs_text": needs_text}
-    return Field(default, title=title, description=description, json_schema_extra=told, **bounds)
 
 
 class BaseSpec(Settings):
