@@ -1,5 +1,6 @@
 """Commands about base models and others' adapters: what lies where, what it is, and what can be made of it."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,31 @@ def remove(place: PlaceArgument, workspace: WorkspaceOption = DEFAULT, as_json: 
     path = str(Path(place).expanduser().absolute())
     remove_model_place(Workspace.at(workspace), path)
     answer({"place": path}, as_json, f"not looking for models in {path} any more")
+
+
+@app.command()
+@command
+def get(
+    model: Annotated[str, typer.Argument(metavar="AUTHOR/NAME", help="A model's id on the hub.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Fetch it; without, only licence, gating and size are told.")] = False,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell a hub model's licence, gating and size; with --yes, fetch it into the workspace. A token is read from HF_TOKEN alone."""
+    from dataclasses import asdict
+
+    from studio import console
+    from studio.jobs import hub
+
+    hub.online()
+    token = os.environ.get("HF_TOKEN", "")
+    if not yes:
+        listing = hub.look(model, token)
+        answer(asdict(listing), as_json, f"{listing.words()}\nfetch it with: models get {model} --yes")
+        return
+    with console.progress("fetching") as update:
+        path, words = hub.fetch(Workspace.at(workspace), model, token, update)
+    answer({"path": str(path), "text": words}, as_json, f"{words}\n{path}")
 
 
 Base = Annotated[str, typer.Option(metavar="NAME|FOLDER|FILE", help="The base they were made for; empty = that of a run among them.")]
