@@ -1,16 +1,22 @@
 """Crops on the Dataset screen as a person makes them: dragged, turned, seen as trained, undone."""
 
 import io
+import json
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from studio.dataset.intake import create_dataset
 from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.rows import open_dataset
-from studio.store import sha256_file
+from studio.jobs.create import Request, create_run
+from studio.jobs.supervisor import start
+from studio.store import read_tensors, sha256_file
 from tests.dataset.corpus import photo
-from tests.ui.browser import wait_until
+from tests.fixtures.tiny import tiny_ddpm
+from tests.ui.browser import PATIENCE_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +138,52 @@ def test_a_mask_is_painted_inverted_and_undone(studio, new_page, wide):
     page.get_by_role("button", name="Remove the mask").click()
     wait_until(lambda: grey(studio, 2) is None, "the mask is removed")
     page.keyboard.press("Escape")
+
+
+@pytest.fixture(scope="module")
+def pixels(studio):
+    """A base whose latents are the pixels themselves, in the workspace's models folder; its name there."""
+    tiny_ddpm(studio.workspace.models / "pixels", size_px=16)
+    return "pixels"
+
+
+def tensors(studio, name):
+    """Every cached tensor of this name."""
+    found = [read_tensors(path) for path in (studio.workspace.cache / "encoded").rglob("*.safetensors")]
+    return [each[name] for each in found if name in each]
+
+
+def test_what_was_cropped_and_masked_here_is_what_a_run_reads(studio, new_page, wide, pixels):
+    page = new_page(f"{studio.url}/?dataset=wide")
+    page.locator(".dataset-grid .card:not(:has(.held-out)) .thumb").nth(2).click()
+    page.get_by_role("button", name="Crop and turn").click()
+    dialog = editor(page)
+    dialog.get_by_label("Base model the shapes are for").select_option(pixels)
+    drag(page, (0.0, 0.0), (0.2, 0.3))
+    page.keyboard.press("l")
+    status = dialog.locator("aside [role=status]")
+    wait_until(lambda: "cropped, turned by 270°" in status.inner_text(), "crop and turn")
+    page.get_by_role("radio", name="Mask").click()
+    drag(page, (0.4, 0.4), (0.6, 0.6))
+    wait_until(lambda: page.locator(".veil").count() >= 1 and "masked" in status.inner_text(), "the mask, as trained")
+    shown, veil = (dialog.locator(f".samples .layers >> nth=0 >> {kind}").get_attribute("src") for kind in ("img:not(.veil)", "img.veil"))
+    page.keyboard.press("Escape")
+    settings = [
+        "train.steps=2",
+        "train.batch_size=2",
+        "preview.every=0",
+        "evaluate.num_timesteps=1",
+        "method.rank=2",
+        "data.mask_floor=0.2",
+    ]
+    run = create_run(studio.workspace, Request("wide", pixels, recipe="ddpm-lora", settings=settings))
+    assert start(run).wait(PATIENCE_S) == 0, (run.folder / "log.txt").read_text()
+    seen, mask = (np.asarray(Image.open(io.BytesIO(studio.get(src)))).copy() for src in (shown, veil))
+    wanted = torch.from_numpy(seen).permute(2, 0, 1).float() / 127.5 - 1
+    assert any(torch.equal(wanted, latent) for latent in tensors(studio, "mean")), "the very pixels that were shown"
+    assert any(torch.equal(torch.from_numpy(mask)[None], each) for each in tensors(studio, "mask")), "and the very mask"
+    held_out = {row.file for row in open_dataset(studio.workspace, "wide").held_out_rows}
+    data = json.loads((run.folder / "origin.json").read_text())["data"]
+    assert {file for file, each in data.items() if each["split"] == "held_out"} == held_out != set()
+    masked = [file for file, each in data.items() if "mask" in each]
+    assert len(masked) == 1 and data[masked[0]]["edit"]["turns"] == 3

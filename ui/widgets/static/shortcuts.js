@@ -11,6 +11,9 @@ const KEYS = [
   ['Enter', 'in the prompt: draw; in a list: open'],
   ['Ctrl Enter', 'save the caption being edited'],
   ['Space', 'select the picture or run in focus'],
+  ['L R F', 'when cropping: turn left, turn right, mirror; arrows move the focal point'],
+  ['X I [ ]', 'when masking: other tool, invert, brush size; arrows and Space paint'],
+  ['Page ↑ ↓', 'when cropping or masking: previous and next picture'],
   ['+ − 0', 'zoom in, out and back in Compare'],
   ['Esc', 'close, or leave the selection'],
 ];
