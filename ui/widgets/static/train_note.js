@@ -1,7 +1,7 @@
 // What a run will cost, what stands in its way, and where it continues from; beside the button that starts it.
 
 import { h, clear } from './dom.js';
-import { openVariants } from './framing_variants.js';
+import { variantsLine } from './framing_variants.js';
 
 export function mount({ root, props, trigger, watch }) {
   let soon = 0;
@@ -22,12 +22,10 @@ function draw(root, note, trigger) {
   if (note.error) lines.push(h('p', { class: 'error', role: 'alert', text: note.error }));
   if (note.text) lines.push(h('p', { class: 'cost' }, h('span', { text: note.text }), h('span', { class: 'muted', text: ` (${/^your/.test(note.source) ? 'from ' : ''}${note.source})` })));
   if (note.plan) lines.push(h('details', { class: 'plan' }, h('summary', { class: 'muted', text: `Memory plan: ${note.plan}` }), h('p', { class: 'muted', text: note.plan_details })));
-  if (note.data) {
-    const { pictures, samples } = note.data;
-    lines.push(h('p', { class: 'muted data' }, h('span', { text: samples === pictures ? `${pictures} pictures, as they are ` : `${pictures} pictures in ${samples.toLocaleString('en')} versions ` }),
-      h('button', { class: 'btn quiet', type: 'button', text: 'See as trained', onclick: () => openVariants(note.data) })));
-  }
+  if (note.data) lines.push(variantsLine(note.data));
   if (note.problem) lines.push(h('p', { class: 'problem', text: `This ${note.problem}.` }));
+  const wasOpen = root.querySelector('details.data')?.open;
   clear(root, lines);
+  if (wasOpen) root.querySelector('details.data')?.setAttribute('open', '');
   root.dataset.state = note.error ? 'error' : note.text ? 'ready' : 'empty';
 }
