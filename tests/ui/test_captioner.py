@@ -138,9 +138,9 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     words.get_by_label("Class noun").fill("crown")
     words.get_by_label("Class noun").press("Tab")
     wait_until(lambda: "2 of 3 captions lack the class noun crown" in words.inner_text(), "the check")
-    words.get_by_role("button", name="Show captions without the class noun").click()
+    words.get_by_role("button", name="Show captions without crown").click()
     wait_until(lambda: page.locator(".card").count() == 2, "those that lack it")
-    words.get_by_role("button", name="Add the class noun to captions that lack it").click()
+    words.get_by_role("button", name="Add crown to captions without it").click()
     wait_until(lambda: "is in all 3 captions" in words.inner_text(), "mended")
     dataset = open_dataset(studio.workspace, "versions")
     assert [dataset.caption(each) for each in dataset.rows] == ["crown, anchor, flat style", "crown, bell, flat style", "crown, flat style"]

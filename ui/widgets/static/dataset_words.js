@@ -50,7 +50,7 @@ function draw(view) {
 function entry({ text, count, is }, most, now) {
   const title = is === 'trigger' ? 'the trigger word' : is === 'class' ? 'the class noun' : '';
   return h('button', {
-    class: `word ${is}`, type: 'button', 'aria-pressed': String(text === now), 'aria-label': `${text}, in ${count} ${count === 1 ? 'caption' : 'captions'}${title ? `, ${title}` : ''}`, title,
+    class: `word ${is}`, type: 'button', 'aria-pressed': String(text === now), 'aria-label': `${text}, in ${count} ${count === 1 ? 'caption' : 'captions'}`, title,
     style: { fontSize: `${(12 + 8 * Math.sqrt(count / most)).toFixed(1)}px` }, onclick: () => place.set({ word: text === now ? null : text }),
   }, h('span', { text }), h('span', { class: 'mono muted', text: String(count) }));
 }
@@ -60,8 +60,8 @@ function check(view, key, [name, filter]) {
   if (!word) return null;
   if (!lacks) return h('li', {}, h('span', { text: has ? `The ${name} ${word} is in all ${has} captions.` : `No caption can have the ${name} ${word} yet.` }));
   return h('li', {}, h('span', { text: `${lacks} of ${lacks + has} captions lack the ${name} ${word}.` }), h('span', { class: 'row' },
-    h('button', { class: 'btn quiet', type: 'button', text: 'Show', 'aria-label': `Show captions without the ${name}`, onclick: () => place.set({ filter, word: null }) }),
-    h('button', { class: 'btn', type: 'button', text: 'Add', 'aria-label': `Add the ${name} to captions that lack it`, onclick: () => mend(key) })));
+    h('button', { class: 'btn quiet', type: 'button', text: 'Show', 'aria-label': `Show captions without ${word}`, onclick: () => place.set({ filter, word: null }) }),
+    h('button', { class: 'btn', type: 'button', text: 'Add', 'aria-label': `Add ${word} to captions without it`, onclick: () => mend(key) })));
 }
 
 async function mend(operation) {
