@@ -45,6 +45,7 @@ class Import:
     touched: float = field(default_factory=time.monotonic)
     began: float = 0.0
     is_cancelled: bool = False
+    given: Path | None = None  # a file or folder of this machine, read where it is
     look: Look | None = None
     choices: Choices = field(default_factory=Choices)
 
@@ -58,7 +59,9 @@ class Import:
 
 
 def sources_of(job: Import) -> list[Path]:
-    """What has arrived, in natural order."""
+    """What has arrived, in natural order, or what was given by its path."""
+    if job.given is not None:
+        return [job.given]
     return sorted(job.folder.iterdir(), key=lambda path: natural_key(path.name))
 
 

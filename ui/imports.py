@@ -47,6 +47,7 @@ UNDECIDED_S = 3600.0  # after which an import is given up whose choices nobody m
 KEPT = 100  # finished imports that can still be asked about
 SPARE_BYTES = 256 * 2**20
 DEFAULT_NAME = "pictures"
+SCANS = "scans"  # folders of scans are often called after a person
 
 
 class Imports:
@@ -77,6 +78,16 @@ class Imports:
             self._imports[job.id] = job
             self._forget_old()
             self._watch()
+        return job
+
+    def create_from(self, dataset: str | None, given: str) -> Import:
+        """A new import of a file or folder of this machine, which stays where it is; StudioError where there is none."""
+        path = Path(given.strip()).expanduser()
+        if not given.strip() or not path.is_absolute() or not path.exists():
+            raise StudioError(f"{printable(given)[:200] or 'import'}: give the whole path of a folder or file here, as ~/pictures")
+        job = self.create(dataset, path.name)
+        job.given = path
+        job.names.add(path.name)
         return job
 
     def find(self, id: str) -> Import:
@@ -153,6 +164,7 @@ class Imports:
         with self._lock:
             job.look, job.touched = look, time.monotonic()
             job.done = job.total = 0
+            job.name = SCANS if look and look.is_of_people and not job.dataset else job.name
             job.state, job.error = CHOOSING if look and look.sets else RECEIVING, error
             if job.is_cancelled or error:
                 self._end(job, FAILED if error else CANCELLED)

@@ -113,14 +113,17 @@ def dataset_report(
 def dataset_export(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
-    captions: Annotated[str, typer.Option(metavar="txt|jsonl", help="Captions as .txt beside the pictures, or as metadata.jsonl.")] = "txt",
+    captions: Annotated[
+        str, typer.Option(metavar="txt|jsonl|kohya|parquet", help="As .txt, as metadata.jsonl, in kohya's folders, in Parquet tables.")
+    ] = "txt",
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks in a folder mask, under their pictures' names.")] = True,
+    facts: Annotated[bool, typer.Option("--facts", help="Tables also hold what is known of scans: modality, plane, bands, place.")] = False,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a dataset out, readable by other trainers (txt) or as a Hugging Face ImageFolder (jsonl)."""
+    """Copy a dataset out, readable by other trainers (txt, kohya) or by Hugging Face's datasets (jsonl, parquet)."""
     from studio.dataset.export import export_dataset
     from studio.dataset.rows import open_dataset
 
-    export_dataset(open_dataset(Workspace.at(workspace), name), out, captions, masks)
+    export_dataset(open_dataset(Workspace.at(workspace), name), out, captions, masks, facts)
     answer({"out": str(out)}, as_json, f"written to {out}")

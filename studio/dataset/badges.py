@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from studio.dataset.intake import digest
 from studio.dataset.rows import Dataset
+from studio.dataset.text_suspicion import BURNED_IN
 
 
 def badges(
@@ -13,7 +14,7 @@ def badges(
     suggested: Collection[str] = (),
     masked: Collection[str] = (),
 ) -> dict[str, tuple[list[str], str]]:
-    """By file: some of "held out", "problem", "note", "framed", "masked", "edited" and "no caption", and what they mean in a sentence.
+    """By file: some of "held out", "problem", "note", "text", "framed", "masked", "edited" and "no caption", and what they mean.
 
     `problems` are the doctor's, by file. Captions of the files in `suggested` are a captioner's: they are not edited.
     """
@@ -24,6 +25,7 @@ def badges(
             "held out": row.split == "held_out",
             "problem": bool(wrong),
             "note": bool(row.note) and not wrong,
+            "text": BURNED_IN in row.note,
             "framed": row.edit is not None,
             "masked": row.file in masked,
             "edited": bool(row.words) and digest(caption) != row.words and row.file not in suggested,

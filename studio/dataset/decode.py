@@ -32,7 +32,7 @@ from studio.dataset.captions import read_regular
 from studio.dataset.doctor.measures import measure
 from studio.dataset.framing import parse_frame, render
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
-from studio.dataset.pixels import FORMATS, Seen, Unreadable, see, transparency
+from studio.dataset.pixels import FORMATS, Grey, Seen, Unreadable, see, transparency
 from studio.dataset.readers.base import Scan
 from studio.errors import StudioError, printable
 
@@ -65,13 +65,15 @@ def open_image(path: Path) -> Image.Image:
     return rgb
 
 
-def read(source: Path, target: Path, background: str, views: Path | None = None, alpha: Path | None = None) -> dict[str, Any]:
+def read(
+    source: Path, target: Path, background: str, views: Path | None = None, alpha: Path | None = None, grey: Grey | None = None
+) -> dict[str, Any]:
     """Read the picture `source`, store what is seen in it at `target` and return its facts; Unreadable, or OSError of the disk.
 
     Where it has transparent parts, a mask of them is left at `alpha`.
     """
     data = _read_file(source)
-    seen = see(data, background)
+    seen = see(data, background, grey)
     stored, suffix = _stored(data, seen)
     target.write_bytes(stored)
     notes = list(seen.notes)
@@ -98,7 +100,7 @@ def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str,
         return {"empty": True}
     stored = _to_png(scan.image)
     Path(request["target"]).write_bytes(stored)
-    return {"suffix": ".png", "facts": scan.facts, **_about(scan.image, stored, scan.notes, views)}
+    return {"suffix": ".png", "facts": scan.facts, "caption": scan.caption, **_about(scan.image, stored, scan.notes, views)}
 
 
 def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | None) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         source = Path(request["source"])
         if "target" in request:
             alpha = Path(request["alpha"]) if request.get("alpha") else None
-            return read(source, Path(request["target"]), request["background"], views, alpha)
+            return read(source, Path(request["target"]), request["background"], views, alpha, request.get("grey"))
         if "mask" in request:
             return write_mask(source, Path(request["mask"]), request["width"], request["height"])
         if "frame" in request:

@@ -1,73 +1,95 @@
-"""A dataset for other tools: pictures with `.txt` captions (kohya), or with a `metadata.jsonl` (HF ImageFolder)."""
+"""A dataset for other tools: pictures with `.txt` captions, in kohya's folders, with a `metadata.jsonl` (HF ImageFolder), or in Parquet."""
 
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
 
 from studio.dataset.building import building
+from studio.dataset.parquet_export import write_tables
 from studio.dataset.rows import Dataset, Row
 from studio.dataset.sources import TABLE
 from studio.errors import StudioError, printable
 
+Kind = Literal["txt", "jsonl", "kohya", "parquet"]
 MASKS = "mask"  # a folder that an import reads as masks
 _PIECE_BYTES = 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def export_dataset(dataset: Dataset, out: Path, captions: Literal["txt", "jsonl"], masks: bool = True) -> Path:
+def export_dataset(dataset: Dataset, out: Path, kind: Kind, masks: bool = True, facts: bool = False) -> Path:
     """Copy the pictures and captions of `dataset` to the new folder `out`, whole or not at all; returns it.
 
-    Masks go to a folder `mask` in it, under their pictures' names (kohya). Only the table keeps split and group, and names the masks.
-    StudioError where `out` holds something or a picture is missing.
+    Masks go to a folder `mask` in it, under their pictures' names (kohya). Only the table keeps split and group, and names the masks;
+    tables hold what readers know of pictures where `facts` are asked for. StudioError where `out` holds something or a picture is missing.
     """
     out = Path(os.path.abspath(out.expanduser()))
-    if captions not in ("txt", "jsonl"):
-        raise StudioError(f"{captions!r} is not a kind of captions: use txt or jsonl")
+    if kind not in get_args(Kind):
+        raise StudioError(f"{kind!r} is not a kind of captions: use {', '.join(get_args(Kind))}")
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise StudioError(f"{printable(str(out))} exists already: choose a new or empty folder")
+    _require_pictures(dataset)
     with building(out) as folder:
-        for row in dataset.rows:
-            _copy(dataset, row, folder)
-            if masks and dataset.mask_path(row).exists():
-                (folder / MASKS).mkdir(exist_ok=True)
-                shutil.copyfile(dataset.mask_path(row), folder / _mask_name(row))
-            if captions == "txt":
-                (folder / row.file).with_suffix(".txt").write_bytes(dataset.caption(row).encode("utf-8"))
-        if captions == "jsonl":
-            (folder / TABLE).write_bytes(_table(dataset, masks).encode("utf-8"))
+        if kind == "parquet":
+            write_tables(dataset, folder, facts)
+            return out
+        for name, content in _files(dataset, kind, masks, facts):
+            (folder / name).parent.mkdir(exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, folder / name)
+            else:
+                (folder / name).write_bytes(content)
     return out
 
 
-def stream_zip(dataset: Dataset, captions: Literal["txt", "jsonl"], masks: bool = True) -> Iterator[bytes]:
+def stream_zip(dataset: Dataset, kind: Kind, masks: bool = True, facts: bool = False) -> Iterator[bytes]:
     """The same files as one zip archive, piece by piece, without a copy on disk; StudioError where a picture is missing."""
+    if kind == "parquet":
+        raise StudioError("Parquet tables are written to a folder: give one, or take another kind for the zip")
+    _require_pictures(dataset)
+    return _zip(dataset, kind, masks, facts)
+
+
+def _require_pictures(dataset: Dataset) -> None:
     for row in dataset.rows:
         if not dataset.path(row).exists():
-            raise _missing(dataset, row)
-    return _zip(dataset, captions, masks)
+            raise StudioError(f"{row.file} is missing from {printable(str(dataset.root))}: import the dataset again")
 
 
-def _zip(dataset: Dataset, captions: str, masks: bool) -> Iterator[bytes]:
+def _files(dataset: Dataset, kind: Kind, masks: bool, facts: bool) -> Iterator[tuple[str, Path | bytes]]:
+    """(name below the export, its content or where that lies) of every file."""
+    subject = _subject(dataset)
+    for row in dataset.rows:
+        place = f"{row.repeats}_{subject}/{row.file}" if kind == "kohya" else row.file
+        yield place, dataset.path(row)
+        if masks and dataset.mask_path(row).exists():
+            yield _mask_name(row), dataset.mask_path(row)
+        if kind != "jsonl":
+            yield str(PurePosixPath(place).with_suffix(".txt")), dataset.caption(row).encode("utf-8")
+    if kind == "jsonl":
+        yield TABLE, _table(dataset, masks, facts).encode("utf-8")
+
+
+def _subject(dataset: Dataset) -> str:
+    """What kohya's folders are called besides their repeats: trigger word and class noun, else the dataset."""
+    words = [str(dataset.about.get(name) or "") for name in ("trigger", "class_noun")]
+    return re.sub(r"[^\w -]+", " ", " ".join(words)).strip()[:80] or dataset.root.name
+
+
+def _zip(dataset: Dataset, kind: Kind, masks: bool, facts: bool) -> Iterator[bytes]:
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
-        for row in dataset.rows:
-            files = {row.file: dataset.path(row)}
-            if masks and dataset.mask_path(row).exists():
-                files[_mask_name(row)] = dataset.mask_path(row)
-            for name, path in files.items():
-                with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as target, open(path, "rb") as source:
+        for name, content in _files(dataset, kind, masks, facts):
+            with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as target:
+                with open(content, "rb") if isinstance(content, Path) else io.BytesIO(content) as source:
                     while piece := source.read(_PIECE_BYTES):
                         target.write(piece)
                         yield pieces.take()
-            if captions == "txt":
-                archive.writestr(zipfile.ZipInfo(str(Path(row.file).with_suffix(".txt")), _EPOCH), dataset.caption(row))
-                yield pieces.take()
-        if captions == "jsonl":
-            archive.writestr(zipfile.ZipInfo(TABLE, _EPOCH), _table(dataset, masks))
     yield pieces.take()
 
 
@@ -92,27 +114,18 @@ class _Pieces(io.RawIOBase):
         return taken
 
 
-def _table(dataset: Dataset, masks: bool) -> str:
-    return "".join(json.dumps(_entry(dataset, row, masks), ensure_ascii=False) + "\n" for row in dataset.rows)
+def _table(dataset: Dataset, masks: bool, facts: bool) -> str:
+    return "".join(json.dumps(_entry(dataset, row, masks, facts), ensure_ascii=False) + "\n" for row in dataset.rows)
 
 
 def _mask_name(row: Row) -> str:
     return f"{MASKS}/{Path(row.file).stem}.png"
 
 
-def _copy(dataset: Dataset, row: Row, folder: Path) -> None:
-    try:
-        shutil.copyfile(dataset.path(row), folder / row.file)
-    except FileNotFoundError:
-        raise _missing(dataset, row) from None
-
-
-def _missing(dataset: Dataset, row: Row) -> StudioError:
-    return StudioError(f"{row.file} is missing from {printable(str(dataset.root))}: import the dataset again")
-
-
-def _entry(dataset: Dataset, row: Row, masks: bool) -> dict[str, str]:
+def _entry(dataset: Dataset, row: Row, masks: bool, facts: bool) -> dict[str, str | int | float]:
     entry = {"file_name": row.file, "text": dataset.caption(row), "split": row.split or "train"}
     if masks and dataset.mask_path(row).exists():
         entry["mask_file_name"] = _mask_name(row)
+    if facts:
+        entry = {**row.facts, **entry}
     return {**entry, "group": row.group} if row.group else entry

@@ -23,7 +23,7 @@ from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.kohya import is_class_picture, proposal, repeats_of
 from studio.dataset.mask_names import pair
 from studio.dataset.prints import keep_prints
-from studio.dataset.readers.base import Choices
+from studio.dataset.readers.base import Choices, grey_choice
 from studio.dataset.rows import MASK_SUFFIX, Dataset, Row
 from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
@@ -56,6 +56,7 @@ class Intake:
     thumbs: list[bytes] = field(default_factory=list)
     empty: Counter = field(default_factory=Counter)  # pictures left out, by the set they are of
     num_taken: Counter = field(default_factory=Counter)
+    told: str = ""  # the caption that the last picture held within itself
     masks: dict[Path, Picture] = field(default_factory=dict)  # by the path of their picture
     takes_alpha: bool = False  # transparent parts become masks
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # by pixel hash
@@ -176,7 +177,7 @@ def take_all(intake: Intake) -> list[Words]:
 
             tick()
             if _take(picture, worker, intake, tick):
-                taken.append(_words(captions.of(picture), picture, intake.rows[-1]))
+                taken.append(_words(captions.of(picture), picture, intake))
     intake.progress(len(pictures), len(pictures), "")
     for title, num in intake.empty.items():
         intake.found.skip(title, f"{num} of its pictures show next to nothing and were left out")
@@ -194,7 +195,8 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
         return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
-    more = {"reader": shot.reader, "ask": shot.ask} if shot else {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha else {}
+    alpha = {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha else {}
+    more = {"reader": shot.reader, "ask": shot.ask} if shot else {"grey": grey_choice(intake.choices), **alpha}
     answer = worker.ask(request | more, tick)
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
@@ -218,6 +220,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     about = shot.facts | answer["facts"] if shot else {}
     row = Row(file=file, source=printable(source), facts=about, columns=columns, repeats=repeats_of(picture.path)[0], **facts)
     _place_mask(row, picture, worker, intake, tick)
+    intake.told = answer.get("caption", "")
     intake.rows.append(row)
     return True
 
@@ -240,13 +243,14 @@ def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick
         intake.found.skip(mask.label, answer["reason"])
 
 
-def _words(said: Words, picture: Picture, row: Row) -> Words:
+def _words(said: Words, picture: Picture, intake: Intake) -> Words:
     """What is said of a picture; where nothing is, what its reader says, else what kohya's name of its folder says."""
-    shot, text = picture.shot, said.text
+    shot, text, row = picture.shot, said.text, intake.rows[-1]
     if text is None:
-        text = fill(shot.template, row.facts) if shot else repeats_of(picture.path)[1] or None
+        text = (intake.told or fill(shot.template, row.facts)) if shot else repeats_of(picture.path)[1] or None
     often = (f"it counts {row.repeats} times in training, as the name of its folder says",) if row.repeats > 1 else ()
-    return replace(said, text=text, group=said.group or (shot.group if shot else ""), notes=(*said.notes, *often))
+    group, split = (said.group or shot.group, said.split or shot.split) if shot else (said.group, said.split)
+    return replace(said, text=text, group=group, split=split, notes=(*said.notes, *often))
 
 
 def file_name(number: int, source: str, suffix: str) -> str:

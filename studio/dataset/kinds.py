@@ -5,7 +5,9 @@ import re
 READABLE = "PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF"
 PICTURE_SUFFIXES = frozenset(".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .avif .avifs .mpo".split())
 MAX_FILE_BYTES = 2**29
-SCAN_SUFFIXES = frozenset(".dcm .dicom .ima .nii .gz .tif .tiff .gtif .gtiff .btf .tf8".split())  # read in parts, so they may be larger
+SCAN_SUFFIXES = frozenset(
+    ".dcm .dicom .ima .nii .gz .parquet .tif .tiff .gtif .gtiff .btf .tf8".split()
+)  # read in parts, so they may be larger
 VIEW_SIZES = (256, 1024)  # longer sides, in pixels, of the re-encoded pictures that pages show
 HEAD_BYTES = 4096  # enough of a file for `refusal` and `is_picture`
 
@@ -89,8 +91,8 @@ def is_picture(head: bytes) -> bool:
 
 
 def is_scan(head: bytes) -> bool:
-    """Whether first bytes are those of a DICOM file, which often has no suffix."""
-    return head[128:132] == b"DICM"
+    """Whether first bytes are those of a DICOM file, which often has no suffix, or of a Parquet table."""
+    return head[128:132] == b"DICM" or head[:4] == b"PAR1"
 
 
 def refusal(name: str, head: bytes) -> str | None:

@@ -58,6 +58,7 @@ FILTERS: dict[str, Callable[[Kept, Row], bool]] = {
     "edited": lambda kept, row: "edited" in kept.badges[row.file][0],
     "framed": lambda kept, row: row.edit is not None,
     "masked": lambda kept, row: kept.has_mask(row),
+    "text": lambda kept, row: "text" in kept.badges[row.file][0],
 }
 SORTS: dict[str, Callable[[Kept, Row], Any]] = {
     "order": lambda kept, row: 0,

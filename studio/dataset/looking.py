@@ -33,6 +33,7 @@ class Look:
             self._stack.close()
             raise
         self.sets: list[Set] = surveyed.sets
+        self.is_of_people = any(registry.reader(each.reader).SUBJECT == "p" for each in self.sets)
         self.num_plain = len(surveyed.plain)
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class Look:
             "sets": describe(self.sets[:MAX_SETS]),
             "num_sets": len(self.sets),
             "plain": self.num_plain,
-            "subjects": len({each.subject for each in self.sets}),
+            "subjects": len({each.subject for each in self.sets if registry.reader(each.reader).SUBJECT}),
             "fields": fields,
             "templates": {name: registry.reader(name).CAPTION for name in dict.fromkeys(each.reader for each in self.sets)},
             "skipped": [each.model_dump() for each in self._found.skipped[:MAX_SETS]],

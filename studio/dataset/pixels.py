@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +23,9 @@ _SAME_COLOUR = 2  # levels by which a profile may differ from sRGB and still be 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it, which counts as an error here
 
 
+Grey = Sequence[str | float]  # "range" or "percentiles", and the two of them that become black and white
+
+
 class Unreadable(ValueError):
     """Why a picture cannot be taken, as the end of a sentence that begins with its name."""
 
@@ -36,13 +40,16 @@ class Seen:
     notes: list[str]
 
 
-def see(data: bytes, background: str) -> Seen:
-    """Decode the bytes of an image file fully; Unreadable with the reason where that cannot be done."""
+def see(data: bytes, background: str, grey: Grey | None = None) -> Seen:
+    """Decode the bytes of an image file fully; Unreadable with the reason where that cannot be done.
+
+    `grey` says which values of a picture of more than 8 bits become black and white; None takes its whole range.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _see(data, background)
+            return _see(data, background, grey)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(f"has more than {MAX_PIXELS // 10**6} million pixels: export it smaller") from None
     except UnidentifiedImageError:
@@ -72,7 +79,7 @@ def _damage(error: Exception) -> str:
     return f"is damaged ({error or type(error).__name__}): export it again as PNG or JPEG"
 
 
-def _see(data: bytes, background: str) -> Seen:
+def _see(data: bytes, background: str, grey: Grey | None) -> Seen:
     notes: list[str] = []
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     check_size(*image.size)
@@ -82,7 +89,7 @@ def _see(data: bytes, background: str) -> Seen:
     image.load()
     kind, mode, has_clear_colour = image.format or "", image.mode, "transparency" in image.info
     frames = _num_frames(data)
-    rgb = _to_rgb(_upright(image, notes), background, notes)
+    rgb = _to_rgb(_upright(image, notes), background, notes, grey)
     if frames > 1:
         notes.append(f"the first of its {frames} frames was taken")
     if is_deep and mode in ("RGB", "RGBA", "CMYK"):
@@ -130,8 +137,10 @@ def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     return turned
 
 
-def _to_rgb(image: Image.Image, background: str, notes: list[str]) -> Image.Image:
+def _to_rgb(image: Image.Image, background: str, notes: list[str], grey: Grey | None) -> Image.Image:
     profile = image.info.get("icc_profile")
+    if grey and (image.mode.startswith("I;16") or image.mode in ("I", "F")):
+        return _from_choice(image, grey, notes).convert("RGB")
     if image.mode.startswith("I;16"):
         image = _from_sixteen_bits(image, notes)
     elif image.mode in ("I", "F"):
@@ -147,6 +156,22 @@ def _to_rgb(image: Image.Image, background: str, notes: list[str]) -> Image.Imag
     flat = Image.new("RGB", image.size, background)
     flat.paste(colour, mask=alpha)
     return flat
+
+
+def _from_choice(image: Image.Image, grey: Grey, notes: list[str]) -> Image.Image:
+    """Deep grey to 8-bit grey between two values, or two percentiles of its own; what is no number black."""
+    how, low, high = grey
+    values = np.asarray(image).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise Unreadable("holds no finite value: export it as PNG")
+    if how == "percentiles":
+        low, high = np.percentile(finite, (low, high))
+    scaled = np.clip((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12), 0, 1)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        scaled = 1 - scaled
+    notes.append(f"values {low:g} to {high:g} shown" + (", by its percentiles" if how == "percentiles" else ""))
+    return Image.fromarray(np.rint(scaled * 255).astype(np.uint8))
 
 
 def _from_sixteen_bits(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -15,6 +15,7 @@ from studio.errors import printable
 
 CAPTION_SUFFIXES = (".txt", ".caption")
 TABLE = "metadata.jsonl"
+TABLES = (TABLE, "metadata.csv")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _is_new(mark: tuple[int, int] | str, found: Found) -> bool:
 def _take_given(path: Path, label: str, found: Found) -> None:
     if suffix_of(path.name) in CAPTION_SUFFIXES:
         found.given_captions.setdefault(path.stem, path)
-    elif suffix_of(path.name) == ".jsonl":
+    elif suffix_of(path.name) in {".jsonl", ".csv"}:
         found.tables.append(Picture(path, printable(label), was_given=True))
     else:
         found.pictures.append(Picture(path, printable(label), was_given=True))
@@ -124,7 +125,7 @@ def _take_found(path: Path, label: str, found: Found) -> bool:
     if not stat.S_ISREG(mode):
         if promises:
             found.skip(label, "is not a regular file")
-    elif name == TABLE:
+    elif name in TABLES:
         found.tables.append(Picture(path, printable(label)))
     elif (promises or _holds_picture(path)) and _is_new(str(path), found):
         found.pictures.append(Picture(path, printable(label)))

@@ -77,17 +77,17 @@ def expand(found: Found, worker: Worker, choices: Choices, taken_groups: Iterabl
     surveyed = survey(found, worker, progress)
     sets = chosen_sets(surveyed.sets, choices)
     names = _subject_names(sets, taken_groups)
-    is_alone = len(set(names.values())) == 1
+    is_alone = len(set(names.values()) - {""}) == 1
     shots = []
     for each in sets:
         reader = registry.reader(each.reader)
         check_template(choices.caption, set(reader.FIELDS))
         for take in plan(each, worker, choices, found, lambda: progress(0, 0, "")):
             subject = names[each.subject]
-            group = f"{subject}-part-{take.block + 1}" if is_alone and choices.blocks else subject
+            group = f"{subject}-part-{take.block + 1}" if subject and is_alone and choices.blocks else subject
             limit = getattr(choices, reader.LIMIT) if reader.LIMIT else 0
             template, title = choices.caption or reader.CAPTION, f"{each.title} ({each.number})"
-            shot = Shot(each.reader, take.name, take.ask, take.facts, template, group, title, limit)
+            shot = Shot(each.reader, take.name, take.ask, take.facts, template, group, title, limit, take.split)
             shots.append(replace(take.file, label=f"{take.file.label} ({take.name})", shot=shot))
     found.pictures = [*surveyed.plain, *shots]
 
@@ -132,7 +132,7 @@ def _subject_names(sets: list[Set], taken: Iterable[str]) -> dict[str, str]:
         letter = registry.reader(each.reader).SUBJECT
         if each.subject not in names:
             last[letter] = last.get(letter, 0) + 1
-            names[each.subject] = f"{letter}{last[letter]}"
+            names[each.subject] = f"{letter}{last[letter]}" if letter else ""
     return names
 
 

@@ -1,13 +1,18 @@
-"""What is written beside the pictures: caption files by stem, and the rows of a `metadata.jsonl` (HF ImageFolder)."""
+"""What is written beside the pictures: caption files by stem, and the rows of a `metadata.jsonl` or `metadata.csv` (HF ImageFolder)."""
 
+import csv
+import io
 import json
 import os
+import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from studio.dataset.captions import clean, decode, read_caption, read_regular
+from studio.dataset.kinds import suffix_of
 from studio.dataset.rows import Split
 from studio.dataset.sources import CAPTION_SUFFIXES, Found, Picture
 from studio.errors import printable
@@ -15,6 +20,7 @@ from studio.errors import printable
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINES_REPORTED = 50  # of one table
 MAX_COLUMNS, _MAX_VALUE = 24, 120  # kept of a line, to group pictures by; characters
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-]\s*[\w.]+\s*[(!])")  # how spreadsheets tell formulas
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("held_out", "held-out", "validation", "valid", "val", "dev", "eval", "test"), "held_out"),
@@ -127,8 +133,9 @@ def _read_table(table: Picture, found: Found) -> _Table:
         return rows
     if len(data) > MAX_TABLE_BYTES:
         problems.append(f"is larger than {MAX_TABLE_BYTES >> 20} MiB: the rest was not read")
-    for number, line in enumerate(decode(data[:MAX_TABLE_BYTES]).split("\n"), 1):
-        problem = _read_line(line, rows) if line.strip() else None
+    text = decode(data[:MAX_TABLE_BYTES])
+    for number, value in _csv_lines(text) if suffix_of(table.path.name) == ".csv" else _json_lines(text):
+        problem = value if isinstance(value, str) else _add_entry(value, rows)
         if problem:
             problems.append(f"line {number} {problem}")
     for problem in problems[:MAX_LINES_REPORTED]:
@@ -138,12 +145,30 @@ def _read_table(table: Picture, found: Found) -> _Table:
     return rows
 
 
-def _read_line(line: str, rows: _Table) -> str | None:
-    """Add one line to `rows`; its problem, if it has one."""
+def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """(line number, its value, or a text that says why it has none) of JSON lines."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, "is not JSON"
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The same of a CSV table with a line of names first; a formula of a spreadsheet is no caption."""
+    lines = csv.DictReader(io.StringIO(text, newline=""), restkey="")
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return "is not JSON"
+        for value in lines:
+            formulas = [name for name in ("text", "file_name") if _FORMULA.match(str(value.get(name) or ""))]
+            filled = {name: cell for name, cell in value.items() if isinstance(cell, str) and (cell or name == "text")}
+            yield lines.line_num, f"holds a formula in {formulas[0]!r}, which was left out" if formulas else filled
+    except csv.Error as error:
+        yield lines.line_num, f"cannot be read ({error}): the rest was left out"
+
+
+def _add_entry(value: Any, rows: _Table) -> str | None:
+    """Add one line to `rows`; its problem, if it has one."""
     if not isinstance(value, dict):
         return "is not a JSON object"
     name = value.get("file_name")

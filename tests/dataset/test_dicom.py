@@ -98,7 +98,7 @@ def test_every_kind_of_picture_is_seen_as_it_is(imported):
     assert np.array_equal(
         np.asarray(Image.open(imported.path(colour))), np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     )
-    assert "text is burned into it" in colour.note
+    assert "text may be burned into it" in colour.note
 
 
 def test_what_cannot_be_used_is_named_with_the_reason(imported):
@@ -153,7 +153,7 @@ def test_windows_by_name_by_number_and_from_all_values(folder, tmp_path):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"window": "kidney"}, "window: must be auto, full, lung"),
+        ({"window": "kidney"}, "window: must be auto, full, percentiles, lung"),
         ({"every": 0}, "every: must be greater"),
         ({"low": 60, "high": 40}, "must lie below"),
         ({"plane": "upright"}, "plane"),

@@ -42,7 +42,7 @@ def test_nothing_is_overwritten(dataset, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StudioError, match="exists already"):
         export_dataset(dataset, tmp_path / "file", "txt")
-    with pytest.raises(StudioError, match="use txt or jsonl"):
+    with pytest.raises(StudioError, match="use txt, jsonl, kohya, parquet"):
         export_dataset(dataset, tmp_path / "other", "csv")
 
 

@@ -4,9 +4,13 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from studio.dataset.intake import create_dataset
 from studio.dataset.kinds import HEAD_BYTES, refusal
 from studio.dataset.pixels import Unreadable, see
+from studio.dataset.readers.base import parse_choices
+from studio.store import Workspace
 from tests.dataset.corpus import Case, all_cases, encode, photo, quad
 
 CASES = all_cases()
@@ -78,3 +82,19 @@ def test_a_cut_file_is_refused_or_whole(kind):
             assert see(data[:left], "#ffffff").image.tobytes() == whole
         except Unreadable:
             continue
+
+
+@pytest.mark.parametrize(
+    ("window", "low", "high"),
+    [("", 0, 4095), ("2000/1000", 1500, 2500), ("percentiles", None, None)],
+    ids=["whole", "window", "percentiles"],
+)
+def test_deep_grey_is_shown_as_chosen(tmp_path, window, low, high):
+    values = np.random.default_rng(0).normal(2000, 200, (64, 64)).clip(0, 4095).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    made = create_dataset(Workspace.at(tmp_path / "w"), "deep", [tmp_path / "deep.png"], choices=parse_choices({"window": window}))
+    if low is None:
+        low, high = np.percentile(values, (1, 99))
+    wanted = np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255
+    assert np.abs(np.asarray(Image.open(made.path(made.rows[0])).convert("L"), float) - wanted).max() <= 1
+    assert ("percentiles" in made.rows[0].note) == (window == "percentiles")

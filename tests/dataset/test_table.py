@@ -62,7 +62,7 @@ def test_a_table_names_files_in_sub_folders_with_split_and_group(tmp_path):
         {"file_name": "./c.png", "text": "c", "split": "sideways", "unknown": [1]},
     )
     words, skipped = look_up(tmp_path)
-    assert words["train/a.png"] == Words("a", "train", "7")
+    assert words["train/a.png"] == Words("a", "train", "7", columns={"group": "7"})
     assert words["test/b.png"] == Words("b", "held_out")
     assert words["c.png"] == Words("c", notes=("its split 'sideways' is not known and was ignored",))
     assert skipped == []

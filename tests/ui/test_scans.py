@@ -77,3 +77,28 @@ def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(s
     name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
     made = open_dataset(studio.workspace, name)
     assert {row.group for row in made.rows} == {"s1"} and made.rows[0].source.startswith("scene ")
+
+
+def test_a_folder_of_this_machine_is_imported_by_its_path_and_leaves_as_parquet(studio, new_page, tmp_path):
+    page = new_page(studio.url)
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    folder = series(tmp_path / SECRETS[0], 5)
+    box = page.get_by_label("Folder or file on this machine")
+    box.fill("nowhere/at/all")
+    page.locator(".by-path").get_by_role("button", name="Import").click()
+    wait_until(lambda: "give the whole path of a folder or file here" in page.locator("#studio-toasts").inner_text(), "the line")
+    box.fill(str(folder))
+    page.locator(".by-path").get_by_role("button", name="Import").click()
+    dialog(page).get_by_role("button", name="Import").click()
+    wait_until(lambda: "Added 3 pictures" in page.locator(".dataset-import").inner_text(), "the summary")
+    assert "scans" in page.locator(".dataset-import").inner_text() and len(list(folder.iterdir())) == 5
+    page.get_by_role("button", name="Export", exact=True).click()
+    exporting = page.locator("dialog.dataset-dialog")
+    exporting.get_by_label("Captions").select_option("parquet")
+    assert not exporting.get_by_role("link", name="Download zip").is_visible()
+    exporting.get_by_role("checkbox").check()
+    exporting.get_by_label("Folder").fill(str(tmp_path / "out"))
+    exporting.get_by_role("button", name="Copy to folder").click()
+    wait_until(lambda: "Written to" in exporting.inner_text(), "the word")
+    data = b"".join(path.read_bytes() for path in (tmp_path / "out" / "data").iterdir())
+    assert b"modality" in data and not any(secret.encode() in data for secret in SECRETS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
@@ -10,6 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from studio.dataset import edit, removal, wording
+from studio.dataset.export import Kind as CaptionKind
 from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.intake import DEMOS, create_demo, list_demos
 from studio.dataset.listing import MAX_PAGE, page, summary
@@ -20,7 +21,6 @@ from studio.store import Workspace, read_json
 from ui.desk import Desk
 
 FOREVER = "public, max-age=31536000, immutable"  # the name of a view says what it shows
-CaptionKind = Literal["txt", "jsonl"]
 
 
 class _Body(BaseModel):
@@ -61,6 +61,7 @@ class TrashRequest(_Body):
 class ExportRequest(_Body):
     path: str
     captions: CaptionKind = "txt"
+    facts: bool = False
 
 
 class BulkRequest(Wording):
@@ -205,10 +206,12 @@ def _add_exports(routes: APIRouter, desk: Desk) -> None:
     shelf = desk.views.shelf
 
     @routes.get("/datasets/{dataset}/export.zip")
-    def download(dataset: str, captions: CaptionKind = "txt") -> StreamingResponse:
+    def download(dataset: str, captions: CaptionKind = "txt", facts: bool = False) -> StreamingResponse:
         found = shelf.open(dataset).dataset
         name = f"attachment; filename*=UTF-8''{quote(found.root.name)}.zip"
-        return StreamingResponse(stream_zip(found, captions), media_type="application/zip", headers={"Content-Disposition": name})
+        return StreamingResponse(
+            stream_zip(found, captions, facts=facts), media_type="application/zip", headers={"Content-Disposition": name}
+        )
 
     @routes.post("/datasets/{dataset}/export")
     def copy_out(dataset: str, request: ExportRequest) -> dict[str, Any]:
@@ -217,4 +220,4 @@ def _add_exports(routes: APIRouter, desk: Desk) -> None:
         path = Path(request.path.strip()).expanduser()
         if not request.path.strip() or not path.is_absolute():
             raise StudioError("export: give the whole path of a new or empty folder, such as ~/pictures/out")
-        return {"path": str(export_dataset(shelf.open(dataset).dataset, path, request.captions))}
+        return {"path": str(export_dataset(shelf.open(dataset).dataset, path, request.captions, facts=request.facts))}

@@ -27,6 +27,7 @@ class NewImport(BaseModel):
 
     dataset: str | None = None
     name: str | None = None
+    path: str | None = None  # of a file or folder of this machine, instead of files that are sent
 
 
 class Chosen(BaseModel):
@@ -52,7 +53,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/imports")
     def create(new: NewImport) -> dict[str, Any]:
         limits = {"file_bytes": MAX_FILE_BYTES, "archive_bytes": MAX_ARCHIVE_BYTES, "files": MAX_FILES, "total_bytes": MAX_TOTAL_BYTES}
-        return {**imports.create(new.dataset, new.name).public(), "limits": limits}
+        return {**_begin(desk, new).public(), "limits": limits}
 
     @routes.put("/imports/{id}/files")
     async def receive(id: str, name: str, request: Request) -> dict[str, Any]:
@@ -71,14 +72,6 @@ def router(desk: Desk) -> APIRouter:
             imports.left(job)
         return {"received": job.received}
 
-    @routes.post("/imports/{id}/look")
-    def look(id: str) -> dict[str, Any]:
-        return imports.look(id).public()
-
-    @routes.post("/imports/{id}/preview")
-    def preview(id: str, asked: Asked) -> dict[str, Any]:
-        return imports.preview(id, asked.choices, asked.set, asked.share)
-
     @routes.post("/imports/{id}/finish")
     def finish(id: str, chosen: Chosen | None = None) -> dict[str, Any]:
         return imports.finish(id, chosen.choices if chosen else None).public()
@@ -91,7 +84,26 @@ def router(desk: Desk) -> APIRouter:
     def cancel(id: str) -> dict[str, Any]:
         return imports.cancel(id).public()
 
+    _add_choices(routes, imports)
     return routes
+
+
+def _begin(desk: Desk, new: NewImport) -> Import:
+    if new.path is None:
+        return desk.imports.create(new.dataset, new.name)
+    if not desk.is_local:
+        raise StudioError("folders can only be read on the machine that shows this page: drop the files instead")
+    return desk.imports.create_from(new.dataset, new.path)
+
+
+def _add_choices(routes: APIRouter, imports: Imports) -> None:
+    @routes.post("/imports/{id}/look")
+    def look(id: str) -> dict[str, Any]:
+        return imports.look(id).public()
+
+    @routes.post("/imports/{id}/preview")
+    def preview(id: str, asked: Asked) -> dict[str, Any]:
+        return imports.preview(id, asked.choices, asked.set, asked.share)
 
 
 async def _write(imports: Imports, job: Import, path: Path, request: Request) -> None:

@@ -30,7 +30,10 @@ class Choices(Settings):
 
     series: str = setting("", "Series", "Which of those found, by number, such as 1,3; empty = all", advanced=False, max_length=2000)
     window: str = setting(
-        "", "Window", f"auto (the file's own, else percentiles), full, {', '.join(WINDOWS)}, or centre/width such as 40/400", max_length=40
+        "",
+        "Window",
+        f"auto (the file's own, else percentiles), full, percentiles, {', '.join(WINDOWS)}, or centre/width such as 40/400",
+        max_length=40,
     )
     every: int = setting(1, "Every n-th slice", "1 takes every slice or frame", ge=1, le=1000)
     plane: Literal["", "axial", "coronal", "sagittal"] = setting("", "Plane", "Which way slices lie; empty = as they were taken")
@@ -56,8 +59,8 @@ class Choices(Settings):
     @field_validator("window")
     @classmethod
     def _known_window(cls, text: str) -> str:
-        if text.strip().casefold() not in {"", "auto", "full", *WINDOWS} and not _PAIR.fullmatch(text):
-            raise StudioError(f"must be auto, full, {', '.join(WINDOWS)}, or centre/width such as 40/400")
+        if text.strip().casefold() not in {"", "auto", "full", "percentiles", *WINDOWS} and not _PAIR.fullmatch(text):
+            raise StudioError(f"must be auto, full, percentiles, {', '.join(WINDOWS)}, or centre/width such as 40/400")
         return text.strip().casefold()
 
 
@@ -81,6 +84,14 @@ def window_range(text: str) -> tuple[float, float] | None:
     return (centre - width / 2, centre + width / 2) if width else None
 
 
+def grey_choice(choices: Choices) -> list[float | str] | None:
+    """How an ordinary picture of deep grey is shown: ["range" | "percentiles", low, high]; None for its whole range."""
+    ends = window_range(choices.window)
+    if choices.window == "percentiles":
+        return ["percentiles", choices.low / 2, 100 - (100 - choices.high) / 2]
+    return ["range", *ends] if ends else None
+
+
 @dataclass(frozen=True)
 class Shot:
     """One picture to be taken out of a file: `name` says which in neutral words, `ask` is what `read` is told.
@@ -96,6 +107,7 @@ class Shot:
     group: str = ""
     set_title: str = ""
     limit: int = 0  # of the pictures of its set; 0 = none
+    split: str | None = None
 
 
 @dataclass
@@ -124,6 +136,7 @@ class Take:
     ask: dict[str, Any]
     facts: Facts
     block: int = 0
+    split: str | None = None  # where the file decides it
 
 
 @dataclass
@@ -138,6 +151,7 @@ class Scan:
     is_empty: bool = False
     ranges: list[list[float]] = field(default_factory=list)
     facts: Facts = field(default_factory=dict)  # that only the picture itself tells
+    caption: str = ""  # that came with it, to be used instead of a template
 
 
 class Reader(Protocol):
@@ -148,7 +162,7 @@ class Reader(Protocol):
     CAPTION: str  # the template of its captions
     FIELDS: frozenset[str]  # that its facts may have
     LIMIT: str  # the choice that bounds the pictures of a set, or ""
-    SUBJECT: str  # the letter that names what it is of: p for patients, s for scenes
+    SUBJECT: str  # the letter that names what it is of: p for patients, s for scenes, "" where pictures are on their own
 
     def recognise(self, name: str, head: bytes) -> bool: ...  # by name and first bytes, quickly; may be wrong
 

@@ -15,6 +15,7 @@ from studio.dataset.pixels import Unreadable
 from studio.dataset.readers import dicom_words as words
 from studio.dataset.readers.base import WINDOWS, Choices, Scan, Set, Take, window_range
 from studio.dataset.readers.grey import is_empty, percentiles, picture, strange_values, to_levels
+from studio.dataset.text_suspicion import BURNED_IN, may_hold_text
 
 TITLE = "a DICOM file"
 EXTRA = "dicom"
@@ -211,7 +212,7 @@ def _shown(found: Set, choices: Choices, head: dict[str, Any], ranges: list[list
     if explicit:
         return {"range": explicit, "said": f"window {choices.window}"}
     other = f"; the window {choices.window} is for CT alone" if choices.window in WINDOWS else ""
-    if head["window"] and choices.window != "full" and not ranges:
+    if head["window"] and choices.window not in {"full", "percentiles"} and not ranges:
         centre, width = head["window"]
         return {"window": head["window"], "said": f"window {centre:g}/{width:g}, from its tags{other}"}
     low, high = min(r[0][0] for r in ranges), max(r[0][1] for r in ranges)
@@ -237,7 +238,7 @@ def read(path: Path, ask: dict[str, Any]) -> Scan:
 
 
 def _finish(levels: np.ndarray, ask: dict[str, Any], notes: list[str]) -> Scan:
-    burned = ["its tags say that text is burned into it"] if ask.get("burned") else []
+    burned = [BURNED_IN] if ask.get("burned") or may_hold_text(levels) else []
     return Scan(picture(levels), [*notes, *burned], bool(ask.get("skip_empty")) and is_empty(levels))
 
 

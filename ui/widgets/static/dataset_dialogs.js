@@ -66,14 +66,23 @@ function exportIt() {
   const dataset = openDataset();
   const kind = h('select', { class: 'studio-input', 'aria-label': 'Captions' },
     h('option', { value: 'txt', text: '.txt files beside the pictures (kohya and most trainers)' }),
-    h('option', { value: 'jsonl', text: 'metadata.jsonl (Hugging Face ImageFolder; keeps what is held out)' }));
+    h('option', { value: 'jsonl', text: 'metadata.jsonl (Hugging Face ImageFolder; keeps what is held out)' }),
+    h('option', { value: 'kohya', text: 'folders as 10_name (kohya; keeps repeats)' }),
+    h('option', { value: 'parquet', text: 'Parquet tables (Hugging Face; to a folder, needs the extra parquet)' }));
+  const facts = h('input', { type: 'checkbox', name: 'facts' });
   const folder = h('input', { class: 'studio-input', placeholder: '~/pictures/out', 'aria-label': 'Folder', spellcheck: false });
   const zip = h('a', { class: 'btn primary', text: 'Download zip', download: '' });
-  const aim = () => zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}`));
+  const aim = () => {
+    zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}&facts=${facts.checked}`));
+    zip.hidden = kind.value === 'parquet';
+    told.hidden = !['jsonl', 'parquet'].includes(kind.value);
+  };
+  const told = h('label', { class: 'check' }, facts, ' also what is known of scans and scenes: modality, plane, bands, place');
   kind.addEventListener('change', aim);
+  facts.addEventListener('change', aim);
   aim();
   const done = h('p', { role: 'status', class: 'muted' });
-  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), h('div', { class: 'row' }, zip),
+  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told, h('div', { class: 'row' }, zip),
     h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
 
@@ -81,7 +90,7 @@ function exportIt() {
     event.preventDefault();
     done.textContent = 'Copying …';
     try {
-      const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value });
+      const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value, facts: facts.checked });
       done.textContent = `Written to ${answer.path}`;
     } catch (error) {
       done.textContent = '';

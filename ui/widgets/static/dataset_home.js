@@ -4,6 +4,7 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { clear, h, toast } from './dom.js';
 import { choose } from './dataset_drop.js';
+import { addPath } from './dataset_import.js';
 import { announce } from './dataset_state.js';
 
 let demos = null; // they do not change while the studio runs
@@ -26,7 +27,25 @@ function start() {
     h('div', { class: 'row' },
       h('button', { class: 'btn', type: 'button', text: 'Choose images', onclick: () => choose() }),
       h('button', { class: 'btn', type: 'button', text: 'Choose a folder', onclick: () => choose(true) })),
-    h('p', { class: 'muted', text: 'PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF, also in zip archives; captions from .txt files or metadata.jsonl beside them. Nothing leaves this machine.' }));
+    byPath(),
+    h('p', { class: 'muted', text: 'PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF, also in zip archives; DICOM, NIfTI, GeoTIFF and Parquet with their extras; captions from .txt files, metadata.jsonl or metadata.csv beside them. Nothing leaves this machine.' }));
+}
+
+// A folder that is on this machine already is read where it is.
+function byPath() {
+  const given = h('input', { class: 'studio-input', placeholder: '~/pictures/in', 'aria-label': 'Folder or file on this machine', spellcheck: false });
+  const go = h('button', { class: 'btn', type: 'submit', text: 'Import' });
+  return h('form', { class: 'row by-path', onsubmit: async event => {
+    event.preventDefault();
+    go.disabled = true;
+    try {
+      await addPath(given.value);
+    } catch (error) {
+      toast(error.message, { kind: 'error' });
+    } finally {
+      go.disabled = false;
+    }
+  } }, h('label', { class: 'muted', text: 'or a folder on this machine' }), given, go);
 }
 
 function set(each) {

@@ -8,7 +8,7 @@ import { announce, labelOf, openDataset } from './dataset_state.js';
 
 const AT_ONCE = 4, KEY = 'studio.import';
 const ARCHIVE = /\.(zip|cbz)$/i; // read by the studio, picture by picture
-const SCAN = /\.(dcm|dicom|ima|nii|nii\.gz|tiff?|gtiff?|btf|tf8)$|(^|\/)[^./]+$/i; // may be scans or scenes: looked into before they are read
+const SCAN = /\.(parquet|dcm|dicom|ima|nii|nii\.gz|tiff?|gtiff?|btf|tf8)$|(^|\/)[^./]+$/i; // may be scans or scenes: looked into before they are read
 const NEVER_READ = /(?<!\.nii)\.(7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
 let line = Promise.resolve(), waiting = 0, current = null;
 
@@ -25,6 +25,25 @@ export function add(found) {
     }
   });
   if (current) draw();
+}
+
+// Import a file or folder of this machine by its path; StudioErrors are thrown.
+export async function addPath(path) {
+  const started = openDataset();
+  const made = await api.post('/studio/imports', { dataset: started || null, path });
+  const job = { id: made.id, started, refused: [], requests: new Set(), cancelled: false, looking: made };
+  line = line.then(async () => {
+    current = job;
+    sessionStorage.setItem(KEY, job.id);
+    try {
+      const choices = await choose(job);
+      if (job.cancelled) return;
+      await api.post(`/studio/imports/${job.id}/finish`, { choices });
+      await follow(job);
+    } catch (error) {
+      fail(error);
+    }
+  });
 }
 
 // After a reload: an import that this page began goes on being told.
@@ -95,8 +114,7 @@ async function choose(job) {
 async function create(dataset, found) {
   const tops = new Set(found.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
   const only = found.length === 1 && ARCHIVE.test(found[0].path) ? found[0].path.replace(ARCHIVE, '') : null;
-  const isScan = found.some(({ path }) => SCAN.test(path)); // their folders are often called after a person
-  const name = isScan ? 'scans' : only || (tops.size === 1 ? [...tops][0] || null : null);
+  const name = only || (tops.size === 1 ? [...tops][0] || null : null);
   try {
     return await api.post('/studio/imports', { dataset: dataset || null, name });
   } catch (error) {

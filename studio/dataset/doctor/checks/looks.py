@@ -3,6 +3,7 @@
 import numpy as np
 
 from studio.dataset.doctor.base import USUAL_FROM, Case, Check, Found, Z, pictures, unusual
+from studio.dataset.text_suspicion import BURNED_IN
 
 BLUR, BLUR_SURE, BLUR_FEW = 0.60, 0.78, 0.65  # Crete's blur effect: sharp pictures lie at 0.16 to 0.55, MRI slices at 0.42 to 0.53
 BLUR_SOFT_SET = 0.70  # a set this soft is soft by nature
@@ -115,11 +116,15 @@ def _is_usual(margins: tuple[int, list[int]], level: int) -> bool:
 
 
 def _written(case: Case) -> Found | None:
-    letters = case.column("letters")
+    letters, burned = case.column("letters"), np.array([BURNED_IN in row.note for row in case.dataset.rows], bool)
     hit = letters >= LETTERS
     if np.isfinite(letters).sum() >= USUAL_FROM and np.nanmean(hit) > 0.5:
-        return None  # pictures of text: it belongs to them
-    return _found(case, hit, lambda i: f"about {letters[i]:.0f} letter-like marks in a line", "may carry text or a watermark")
+        hit[:] = False  # pictures of text: it belongs to them
+
+    def why(i: int) -> str:
+        return BURNED_IN if burned[i] else f"about {letters[i]:.0f} letter-like marks in a line"
+
+    return _found(case, hit | burned, why, "may carry text or a watermark")
 
 
 CHECKS = (
