@@ -5,6 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from studio import registry
 from studio.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +17,13 @@ def test_the_tree_names_every_file():
     there = {p.name for top in ("studio", "ui") for kind in ("*.py", "*.js") for p in (ROOT / top).rglob(kind)} - {"__init__.py"}
     assert there <= named, f"not in the tree: {sorted(there - named)}"
     assert named <= there | {"launch.py"}, f"no longer there: {sorted(named - there)}"
+
+
+def test_it_names_every_base_model():
+    table = README[README.index("### Base models") : README.index("### The same without a browser")]
+    for key in registry.FAMILIES:
+        title = registry.family(key).card.title
+        assert all(word in table for word in re.findall(r"[A-Z][A-Za-z]+|[A-Z]+-?[A-Za-z]+", title)), title
 
 
 def test_its_links_lead_somewhere():

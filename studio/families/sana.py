@@ -27,6 +27,7 @@ card = Card(
     te_targets=(),
     export_layouts=("diffusers", "peft"),
     samplers=flow.SAMPLERS,
+    presets="flux",
     readers="diffusers, and ComfyUI with nodes for Sana",
     timesteps=flow.KIND,
     guidance=4.5,

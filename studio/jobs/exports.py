@@ -153,7 +153,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
 
 def _describe_layout(name: str, card: Any) -> dict[str, str]:
     readers, about = READERS[name]
-    if card.readers and name == card.export_layouts[0]:
+    if card.readers and name in (card.export_layouts[0], "extracted"):
         readers = card.readers
     return {"layout": name, "readers": readers, "about": f"{about} {card.export_note if name in card.export_layouts else ''}".strip()}
 

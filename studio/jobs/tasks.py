@@ -253,9 +253,10 @@ def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: st
     says = adapted.family.export_metadata(parts)
     metadata = file_metadata(adapted.spec, parts, says, lora.metadata(found.spec), counts, "lora") | aid.shared.metadata()
     aid.tell("writing")
-    write_adapter(target, lora.export(found.state, found.spec, "kohya", card), metadata, "kohya", {})
+    usual = card.export_layouts[0]
+    write_adapter(target, lora.export(found.state, found.spec, usual, card), metadata, usual, {})
     aid.tell("verifying")
-    return replace(verify(adapted.family, parts, taken, target, "kohya"), lacks=round(found.error, 4))
+    return replace(verify(adapted.family, parts, taken, target, usual), lacks=round(found.error, 4))
 
 
 def _counts(adapted: Adapted) -> dict[str, Any]:

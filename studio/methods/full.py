@@ -59,7 +59,7 @@ def reword(spec: Spec, caption: str) -> str:
 
 def layouts(card: Card) -> tuple[str, ...]:
     """A whole model in every layout of its family; a LoRA of the difference where the family has one."""
-    return (*card.model_layouts, *(["extracted"] if "kohya" in card.export_layouts else []))
+    return (*card.model_layouts, *(["extracted"] if card.export_layouts[0] != "peft" else []))
 
 
 def word(spec: Spec) -> str:

@@ -7,6 +7,8 @@ from studio import registry
 from studio.export.formats import FOLDERS, write_adapter
 from studio.export.verify import PROBE, outputs, verify
 from studio.export.whole import WHOLE, verify_whole, write_whole
+from studio.methods import layers, lora
+from studio.methods.extraction import extract
 from studio.models import find_base
 from studio.train.randomness import generator
 from tests.fixtures.families import FAMILIES, FLOW_MODELS
@@ -99,3 +101,19 @@ def test_every_pair(model, kind, tmp_path):
         found = verify(family, parts, adapter, target, layout, probe)
         assert found.layers == found.expected > 0 and found.max_difference < 2e-5 < 1e-3 < found.effect, layout
         assert equal(base, outputs(family, parts, PROBE)), layout
+    if "extracted" in method.layouts(family.card):
+        check_extracted(family, parts, method.attach(parts, spec, family.card, 1), state, tmp_path / "extracted.safetensors")
+        assert equal(base, outputs(family, parts, PROBE))
+
+
+def check_extracted(family, parts, tuned, state, target):
+    """A LoRA taken out of a tuned model goes into the family's usual file and comes back equal."""
+    tuned.restore(state)
+    found = extract(parts, family.card, tuned.first(), state, 4)
+    tuned.detach()
+    taken = layers.Adapter(parts, found.spec, found.targets, lora.KIND, 0, family.card)
+    taken.restore(found.state)
+    usual = family.card.export_layouts[0]
+    write_adapter(target, lora.export(found.state, found.spec, usual, family.card), {}, usual, {})
+    told = verify(family, parts, taken, target, usual)
+    assert told.layers == told.expected > 0 and told.max_difference < 2e-5 < told.effect and 0 < found.error < 1
