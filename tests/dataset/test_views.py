@@ -163,9 +163,9 @@ def test_what_the_doctor_finds_leads_to_its_pictures(workspace, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"x")
     kept = Shelf(workspace).open(create_dataset(workspace, "Look", [tmp_path]).name)
     found = {each["key"] for each in kept.diagnosis["findings"]}
-    assert found >= {"no_caption", "exact", "near", "small", "long_caption", "split", "skipped", "few"}
+    assert found >= {"no_caption", "exact", "near", "small", "long_caption", "weak_split", "skipped", "few"}
     assert facts(kept)["doctor"]["score"] == kept.diagnosis["score"] < 80
-    for name in found - {"skipped", "split", "few"}:
+    for name in found - {"skipped", "weak_split", "few"}:
         assert page(kept, Query(filter=f"check:{name}"))["shown"], name
     assert page(kept, Query(filter="check:dark"))["shown"] == 0
     notes = {item["source"]: (item["badges"], item["note"]) for item in page(kept, Query())["items"]}

@@ -218,9 +218,22 @@ def test_few_pictures_and_none_held_out_are_told(workspace, tmp_path):
     scene(1).save(tmp_path / "one.png")
     create_dataset(workspace, "One", [tmp_path])
     found = findings(workspace, "One")
-    assert "nothing can be held out" in found["split"]["text"] and found["few"]["cost"] == 10
+    assert "nothing can be held out" in found["weak_split"]["text"] and found["few"]["cost"] == 10
     empty = diagnose(Dataset(root=tmp_path, name="none", rows=[]), [], read_chart(tmp_path))
     assert empty["score"] == 0 and empty["findings"] == []
+
+
+def test_a_split_that_holds_out_nothing_is_mended_and_one_given_by_hand_stays(workspace, tmp_path):
+    lines = []
+    for i in range(10):
+        scene(i, (64, 64)).save(tmp_path / f"{i}.png")
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": f"scene {i}", "split": "train"}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    create_dataset(workspace, "All", [tmp_path])
+    assert "nothing is held out" in findings(workspace, "All")["split"]["text"]
+    assert [each["check"] for each in fix_all(workspace, "All")] == ["split"]
+    assert "split" not in (found := findings(workspace, "All")) and found["weak_split"]["mends"] == []
+    assert fix_all(workspace, "All") == []
 
 
 def test_a_damaged_chart_is_found_again_and_not_told(workspace, mine):

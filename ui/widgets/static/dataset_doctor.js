@@ -49,7 +49,8 @@ function draw(view, dataset, told) {
   view.score.textContent = told.images ? String(told.score) : '–';
   view.meter.style.width = `${told.score}%`;
   const num = told.findings.filter(each => each.cost > 0).length;
-  const unlooked = told.images && !told.compared ? ' · not yet compared by what they show' : '';
+  const missing = told.images - told.measured;
+  const unlooked = missing ? ` · ${missing} not measured yet: press Check` : told.images && !told.compared ? ' · not yet compared by what they show' : '';
   view.line.textContent = told.images ? `${num ? `${num} ${num === 1 ? 'thing' : 'things'} to look at` : 'Nothing stands out'}${unlooked}` : 'No pictures yet.';
   view.go.disabled = !told.images || Boolean(view.current);
   const focused = document.activeElement?.dataset?.doctor, opened = new Set([...view.list.querySelectorAll('details[open]')].map(each => each.dataset.key));
