@@ -31,6 +31,7 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     finding(page, "blurred").get_by_role("button", name="Show").click()
     wait_until(lambda: page.locator(".dataset-grid .card").count() == 1, "the blurred one alone")
     assert page.locator(".dataset-grid .card .name").inner_text() == "bad blurred.png"
+    page.wait_for_function("document.querySelector('.dataset-grid .card').getBoundingClientRect().top < innerHeight")
     assert page.get_by_role("radio", name="Doctor: blurred").get_attribute("aria-checked") == "true"
     page.get_by_role("radio", name="All").click()
 

@@ -60,7 +60,7 @@ function draw(view, dataset, told) {
 }
 
 function finding(view, each, opened) {
-  const show = each.key === 'skipped' ? () => showList(each, view.dataset) : each.num ? () => place.set({ filter: `check:${each.key}` }) : null;
+  const show = each.key === 'skipped' ? () => showList(each, view.dataset) : each.num ? () => showPictures(each.key) : null;
   const button = (text, name, title, act) => h('button', { class: 'btn small', type: 'button', text, title, dataset: { doctor: `${each.key}-${name}` }, 'aria-label': `${text}: ${each.title}`, onclick: act });
   const why = h('details', { dataset: { key: each.key } }, h('summary', { class: 'muted', text: 'Why' }), h('p', { class: 'muted', text: each.why }));
   why.open = opened.has(each.key);
@@ -69,6 +69,12 @@ function finding(view, each, opened) {
     h('div', { class: 'row' }, show ? button('Show', 'show', null, show) : null,
       each.mends.map(mend => button(mend.label, mend.mend, mend.title, () => (mend.mend === 'review' ? review(view.dataset, each.key) : carryOut(view.dataset, each.key, mend.mend))))),
     why);
+}
+
+// The grid shows the pictures of a finding; where it is out of sight, it comes into sight.
+function showPictures(key) {
+  place.set({ filter: `check:${key}` });
+  document.querySelector('.dataset-grid')?.scrollIntoView({ block: 'start' });
 }
 
 // Mend a finding, in all pictures concerned or in `files`; true where it was done.
