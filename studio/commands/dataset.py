@@ -50,6 +50,31 @@ def dataset_new(
     answer({"dataset": made.root.name, "images": len(made.rows), "skipped": skipped}, as_json, "\n".join(lines))
 
 
+@app.command("add")
+@command
+@choosing
+def dataset_add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which dataset.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, scans, scenes, and folders of them.")],
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+    *,
+    choices: Choices,
+) -> None:
+    """Add pictures to a dataset; those in it already are left out, and what is held out stays held out."""
+    from studio.dataset.edit import add_pictures
+    from studio.dataset.removal import count
+
+    if "" in paths:
+        raise StudioError("dataset add: one path is empty (. is the folder you are in): name the pictures, or folders of them")
+    with console.progress("reading pictures") as update:
+        added = add_pictures(Workspace.at(workspace), name, [Path(p) for p in paths], choices=choices, progress=update)
+    skipped = [s.model_dump() for s in added.skipped]
+    lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
+    lines.append(f"added {count(len(added.files))} to {added.dataset.name}, which has {len(added.dataset.rows)} now")
+    answer({"dataset": added.dataset.root.name, "added": added.files, "skipped": skipped}, as_json, "\n".join(lines))
+
+
 @app.command("survey")
 @command
 def dataset_survey(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.dataset.captions import read_regular
-from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, is_named_like_picture, is_picture, suffix_of
+from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, is_named_like_picture, is_picture, is_scan, suffix_of
 from studio.dataset.sources import CAPTION_SUFFIXES, TABLES, Found, find
 from studio.errors import StudioError, printable
 from studio.store import inside, require_free
@@ -175,7 +175,7 @@ def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> str
 
 
 def _is_of_use(name: str, head: bytes) -> bool:
-    return is_named_like_picture(name) or suffix_of(name) in CAPTION_SUFFIXES or name in TABLES or is_picture(head)
+    return is_named_like_picture(name) or suffix_of(name) in CAPTION_SUFFIXES or name in TABLES or is_picture(head) or is_scan(head)
 
 
 def _free_path(place: Path, parts: list[str]) -> Path:

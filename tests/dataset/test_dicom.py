@@ -184,6 +184,9 @@ def test_the_command_line_surveys_then_imports(folder, tmp_path):
     told = CliRunner().invoke(app, words)
     assert told.exit_code == 0 and json.loads(told.output.splitlines()[-1])["images"] == 4
     assert "nothing is held out: all pictures are of one patient or scene" in told.output
+    told = CliRunner().invoke(app, ["dataset", "add", "chest", str(folder / "mr-0"), "--workspace", str(tmp_path), "--json"])
+    assert told.exit_code == 0 and len(json.loads(told.output.splitlines()[-1])["added"]) == 1
+    assert "added 1 picture to chest, which has 5 now" in told.output
     for option, line in (
         (["--window", "kidney"], "window: must be"),
         (["--caption", "{patient}"], "{patient} is not known"),
@@ -201,3 +204,14 @@ def test_a_missing_extra_names_the_line_to_run_and_the_rest_goes_on(folder, pict
     assert [(s.file, s.reason) for s in made.skipped] == [
         ("mono1.dcm", "is a DICOM file, which needs an extra: install it with python launch.py install dicom")
     ]
+
+
+def test_scans_without_a_suffix_are_found_in_folders_and_archives(folder, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for i in range(2):
+            archive.write(folder / f"mr-{i}", f"{SECRETS[0]}/IM{i}")
+    made = create_dataset(Workspace.at(tmp_path / "w"), "study", [tmp_path / "study.zip"])
+    assert [made.caption(row) for row in made.rows] == [f"MRI, FLAIR, sagittal plane, slice {k} of 2" for k in (1, 2)]
+    assert SECRETS[0].casefold() not in made.model_dump_json().casefold()
