@@ -48,6 +48,7 @@ class Import:
     given: Path | None = None  # a file or folder of this machine, read where it is
     look: Look | None = None
     choices: Choices = field(default_factory=Choices)
+    alpha_masks: bool = False  # transparent parts become masks
 
     def public(self) -> dict[str, Any]:
         """What pages are told."""

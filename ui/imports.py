@@ -229,11 +229,13 @@ class Imports:
 
     def _take(self, job: Import, sources: list[Path], progress: Callable[[int, int, str], None]) -> None:
         if job.dataset:
-            done = add_pictures(self._workspace, job.dataset, sources, choices=job.choices, progress=progress)
+            done = add_pictures(self._workspace, job.dataset, sources, choices=job.choices, progress=progress, alpha_masks=job.alpha_masks)
             job.name, job.added = done.dataset.name, len(done.files)
             job.skipped = [skipped.model_dump() for skipped in done.skipped]
             return
-        dataset = create_dataset(self._workspace, self._free_name(job), sources, choices=job.choices, progress=progress)
+        dataset = create_dataset(
+            self._workspace, self._free_name(job), sources, choices=job.choices, progress=progress, alpha_masks=job.alpha_masks
+        )
         job.dataset, job.name, job.added = dataset.root.name, dataset.name, len(dataset.rows)
         job.skipped = [skipped.model_dump() for skipped in dataset.skipped]
 

@@ -78,6 +78,7 @@ def add_pictures(
     background: str | None = None,
     choices: Choices | None = None,
     progress: Progress | None = None,
+    alpha_masks: bool = False,
 ) -> Added:
     """Import `sources` into the dataset `name`: all of them or, where that fails or is cancelled, none.
 
@@ -90,7 +91,9 @@ def add_pictures(
     clean_folder(dataset.root.parent)
     with gathered(sources, dataset.root.parent, progress) as found, staging(dataset.root.parent) as folder:
         taken = tuple({row.group for row in dataset.rows})
-        intake = Intake(folder, background, found, progress, workspace.cache / "views", choices or Choices(), taken)
+        intake = Intake(
+            folder, background, found, progress, workspace.cache / "views", choices or Choices(), taken, takes_alpha=alpha_masks
+        )
         words = take_all(intake)
         problems = list(found.skipped)
         with editing(workspace, dataset.root.name) as dataset:

@@ -128,3 +128,10 @@ def test_a_picture_of_which_nothing_is_left_is_named(room):
     from studio.dataset.wording import undo_change
 
     undo_change(workspace, data.root.name, undo)
+
+
+def test_lying_copies_are_trained_on_and_never_measured(room):
+    run = room[2]("data.turns=true")
+    assert sum(item.is_lying for item in run.encoded.train) == len(room[1].train_rows) == len(run.encoded.train) / 2
+    meter = HeldOut(sd, run.parts, run.encoded, run.spec.evaluate)
+    assert not any(item.is_lying for items in meter.sets.values() for item in items)

@@ -1,6 +1,7 @@
 """Framing by its routes: what is decided is kept and undone, and the samples that are shown hold the very pixels that training reads."""
 
 import io
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from studio.dataset.intake import create_dataset
+from studio.dataset.masks import mask_bytes
 from studio.dataset.rows import open_dataset
 from studio.encode.build import Encoder, encode_dataset
 from studio.encode.cache import Cache
@@ -20,9 +22,10 @@ from studio.store import Workspace
 from tests.dataset.corpus import photo
 from tests.fixtures.runs import spec_for
 from tests.fixtures.tiny import tiny_ddpm
+from tests.ui.browser import wait_until
 from ui.app import _tell
 from ui.desk import Desk
-from ui.routes import datasets, framing
+from ui.routes import datasets, framing, imports
 
 SIZES = ((60, 40), (40, 60), (64, 64), (90, 45), (48, 48), (33, 50))
 
@@ -47,7 +50,7 @@ def room(tmp_path_factory, base):
     app = FastAPI()
     for kind in (ValueError, OSError, RequestValidationError):
         app.add_exception_handler(kind, _tell)
-    for area in (datasets, framing):
+    for area in (datasets, framing, imports):
         app.include_router(area.router(desk), prefix="/studio")
     with TestClient(app) as client:
         yield client, workspace
@@ -205,3 +208,24 @@ def test_a_mask_is_kept_shown_as_trained_and_removed(room, base):
     assert framed(client, file)["mask"] is None and "no mask" in client.get(address, params={"file": file}).json()["error"]
     assert client.post("/studio/datasets/shapes/undo", json={"undo": removed["undo"]}).json()["restored"] == 1
     assert framed(client, file)["mask"]
+
+
+def test_transparency_becomes_masks_when_the_page_asks_and_goes_out_when_asked(room):
+    client, workspace = room
+    picture = photo(7).resize((64, 48)).convert("RGBA")
+    picture.paste((0, 0, 0, 0), (0, 0, 32, 48))
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    made = client.post("/studio/imports", json={"name": "cut out", "alpha_masks": True}).json()
+    client.put(f"/studio/imports/{made['id']}/files", params={"name": "a.png"}, content=data.getvalue())
+    client.post(f"/studio/imports/{made['id']}/finish")
+    told = wait_until(
+        lambda: next((t for t in [client.get(f"/studio/imports/{made['id']}").json()] if t["state"] == "finished"), None), "import"
+    )
+    found = open_dataset(workspace, told["dataset"])
+    assert mask_bytes(found, found.rows[0])
+    names = {}
+    for masks in (True, False):
+        answer = client.get(f"/studio/datasets/{told['dataset']}/export.zip", params={"masks": masks})
+        names[masks] = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+    assert "mask/0001-a.png" in names[True] and "mask/0001-a.png" not in names[False]

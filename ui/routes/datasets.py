@@ -62,6 +62,7 @@ class ExportRequest(_Body):
     path: str
     captions: CaptionKind = "txt"
     facts: bool = False
+    masks: bool = True
 
 
 class BulkRequest(Wording):
@@ -206,11 +207,11 @@ def _add_exports(routes: APIRouter, desk: Desk) -> None:
     shelf = desk.views.shelf
 
     @routes.get("/datasets/{dataset}/export.zip")
-    def download(dataset: str, captions: CaptionKind = "txt", facts: bool = False) -> StreamingResponse:
+    def download(dataset: str, captions: CaptionKind = "txt", masks: bool = True, facts: bool = False) -> StreamingResponse:
         found = shelf.open(dataset).dataset
         name = f"attachment; filename*=UTF-8''{quote(found.root.name)}.zip"
         return StreamingResponse(
-            stream_zip(found, captions, facts=facts), media_type="application/zip", headers={"Content-Disposition": name}
+            stream_zip(found, captions, masks, facts), media_type="application/zip", headers={"Content-Disposition": name}
         )
 
     @routes.post("/datasets/{dataset}/export")
@@ -220,4 +221,4 @@ def _add_exports(routes: APIRouter, desk: Desk) -> None:
         path = Path(request.path.strip()).expanduser()
         if not request.path.strip() or not path.is_absolute():
             raise StudioError("export: give the whole path of a new or empty folder, such as ~/pictures/out")
-        return {"path": str(export_dataset(shelf.open(dataset).dataset, path, request.captions, facts=request.facts))}
+        return {"path": str(export_dataset(shelf.open(dataset).dataset, path, request.captions, request.masks, request.facts))}

@@ -28,6 +28,7 @@ class NewImport(BaseModel):
     dataset: str | None = None
     name: str | None = None
     path: str | None = None  # of a file or folder of this machine, instead of files that are sent
+    alpha_masks: bool = False
 
 
 class Chosen(BaseModel):
@@ -89,11 +90,12 @@ def router(desk: Desk) -> APIRouter:
 
 
 def _begin(desk: Desk, new: NewImport) -> Import:
-    if new.path is None:
-        return desk.imports.create(new.dataset, new.name)
-    if not desk.is_local:
+    if new.path is not None and not desk.is_local:
         raise StudioError("folders can only be read on the machine that shows this page: drop the files instead")
-    return desk.imports.create_from(new.dataset, new.path)
+    imports = desk.imports
+    job = imports.create(new.dataset, new.name) if new.path is None else imports.create_from(new.dataset, new.path)
+    job.alpha_masks = new.alpha_masks
+    return job
 
 
 def _add_choices(routes: APIRouter, imports: Imports) -> None:

@@ -72,17 +72,19 @@ function exportIt() {
   const facts = h('input', { type: 'checkbox', name: 'facts' });
   const folder = h('input', { class: 'studio-input', placeholder: '~/pictures/out', 'aria-label': 'Folder', spellcheck: false });
   const zip = h('a', { class: 'btn primary', text: 'Download zip', download: '' });
+  const masks = h('input', { type: 'checkbox', checked: true });
   const aim = () => {
-    zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}&facts=${facts.checked}`));
+    zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}&masks=${masks.checked}&facts=${facts.checked}`));
     zip.hidden = kind.value === 'parquet';
     told.hidden = !['jsonl', 'parquet'].includes(kind.value);
   };
   const told = h('label', { class: 'check' }, facts, ' also what is known of scans and scenes: modality, plane, bands, place');
   kind.addEventListener('change', aim);
-  facts.addEventListener('change', aim);
+  for (const each of [facts, masks]) each.addEventListener('change', aim);
   aim();
   const done = h('p', { role: 'status', class: 'muted' });
-  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told, h('div', { class: 'row' }, zip),
+  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told,
+    h('label', { class: 'check' }, masks, ' Masks where there are some, in a folder mask (kohya). Crops and turns stay here: pictures go out as they came'), h('div', { class: 'row' }, zip),
     h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
 
@@ -90,7 +92,7 @@ function exportIt() {
     event.preventDefault();
     done.textContent = 'Copying …';
     try {
-      const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value, facts: facts.checked });
+      const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value, masks: masks.checked, facts: facts.checked });
       done.textContent = `Written to ${answer.path}`;
     } catch (error) {
       done.textContent = '';

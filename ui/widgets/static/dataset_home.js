@@ -5,7 +5,7 @@ import * as place from './place.js';
 import { clear, h, toast } from './dom.js';
 import { choose } from './dataset_drop.js';
 import { addPath } from './dataset_import.js';
-import { announce } from './dataset_state.js';
+import { announce, importing } from './dataset_state.js';
 
 let demos = null; // they do not change while the studio runs
 
@@ -28,6 +28,7 @@ function start() {
       h('button', { class: 'btn', type: 'button', text: 'Choose images', onclick: () => choose() }),
       h('button', { class: 'btn', type: 'button', text: 'Choose a folder', onclick: () => choose(true) })),
     byPath(),
+    h('label', { class: 'check muted' }, h('input', { type: 'checkbox', checked: importing.alphaMasks, onchange: event => { importing.alphaMasks = event.target.checked; } }), ' Leave transparent parts out of training (they become masks)'),
     h('p', { class: 'muted', text: 'PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF, also in zip archives; DICOM, NIfTI, GeoTIFF and Parquet with their extras; captions from .txt files, metadata.jsonl or metadata.csv beside them. Nothing leaves this machine.' }));
 }
 

@@ -4,7 +4,7 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h } from './dom.js';
 import { ask } from './dataset_choices.js';
-import { announce, labelOf, openDataset } from './dataset_state.js';
+import { announce, importing, labelOf, openDataset } from './dataset_state.js';
 
 const AT_ONCE = 4, KEY = 'studio.import';
 const ARCHIVE = /\.(zip|cbz)$/i; // read by the studio, picture by picture
@@ -30,7 +30,7 @@ export function add(found) {
 // Import a file or folder of this machine by its path; StudioErrors are thrown.
 export async function addPath(path) {
   const started = openDataset();
-  const made = await api.post('/studio/imports', { dataset: started || null, path });
+  const made = await api.post('/studio/imports', { dataset: started || null, path, alpha_masks: importing.alphaMasks });
   const job = { id: made.id, started, refused: [], requests: new Set(), cancelled: false, looking: made };
   line = line.then(async () => {
     current = job;
@@ -116,12 +116,12 @@ async function create(dataset, found) {
   const only = found.length === 1 && ARCHIVE.test(found[0].path) ? found[0].path.replace(ARCHIVE, '') : null;
   const name = only || (tops.size === 1 ? [...tops][0] || null : null);
   try {
-    return await api.post('/studio/imports', { dataset: dataset || null, name });
+    return await api.post('/studio/imports', { dataset: dataset || null, name, alpha_masks: importing.alphaMasks });
   } catch (error) {
     if (!dataset || error.status !== 400) throw error;
     const list = await api.get('/studio/datasets');
     if (list.some(each => each.dataset === dataset)) throw error;
-    return api.post('/studio/imports', { dataset: null, name }); // the open one was deleted meanwhile
+    return api.post('/studio/imports', { dataset: null, name, alpha_masks: importing.alphaMasks }); // the open one was deleted meanwhile
   }
 }
 

@@ -7,6 +7,7 @@ import { toast } from './dom.js';
 export const selection = new Set(); // files of the open dataset
 const labels = new Map(); // what datasets are called, by folder
 
+export const importing = { alphaMasks: false }; // what the next imports are asked to do
 export const path = (dataset, rest = '') => `/studio/datasets/${encodeURIComponent(dataset)}${rest}`;
 export const openDataset = () => place.get().dataset || '';
 export const labelOf = dataset => labels.get(dataset) || dataset;
