@@ -113,8 +113,13 @@ def plan(found_set: Set, worker: Worker, choices: Choices, found: Found, tick: C
 
 
 def chosen_sets(sets: list[Set], choices: Choices) -> list[Set]:
-    """Those of `sets` that `choices.series` names by number; all where it names none. StudioError for a number that is not there."""
+    """Those of `sets` that `choices.series` names by number; all where it is empty, none for "none".
+
+    StudioError for a number that is not there.
+    """
     words = choices.series.replace(",", " ").split()
+    if words == ["none"]:
+        return []
     for word in words:
         if not word.isdecimal() or not 1 <= int(word) <= len(sets):
             raise StudioError(f"series: there is no number {word}: {len(sets)} were found, counted from 1")

@@ -28,7 +28,9 @@ _PAIR = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 class Choices(Settings):
     """What is taken out of scans and scenes, and how it is shown."""
 
-    series: str = setting("", "Series", "Which of those found, by number, such as 1,3; empty = all", advanced=False, max_length=2000)
+    series: str = setting(
+        "", "Series", "Which of those found, by number, such as 1,3; empty = all, none takes none", advanced=False, max_length=2000
+    )
     window: str = setting(
         "",
         "Window",

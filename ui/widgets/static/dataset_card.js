@@ -97,7 +97,7 @@ export function card(dataset, item, on) {
     image.classList.toggle('pixelated', Math.max(next.width, next.height) < 192);
     image.alt = next.caption || next.source;
     thumb.title = [`${next.width}×${next.height} px`, next.note].filter(Boolean).join(' · ');
-    clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : name === 'problem' || name === 'note' ? next.note : null })));
+    clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : ['problem', 'note', 'text'].includes(name) ? next.note : null })));
     said.draw(next.said, next.caption);
     if (text.value === saved && !saving && document.activeElement !== text) text.value = saved = next.caption;
   }

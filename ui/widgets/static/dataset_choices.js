@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { clear, h } from './dom.js';
 
 const FIRST = ['window', 'bands', 'every', 'plane', 'tile', 'overlap', 'blocks']; // shown at once; the others are folded away
-const WINDOWS = ['auto', 'full', 'lung', 'bone', 'brain', 'soft tissue', 'mediastinum', 'liver', 'stroke'];
+const WINDOWS = ['auto', 'full', 'percentiles', 'lung', 'bone', 'brain', 'soft tissue', 'mediastinum', 'liver', 'stroke'];
 const WAIT_MS = 350;
 
 // Ask what to take; resolves to the choices, or to null where the import is cancelled.
@@ -82,7 +82,7 @@ export function ask(id, look) {
 
     function collected() {
       const all = chosen.size === look.num_sets || look.sets.length < look.num_sets;
-      return { ...values, series: all ? '' : [...chosen].sort((a, b) => a - b).join(',') };
+      return { ...values, series: !chosen.size ? 'none' : all ? '' : [...chosen].sort((a, b) => a - b).join(',') };
     }
 
     function soon() {
