@@ -1,4 +1,4 @@
-"""The commands that caption a dataset: by a captioner or a template; versions compared and picked; the captioners that are here."""
+"""The commands about captions: by a captioner or a template; versions compared and picked; their words; the captioners that are here."""
 
 import shlex
 from typing import Annotated
@@ -103,6 +103,50 @@ def _lines(workspace: Workspace, name: str, told: dict) -> list[str]:
         way_out = f'python launch.py caption {shlex.quote(name)} --template "{text}"'
         lines.append(f"{unknown_line(told['captioner'], told['unknown'])}: write captions by a template, e.g. {way_out}")
     return [*lines, *told["notes"], told["text"]]
+
+
+@app.command()
+@command
+def words(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose captions.")],
+    tags: Annotated[bool, typer.Option("--tags", help="Count what stands between commas; else whichever the captions are.")] = False,
+    trigger: Annotated[str | None, typer.Option(metavar="WORD", help="Keep this as the trigger word; empty = none.")] = None,
+    class_noun: Annotated[str | None, typer.Option(metavar="NOUN", help="Keep this as the class noun; empty = none.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add trigger word and class noun to captions that lack them.")] = False,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the words of the captions, and check whether trigger word and class noun are in them."""
+    from studio.dataset import edit, wording
+    from studio.dataset.rows import open_dataset
+    from studio.dataset.words import check_words, cloud
+
+    place = Workspace.at(workspace)
+    if class_noun is not None:
+        edit.set_class_noun(place, name, class_noun)
+    if trigger is not None:
+        edit.set_trigger(place, name, trigger)
+    about = open_dataset(place, name).about
+    for operation in ("class_noun", "trigger") if add else ():
+        if about.get(operation):
+            wording.apply(place, name, wording.Wording(operation=operation))
+    dataset = open_dataset(place, name)
+    captions = [dataset.caption(row) for row in dataset.rows]
+    found = cloud(captions, dataset.about, "tags" if tags else None) | {"checks": check_words(captions, dataset.about)}
+    answer(found, as_json, "\n".join(_counted(found)))
+
+
+def _counted(found: dict) -> list[str]:
+    """The most frequent words with their counts, then what the checks have found."""
+    lines = [f"{each['count']:6} {each['text']}{' (' + each['is'] + ')' if each['is'] else ''}" for each in found["entries"][:40]]
+    for key, what in (("trigger", "trigger word"), ("class_noun", "class noun")):
+        each = found["checks"][key]
+        if each["word"]:
+            num = each["has"] + each["lacks"]
+            lines.append(
+                f"{each['lacks']} of {num} captions lack the {what} {each['word']}" + (": add it by --add" if each["lacks"] else "")
+            )
+    return lines or ["no captions yet"]
 
 
 @app.command()

@@ -164,3 +164,20 @@ def test_killed_in_the_middle_it_goes_on_with_what_is_missing(icons, captioner_f
     told = icons.here(*words, "--json").well().json
     assert told["count"] == sum(map(bool, captions(icons))) == 4 - len(told["skipped"]) and not list(kept.glob("*.jsonl"))
     assert told["notes"] == ["2 pictures were looked at before the interruption: gone on with the others"]
+
+
+def test_words_are_counted_checked_and_mended(icons):
+    icons.here("caption", "icons", "--template", "{name}, flat style").well()
+    found = icons.here("words", "icons", "--class-noun", "bell", "--trigger", "icn", "--json").well()
+    assert (
+        found.json["entries"][0] == {"text": "flat", "count": 4, "is": ""}
+        and {"text": "bell", "count": 1, "is": "class"} in found.json["entries"]
+    )
+    assert "3 of 4 captions lack the class noun bell: add it by --add" in found.out
+    mended = icons.here("words", "icons", "--tags", "--add", "--json").well().json
+    assert [each["lacks"] for each in mended["checks"].values()] == [0, 0] and {"text": "icn", "count": 4, "is": "trigger"} in mended[
+        "entries"
+    ]
+    assert captions(icons)[:1] == ["icn, bell, anchor, flat style"]
+    assert "at most" in icons.here("words", "icons", "--class-noun", "x" * 99).complaint()
+    assert "there are icons" in icons.here("words", "nope").complaint()

@@ -15,13 +15,14 @@ _TALK = re.compile(
     r"(?:here(?:'s| is)[^:\n]{0,60}:|(?:image |picture )?(?:caption|description)\s*:)\s*",
     re.IGNORECASE,
 )
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|$)|^.*?</think>", re.IGNORECASE | re.DOTALL)  # some templates open it themselves
 _SENTENCE_END = re.compile(r"[.!?…](?=\s|$)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "`": "`"}
 
 
 def tidy(answer: str, ran_on: bool = False) -> str:
     """`answer` as a caption, "" where nothing is left; `ran_on`: it was ended by a limit and not by the model."""
-    text = clean(_SPECIAL.sub(" ", answer).replace("**", ""))[0]
+    text = clean(_SPECIAL.sub(" ", _THOUGHT.sub(" ", answer)).replace("**", ""))[0]
     text = _TALK.sub("", text).strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         text = text[1:-1].strip()
