@@ -19,7 +19,7 @@ MAX_PLACES = 50
 MAX_ENTRIES = 200  # models told of one place
 MAX_LOOKED_AT = 20_000  # files and folders looked at in one place
 SECONDS = 5.0  # for looking through all places; network drives may be slow
-DEPTH = 2  # folders below an added one that are looked into: "checkpoints/sd15/model.safetensors" is found
+DEPTH = 4  # folders below an added one that are looked into: "models/checkpoints/sd15/mine/model.safetensors" is found
 WEIGHTS = {".safetensors", ".sft", ".ckpt", ".gguf"}
 OWN = "models folder"  # the place of what nobody added
 FIRST_SHARD = re.compile(r"-\d{5}(-of-\d{5})")
@@ -135,7 +135,7 @@ def look_through(places: list[Path], seconds: float = SECONDS) -> tuple[list[Fou
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
                 note = f"it cannot be read ({error.strerror}): check its permissions"
         if not seen and not note:
-            note = "no models were found in it, nor one or two folders below it"
+            note = "no models were found in it, nor up to four folders below it"
         found += seen
         told.append({"path": str(place), "models": len(seen), "note": note})
     return found, told

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify,
 from studio.families.timesteps import Timesteps
 from studio.memory_plan import needs_gib
 from studio.model_facts import size_mib
-from studio.model_places import OWN, Found, look_through, model_places, own_models
+from studio.model_places import OWN, SECONDS, Found, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
 
 STARTER = ASSETS / "starter"
@@ -128,11 +128,16 @@ def list_models(workspace: Workspace, places: list[Path] | None = None) -> list[
     return [_describe(one, here) for one in found]
 
 
-def detail_models(workspace: Workspace) -> dict[str, Any]:
-    """{"models", "places", "memory"} for a screen; a row also has "id", "source", "title", "place" and "card"."""
-    added, places = look_through(model_places(workspace))
+def detail_models(
+    workspace: Workspace, tell: Callable[[int, int, str], None] = lambda *_: None, seconds: float = SECONDS, only: str = ""
+) -> dict[str, Any]:
+    """{"models", "places", "memory"} for a screen; a row also has "id", "source", "title", "place" and "card". `only` = of this place."""
+    added, places = ([], []) if only else look_through(model_places(workspace), seconds)
     here = model_facts.memory(workspace)
-    rows = [_detail(found, _describe(found, here)) for found in _find_all(workspace, added)]
+    found, rows = [f for f in _find_all(workspace, added) if not only or f.place == only], []
+    for number, one in enumerate(found):
+        tell(number, len(found), one.name)
+        rows.append(_detail(one, _describe(one, here)))
     return {"models": rows, "places": places, "memory": {"free_gib": here.free_gib, "total_gib": here.total_gib, "where": here.where}}
 
 

@@ -163,8 +163,8 @@ def test_looking_through_ends(workspace, tmp_path):
     many.mkdir()
     for i in range(MAX_ENTRIES + 5):
         (many / f"{i:04d}.safetensors").write_bytes(b"")
-    (deep / "1" / "2" / "3").mkdir(parents=True)
-    (deep / "1" / "2" / "3" / "too deep.safetensors").write_bytes(b"")
+    (deep / "1" / "2" / "3" / "4" / "5").mkdir(parents=True)
+    (deep / "1" / "2" / "3" / "4" / "5" / "too deep.safetensors").write_bytes(b"")
     os.symlink(deep, deep / "1" / "back")
     for place in (many, deep):
         add_model_place(workspace, str(place))
@@ -274,6 +274,8 @@ def test_twenty_mixed_files_are_told(workspace, tmp_path):
     assert "not a whole .safetensors" in rows["cut.safetensors"]["reason"]
     assert "GGUF" in rows["flux1-dev-Q4_K_S.gguf"]["reason"] and "drop it on Compare" in rows["style-kohya.safetensors"]["do"]
     assert {r["model"] for r in rows.values() if r["usable"]} >= {"sd15.safetensors"}
+    assert "use its plain version" in rows["sd15-inpainting.safetensors"]["reason"]
+    assert not any("embedding" in r["reason"] for r in rows.values() if r["reason"] and r["kind"] == "checkpoint")
 
 
 WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from studio.dataset.views import Views
+from studio.jobs.errands import Errands
 from studio.jobs.metrics import LiveRuns
 from studio.jobs.resident_client import Resident
 from studio.store import Workspace
@@ -21,12 +22,14 @@ class Desk:
     imports: Imports = field(init=False)
     views: Views = field(init=False)
     live: LiveRuns = field(init=False)
+    errands: Errands = field(init=False)
 
     def __post_init__(self) -> None:
         self.resident = Resident(self.workspace)
         self.imports = Imports(self.workspace)
         self.views = Views(self.workspace)
         self.live = LiveRuns(self.workspace)
+        self.errands = Errands(self.workspace)
 
     def warm(self) -> None:
         """Have slow imports done before they are needed; DOMAIN_STUDIO_SPARE=0 does without, where memory is short."""
@@ -35,5 +38,5 @@ class Desk:
 
     def close(self) -> None:
         """End what must not outlive this process; runs do."""
-        for part in (self.resident, self.imports, self.views):
+        for part in (self.resident, self.imports, self.views, self.errands):
             part.close()

@@ -229,10 +229,13 @@ def refuse_other(path: Path) -> None:
     kind = identify(path)
     if kind.shard:
         raise StudioError(f"{path}: this is {kind.words()}: give the folder that all shards of the model lie in")
+    if kind.what == CHECKPOINT and NOT_PLAIN.search(kind.title):
+        raise StudioError(f"{path}: this is {kind.words()}, which reads more than text and noise: use its plain version")
     if kind.what not in {CHECKPOINT, UNKNOWN}:
         raise StudioError(f"{path}: this is {kind.words()}, not a base model: {WAY_OUT[kind.what]}")
 
 
+NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control|Video")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
 from studio.families.header import Header, read_header
+from studio.families.signatures import ADAPTER, EMBEDDING, kind_of
 from studio.store import ASSETS
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."  # text encoder of 1.x
 OPEN_CLIP = "cond_stage_model.model."  # text encoder of 2.x
-ADAPTER = re.compile(r"lora[_.]|hada_w|lokr_w|oft_|dora_scale")
 HEAD_WIDTH = 64  # of the text encoders and of 2.x's UNet; 1.x's UNet has 8 heads at every width
 TEXT_PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
 OPEN_CLIP_NAMES = (
@@ -46,11 +46,7 @@ def is_sd(path: Path) -> bool:
 
 
 def _refuse_adapter(header: Header) -> None:
-    kind = None
-    if any(ADAPTER.search(key) for key in header.shapes):
-        kind = "an adapter (LoRA)"
-    elif len(header.shapes) <= 2 and all(len(shape) <= 2 for shape in header.shapes.values()):
-        kind = "an embedding (textual inversion)"
+    kind = {ADAPTER: "an adapter (LoRA)", EMBEDDING: "an embedding (textual inversion)"}.get(kind_of(header).what)
     if kind:
         raise StudioError(f"{header.path}: this is {kind}, not a base model: give the base model that it was made for")
 

@@ -1,14 +1,19 @@
-"""Merging: an adapter into its base as a new model folder, adapters into one, or one at a smaller rank; each read back and compared."""
+"""Merging: an adapter into its base as a new model folder, adapters into one, or one at a smaller rank; each read back and compared.
 
+`python -m studio.jobs.merging ROOT` carries out one request, a JSON line on its standard input, and tells its stages on its output.
+"""
+
+import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from studio import registry
-from studio.errors import StudioError
+from studio import quiet, registry
+from studio.errors import StudioError, one_line
 from studio.export.formats import staged, write_adapter
 from studio.export.verify import outputs, verify
 from studio.export.whole import verify_merged, write_whole
@@ -24,7 +29,7 @@ from studio.methods.lora_arithmetic import difference, layers_of, resize, togeth
 from studio.model_facts import component_headers
 from studio.models import Base, check, find_base, told
 from studio.spec import MethodSpec, explain
-from studio.store import Workspace, inside, read_metadata, read_tensors, require_free, write_bytes
+from studio.store import Workspace, inside, read_metadata, read_tensors, require_free, slug, write_bytes
 
 Tell = Callable[[str], None]  # a stage: loading, merging, writing, verifying
 HALF = {"F16": "float16", "BF16": "bfloat16"}
@@ -54,7 +59,7 @@ def merge(workspace: Workspace, member: Member, base_name: str, out: Path, tell:
 
     base = _base(workspace, base_name, [member])
     if out.exists():
-        raise StudioError(f"--out {out}: something is there already: choose a new folder")
+        raise StudioError(f"{out}: something is there already: choose another name")
     tell("loading")
     family, parts = _load(base)
     before = outputs(family, parts)
@@ -211,7 +216,7 @@ def _lora_state(workspace: Workspace, member: Member, family: ModuleType, parts:
 def _write(family: ModuleType, parts: Parts, state: dict[str, Any], rank: int, out: Path, tell: Tell) -> Any:
     """Write a LoRA in the layout that most programs read, and have it read back."""
     if out.exists():
-        raise StudioError(f"--out {out}: something is there already: choose a new file")
+        raise StudioError(f"{out}: something is there already: choose another name")
     spec = lora.Spec.model_construct(rank=rank, alpha=float(rank), rslora=False)
     targets: dict[str, list[str]] = {}
     for layer in layers_of(state):
@@ -233,3 +238,46 @@ def _stored(base: Base, family: ModuleType) -> str:
     headers = component_headers(component(base.path, family.card.denoiser)) if base.path.is_dir() else []
     kinds = {dtype for header in headers for dtype in header.dtypes.values()}
     return HALF.get(next(iter(kinds)), "float32") if len(kinds) == 1 else "float32"
+
+
+STAGES = {"loading": 0, "merging": 1, "writing": 2, "verifying": 3}
+
+
+def carry_out(workspace: Workspace, request: dict[str, Any], tell: Tell) -> Merged:
+    """What a page asks: {"what": into, together or resize, "adapters": [{"source", "strength"}], "base", "rank", "name"}."""
+    try:
+        members = [Member(str(a["source"]), float(a.get("strength", 1.0))) for a in request["adapters"]]
+        what, base, rank, name = str(request["what"]), str(request.get("base") or ""), int(request.get("rank") or 8), str(request["name"])
+    except (KeyError, TypeError, ValueError):
+        raise StudioError("merge: say what to merge, with which adapters, and a name") from None
+    if not members:
+        raise StudioError("merge: choose an adapter")
+    out = workspace.models / (slug(name) or "merged")
+    if what == "into":
+        return merge(workspace, members[0], base, out, tell)
+    out = out.with_name(out.name + ".safetensors")
+    return combine(workspace, members, base, out, tell) if what == "together" else shrink(workspace, members[0], base, rank, out, tell)
+
+
+def main(root: Path) -> int:
+    """Carry out the one request on standard input."""
+    quiet.silence()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(**told: Any) -> None:
+        out.write(json.dumps(told) + "\n")
+        out.flush()
+
+    try:
+        request = json.loads(sys.stdin.readline())
+        merged = carry_out(Workspace.at(root), request, lambda stage: say(done=STAGES[stage], total=len(STAGES), note=stage))
+        say(state="finished", done=len(STAGES), path=str(merged.file), text=merged.text)
+        return 0
+    except Exception as error:
+        say(state="failed", error=one_line(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -116,6 +116,9 @@ def test_what_is_no_base_model_says_the_way_out(tmp_path):
         with pytest.raises(StudioError, match=words) as refused:
             refuse_other(tmp_path / name)
         assert "\n" not in str(refused.value) and name in str(refused.value)
+    for name in ("sd15-inpainting.safetensors", "flux1-fill.safetensors"):
+        with pytest.raises(StudioError, match="use its plain version"):
+            refuse_other(tmp_path / name)
     for name in ("sd15.safetensors", "flux1-dev.safetensors"):
         refuse_other(tmp_path / name)
 

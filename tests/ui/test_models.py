@@ -1,11 +1,13 @@
 """The Models screen: what is there, what it is good for, and places to look in, in a real browser."""
 
+import os
 import shutil
 
 import pytest
 
 from studio.model_places import model_places
 from tests.fixtures.kept_runs import write_safetensors
+from tests.fixtures.shelf import mixed_shelf
 from tests.ui.browser import address, open_tab, wait_until
 
 CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3], "cond_stage_model.transformer.text_model.x": [4, 4]}
@@ -93,6 +95,64 @@ def test_a_place_that_has_gone_is_said(studio, shelf, new_page):
     assert _card(page, "starter").count() == 1
 
 
+@pytest.fixture()
+def mixed(studio, tiny_base, shelf):
+    """The shelf of twenty files, and one adapter for the tiny base as kohya's trainer would have saved it."""
+    import torch
+
+    from studio.families import sd
+    from studio.methods import lora
+    from studio.store import write_tensors
+
+    parts = sd.load(studio.workspace.models / tiny_base, torch.float32, torch.device("cpu"))
+    spec = lora.Spec(rank=4, targets="attention")
+    adapter = lora.attach(parts, spec, sd.card, 0)
+    for i, tensor in enumerate(adapter.state().values()):
+        tensor.data.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(i)) * 0.1)
+    write_tensors(shelf / "mine" / "tiny style.safetensors", lora.export(adapter.state(), spec, "kohya", sd.card))
+    return mixed_shelf(shelf / "mixed").parent
+
+
+def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixed, new_page, tmp_path):
+    page = _open(studio, new_page)
+    page.get_by_label("Folder or file to add").fill(str(mixed))
+    page.get_by_role("button", name="Add", exact=True).click()
+    for name, words in (
+        ("sdxl.safetensors", "Stable Diffusion XL"),
+        ("flux1-dev-fp8.safetensors", "quantised (fp8)"),
+        ("style-kohya.safetensors", "What to do: drop it on Compare"),
+        ("sdxl_vae.safetensors", "VAE alone"),
+        ("cut.safetensors", "not a whole .safetensors"),
+        ("flux1-dev-Q4_K_S.gguf", "GGUF"),
+        ("model-00001-of-00003.safetensors", "shard 1 of 3"),
+    ):
+        _card(page, name).wait_for()
+        assert words in _card(page, name).inner_text(), (name, _card(page, name).inner_text())
+    assert "fits" in _card(page, "sd15.safetensors").inner_text() and "needs about" in _card(page, "sd15.safetensors").inner_text()
+    panel = page.locator(".models-list .merge")
+    panel.get_by_text("Merge adapters").click()
+    panel.get_by_role("checkbox", name="tiny style.safetensors").check()
+    panel.get_by_label("Strength of tiny style.safetensors").fill("0.8")
+    panel.get_by_label("Base", exact=True).select_option(tiny_base)
+    panel.get_by_label("Name of the result").fill("Tiny with style")
+    panel.get_by_role("button", name="Merge and verify").click()
+    panel.get_by_text("verified:").wait_for()
+    assert "layers" in panel.inner_text() and (studio.workspace.models / "tiny-with-style" / "model_index.json").is_file()
+    _card(page, "tiny-with-style").get_by_role("button", name="Train on").wait_for()
+    panel.get_by_role("button", name="Merge and verify").click()
+    panel.get_by_text("something is there already").wait_for()
+    if os.environ.get("STUDIO_SHOTS"):
+        page.screenshot(path=os.environ["STUDIO_SHOTS"] + "/models.png", full_page=True)
+
+
+def test_a_hub_model_without_a_network_says_so(studio, new_page):
+    page = _open(studio, new_page)
+    hub = page.locator(".models-list .hub")
+    hub.get_by_label("Hub id").fill("no id")
+    hub.get_by_role("button", name="Look").click()
+    hub.get_by_text("this is no hub id").wait_for()
+
+
 def test_routes_refuse_what_is_not_theirs(studio, page):
     for method, path, body in (
         ("POST", "/studio/models/places", "{}"),
@@ -100,6 +160,10 @@ def test_routes_refuse_what_is_not_theirs(studio, page):
         ("POST", "/studio/models/places", '{"path": "/tmp", "more": 1}'),
         ("DELETE", "/studio/models/places", '{"path": "/nobody/added/this"}'),
         ("GET", "/studio/models/..%2F..%2Fetc/card", None),
+        ("POST", "/studio/models/errands/other/stop", "{}"),
+        ("POST", "/studio/models/merge", '{"what": "into", "adapters": [], "name": "x"}'),
+        ("POST", "/studio/models/merge", '{"what": "eat", "adapters": [{"source": "x"}], "name": "x"}'),
+        ("POST", "/studio/models/fetch", '{"id": 3}'),
         ("GET", "/studio/models/0/card", None),
     ):
         status, text = page.evaluate(

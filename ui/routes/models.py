@@ -1,13 +1,17 @@
-"""The base models on this machine, and the places a person has added."""
+"""The models on this machine and the places a person has added; looking through them, fetching and merging, each followed and stopped."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio import models
+from studio.jobs.runs import list_runs
+from studio.jobs.scan import shelf
 from studio.model_places import add_model_place, remove_model_place
 from ui.desk import Desk
+
+Errand = Literal["scan", "fetch", "merge"]
 
 
 class Place(BaseModel):
@@ -17,13 +21,46 @@ class Place(BaseModel):
     path: str = Field(max_length=10_000)
 
 
+class Fetch(BaseModel):
+    """A model by its hub id; the token is handed on and kept nowhere."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(max_length=200)
+    token: str = Field("", max_length=500, repr=False)
+    fetch: bool = False  # False = only tell licence, gating and size
+
+
+class Adapter(BaseModel):
+    """An adapter to merge: a run's id, or a listed file's path."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(min_length=1, max_length=10_000)
+    strength: float = Field(1.0, ge=-10, le=10)
+
+
+class Merge(BaseModel):
+    """What to merge."""
+
+    model_config = ConfigDict(extra="forbid")
+    what: Literal["into", "together", "resize"]
+    adapters: list[Adapter] = Field(min_length=1, max_length=8)
+    base: str = Field("", max_length=10_000)
+    rank: int = Field(8, ge=1, le=1024)
+    name: str = Field(min_length=1, max_length=120)
+
+
 def router(desk: Desk) -> APIRouter:
     """`/models` and what is below it."""
     routes, workspace = APIRouter(prefix="/models"), desk.workspace
 
     @routes.get("")
     def list_all() -> dict[str, Any]:
-        return models.detail_models(workspace)
+        return shelf(workspace) | {"scan": desk.errands.state("scan")}
+
+    @routes.get("/adapters")
+    def adapters() -> list[dict[str, str]]:
+        runs = [{"source": r.id, "label": r.id} for r in list_runs(workspace)[::-1] if r.adapter.is_file()]
+        return runs + [{"source": m["path"], "label": m["title"]} for m in shelf(workspace)["models"] if m["kind"] == "adapter"]
 
     @routes.get("/{model}/card")
     def card(model: str) -> dict[str, str]:
@@ -38,4 +75,28 @@ def router(desk: Desk) -> APIRouter:
         remove_model_place(workspace, place.path)
         return {"path": place.path}
 
+    _add_errands(routes, desk)
     return routes
+
+
+def _add_errands(routes: APIRouter, desk: Desk) -> None:
+    @routes.post("/scan")
+    def scan() -> dict[str, Any]:
+        return desk.errands.start("scan", {})
+
+    @routes.post("/fetch")
+    def fetch(asked: Fetch) -> dict[str, Any]:
+        return desk.errands.start("fetch", asked.model_dump())
+
+    @routes.post("/merge")
+    def merge(asked: Merge) -> dict[str, Any]:
+        return desk.errands.start("merge", asked.model_dump())
+
+    @routes.get("/errands/{kind}")
+    def errand(kind: Errand) -> dict[str, Any]:
+        return desk.errands.state(kind)
+
+    @routes.post("/errands/{kind}/stop")
+    def stop(kind: Errand) -> dict[str, Any]:
+        desk.errands.stop(kind)
+        return desk.errands.state(kind)

@@ -1,0 +1,55 @@
+"""Looking through all places for models in a process of its own: `python -m studio.jobs.scan ROOT`, a JSON line for each model."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from studio import quiet
+from studio.errors import StudioError, one_line
+from studio.models import EMBEDDED, detail_models
+from studio.store import Workspace, read_json, write_json
+
+SECONDS = 60.0  # for walking through all places; headers are read afterwards
+
+
+def shelf(workspace: Workspace) -> dict[str, Any]:
+    """What the last look found, {"models", "places", "memory"}; before the first one the embedded models alone."""
+    try:
+        value = read_json(_file(workspace))
+        if isinstance(value["models"], list) and isinstance(value["places"], list):
+            return value
+    except (StudioError, KeyError, TypeError):
+        pass
+    return detail_models(workspace, only=EMBEDDED)
+
+
+def _file(workspace: Workspace) -> Path:
+    return workspace.cache / "models.json"
+
+
+def main(root: Path) -> int:
+    """Look, tell how far it is, keep what was found."""
+    quiet.silence()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdin.readline()  # there is nothing to ask
+
+    def say(**told: Any) -> None:
+        out.write(json.dumps(told) + "\n")
+        out.flush()
+
+    try:
+        workspace = Workspace.at(root)
+        found = detail_models(workspace, lambda done, total, name: say(done=done, total=total, note=name), seconds=SECONDS)
+        write_json(_file(workspace), found)
+        say(state="finished", text=f"{len(found['models'])} models and other files")
+        return 0
+    except Exception as error:
+        say(state="failed", error=one_line(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

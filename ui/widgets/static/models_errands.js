@@ -1,0 +1,124 @@
+// Errands of the Models screen: a model by its hub id, and merging; each shows how far it is and can be stopped.
+
+import * as api from './api.js';
+import { h, clear, fmt } from './dom.js';
+
+// One errand: started, followed until it is over, stopped by its button.
+export class Errand {
+  constructor(kind, { told = () => {}, words = state => state.note } = {}) {
+    this.kind = kind;
+    this.told = told;
+    this.words = words;
+    this.note = h('span', { class: 'muted note-text' });
+    this.progress = h('progress', { 'aria-label': `How far the ${kind} is` });
+    this.bar = h('div', { class: 'row errand', hidden: true, role: 'status' }, this.progress, this.note,
+      h('button', { class: 'btn quiet', type: 'button', text: 'Stop', 'aria-label': `Stop the ${kind}`, onclick: () => this.stop() }));
+  }
+
+  async start(path, body) {
+    this.show(await api.post(path, body));
+    this.follow();
+  }
+
+  async stop() {
+    this.show(await api.post(`/studio/models/errands/${this.kind}/stop`));
+  }
+
+  follow() {
+    this.polling?.stop();
+    this.polling = api.poll(async () => this.show(await api.get(`/studio/models/errands/${this.kind}`)), 300, this.bar);
+  }
+
+  show(state) {
+    const running = state.state === 'running';
+    this.bar.hidden = !running;
+    if (state.total) { this.progress.max = state.total; this.progress.value = state.done; } else this.progress.removeAttribute('value');
+    this.note.textContent = this.words(state) || '';
+    if (!running) this.polling?.stop();
+    if (running || !this.over || JSON.stringify(state) !== this.over) this.told(state);
+    this.over = running ? '' : JSON.stringify(state);
+  }
+}
+
+// A model by its hub id: what it costs and asks is told first; only then it can be fetched.
+export function hubPanel(refresh) {
+  const id = h('input', { class: 'studio-input', 'aria-label': 'Hub id', placeholder: 'AUTHOR/NAME', spellcheck: 'false', autocomplete: 'off' });
+  const token = h('input', { class: 'studio-input', type: 'password', 'aria-label': 'Token', placeholder: 'Token, for gated models (kept nowhere)', autocomplete: 'off' });
+  const said = h('div', { class: 'said', role: 'status' });
+  const body = fetch => ({ id: id.value.trim(), token: token.value, fetch });
+  const errand = new Errand('fetch', {
+    words: state => (state.total ? `${fmt.bytes(state.done)} of ${fmt.bytes(state.total)}` : 'asking the hub'),
+    told: state => {
+      if (state.state === 'told') {
+        clear(said, h('p', { text: `${state.id}: licence ${state.licence}; ${state.files.length} files, ${fmt.bytes(state.size_bytes)}.${state.gated ? ` ${state.gated}.` : ''}` }),
+          h('button', { class: 'btn', type: 'button', text: 'Fetch it', onclick: () => begin(true) }));
+      } else if (state.state === 'finished') {
+        clear(said, h('p', { class: 'good', text: `Fetched: ${state.path}` }));
+        refresh();
+      } else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error }));
+      else if (state.state === 'stopped') clear(said, h('p', { class: 'muted', text: 'Stopped. What has arrived is kept for the next try.' }));
+      else clear(said);
+    },
+  });
+  async function begin(fetch) {
+    try {
+      await errand.start('/studio/models/fetch', body(fetch));
+    } catch (error) {
+      clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+    }
+  }
+  return h('section', { class: 'panel hub' }, h('h3', { text: 'Get a model from the hub' }),
+    h('p', { class: 'muted', text: 'Licence, gating and size are told first. Only safetensors are fetched, never code; this is the only thing here that goes online.' }),
+    h('form', { class: 'row', onsubmit: event => { event.preventDefault(); begin(false); } }, id, token, h('button', { class: 'btn', type: 'submit', text: 'Look' })), errand.bar, said);
+}
+
+const WHAT = { into: 'Into its base, as a new model', together: 'Several adapters as one', resize: 'At a smaller rank' };
+
+// Merging: what, which adapters, and a name; the result is read back and compared before it is there.
+export function mergePanel(refresh) {
+  const what = h('select', { class: 'studio-input', 'aria-label': 'What to make' }, Object.entries(WHAT).map(([value, text]) => h('option', { value, text })));
+  const list = h('div', { class: 'adapters' });
+  const base = h('select', { class: 'studio-input', 'aria-label': 'Base' });
+  const rank = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, value: 8, 'aria-label': 'Rank' });
+  const name = h('input', { class: 'studio-input', 'aria-label': 'Name of the result', placeholder: 'Name of the result' });
+  const said = h('div', { class: 'said', role: 'status' });
+  const go = h('button', { class: 'btn', type: 'submit', text: 'Merge and verify' });
+  const errand = new Errand('merge', {
+    words: state => state.note,
+    told: state => {
+      go.disabled = state.state === 'running';
+      if (state.state === 'finished') { clear(said, h('p', { class: 'good', text: state.text }), h('p', { class: 'mono path', text: state.path })); refresh(); }
+      else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error }));
+      else if (state.state === 'stopped') clear(said, h('p', { class: 'muted', text: 'Stopped. Nothing was made.' }));
+      else clear(said);
+    },
+  });
+  const panel = h('details', { class: 'panel merge' }, h('summary', {}, h('strong', { text: 'Merge adapters' })),
+    h('p', { class: 'muted', text: 'The originals stay as they are; the result goes into your models folder once it has been read back and compared.' }),
+    h('form', { onsubmit: submit }, h('div', { class: 'row' }, what, base, rank, name), list, go), errand.bar, said);
+  what.onchange = () => { rank.hidden = what.value !== 'resize'; };
+  what.onchange();
+  panel.addEventListener('toggle', () => { if (panel.open) fill(); });
+
+  async function fill() {
+    const [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
+    clear(base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
+    clear(list, adapters.length ? adapters.map(a => h('label', { class: 'row' },
+      h('input', { type: 'checkbox', value: a.source, 'aria-label': a.label }), h('span', { text: a.label }),
+      h('input', { class: 'studio-input strength', type: 'number', step: 0.05, value: 1, 'aria-label': `Strength of ${a.label}` })))
+      : h('p', { class: 'muted', text: 'No adapters yet: train one, or add a folder that holds some.' }));
+  }
+
+  async function submit(event) {
+    event.preventDefault();
+    const adapters = [...list.querySelectorAll('label')].filter(l => l.querySelector('[type=checkbox]').checked)
+      .map(l => ({ source: l.querySelector('[type=checkbox]').value, strength: Number(l.querySelector('.strength').value) }));
+    if (!adapters.length) return clear(said, h('p', { class: 'wrong', role: 'alert', text: 'Choose an adapter above.' }));
+    try {
+      await errand.start('/studio/models/merge', { what: what.value, adapters, base: base.value, rank: Number(rank.value), name: name.value.trim() || 'merged' });
+    } catch (error) {
+      clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+    }
+  }
+  return panel;
+}
