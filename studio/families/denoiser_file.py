@@ -1,4 +1,4 @@
-"""A transformer alone in one .safetensors file, as FLUX.1, Chroma and Z-Image are shared: the rest comes from a model folder beside it."""
+"""A transformer alone in one .safetensors file, as FLUX.1, Chroma, Z-Image and SD3 are shared: the rest is of a model folder beside it."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KINDS = {  # what such a file is -> the pipelines of the folders that its other parts may come from
     "FLUX.1 dev": ("FluxPipeline",), "FLUX.1 schnell": ("FluxPipeline",), "FLUX.1": ("FluxPipeline",),
-    "Chroma": ("ChromaPipeline",), "Z-Image": ("ZImagePipeline",),
+    "Chroma": ("ChromaPipeline",), "Z-Image": ("ZImagePipeline",), "Stable Diffusion 3": ("StableDiffusion3Pipeline",),
 }  # fmt: skip
 PREFIX = "model.diffusion_model."
 MORE = (  # beside the layers that adapters know: (their name with {} for a number, ours)
@@ -81,7 +81,20 @@ def load(path: Path, config: Path, cls: Any) -> "nn.Module":
     with init_empty_weights():
         shapes = {name: tuple(value.shape) for name, value in make().state_dict().items()}
     theirs = {name.removeprefix(prefix): value for name, value in read_tensors(path, prefix).items()}
-    return fill(path, "transformer", make, _to_ours(theirs, shapes, cls.__name__))
+    ours = _sd3_to_ours(path, theirs) if any(name.startswith("joint_blocks.") for name in theirs) else None
+    return fill(path, "transformer", make, ours or _to_ours(theirs, shapes, cls.__name__))
+
+
+def _sd3_to_ours(path: Path, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Tensors of Stable Diffusion 3 by our names, as diffusers converts them; StudioError where one that it needs is missing."""
+    from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
+
+    left = dict(state)
+    try:
+        ours = convert_sd3_transformer_checkpoint_to_diffusers(left)
+    except LookupError as error:
+        raise StudioError(f"{path}: tensor {str(error).strip(chr(39))[:200]} of its transformer is missing: fetch it again") from None
+    return ours | left  # what it did not know is refused by name
 
 
 def _to_ours(state: "dict[str, Tensor]", shapes: dict[str, tuple[int, ...]], kind: str) -> "dict[str, Tensor]":

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, flow
+from studio.families import components, denoiser_file, flow
 from studio.families import folder as model_folder
 from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -43,25 +43,28 @@ CLIP_TOKENS = 77
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return denoiser_file.is_one(path, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; T5 may be left out, as in its pipeline. StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file beside one, without network; T5 may be left out. StudioError if unusable."""
     from diffusers import AutoencoderKL, SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModelWithProjection}
     classes |= {"text_encoder_2": CLIPTextModelWithProjection}
     readers = {"tokenizer": CLIPTokenizer, "tokenizer_2": CLIPTokenizer}
-    if model_folder.check_folder(path).get("text_encoder_3") not in (None, [None, None]):
+    rest = denoiser_file.find_rest(path) or path
+    if model_folder.check_folder(rest).get("text_encoder_3") not in (None, [None, None]):
         classes, readers = classes | {"text_encoder_3": T5EncoderModel}, readers | {"tokenizer_3": T5Tokenizer}
     modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, readers)
+    tokenizers = components.load_tokenizers(rest, readers)
     check_channels(path, modules["transformer"], modules["vae"])
     _check_texts(path, modules)
-    scheduler = flow.load_scheduler(path)
+    scheduler = flow.load_scheduler(rest)
     patch = modules["transformer"].config.patch_size
     return Parts(modules, tokenizers, scheduler, _facts(modules, scheduler), device, dtype, path, {"patch": patch, "own_levels": True})
 

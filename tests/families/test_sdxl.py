@@ -213,3 +213,20 @@ def test_the_file_of_a_word_holds_it_for_both_text_encoders(parts, tmp_path):
             textual_inversion.describe(file, sdxl.card)
     finally:
         word.detach()
+
+
+@pytest.mark.parametrize(
+    ("name", "solver", "mark"),
+    [
+        ("sdxl-turbo", "EulerDiscreteScheduler", "turbo"),
+        ("plain", "LCMScheduler", "LCMScheduler"),
+        ("DreamXL_Lightning-v2", "EulerDiscreteScheduler", "Lightning"),
+        ("hyperrealism", "EulerDiscreteScheduler", ""),
+        ("plain", "EulerDiscreteScheduler", ""),
+    ],
+)
+def test_a_model_distilled_to_few_steps_is_said_to_be_one(folder, tmp_path, name, solver, mark):
+    copy = shutil.copytree(folder, tmp_path / name)
+    _edit(copy / "scheduler" / "scheduler_config.json", _class_name=solver)
+    said = sdxl.load(copy, torch.float32, CPU).facts.note
+    assert f"({mark})" in said and "model it was made from" in said if mark else said == ""
