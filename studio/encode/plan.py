@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -107,3 +108,16 @@ def summary(planned: Sequence[Planned]) -> list[dict[str, Any]]:
 def count_samples(planned: Sequence[Planned]) -> int:
     """How many samples are encoded and kept for training."""
     return sum(len(each.frames) for each in planned if each.row.split == "train")
+
+
+def num_samples(rows: Sequence[Row], size_px: int, multiple: int, data: DataSpec) -> int:
+    """`count_samples` of the plan for `rows`, remembered: forms ask again at every change of theirs."""
+    known = tuple((row.sha256, row.width, row.height, row.split, row.edit) for row in rows)
+    return _num_samples(known, size_px, multiple, data.model_dump_json())
+
+
+@lru_cache(8)
+def _num_samples(known: tuple, size_px: int, multiple: int, data: str) -> int:
+    names = ("sha256", "width", "height", "split", "edit")
+    rows = [Row.model_construct(**dict(zip(names, each, strict=True))) for each in known]
+    return count_samples(plan(rows, size_px, multiple, DataSpec.model_validate_json(data)))

@@ -12,7 +12,7 @@ import psutil
 
 from studio import registry
 from studio.dataset.rows import Dataset
-from studio.encode.plan import count_samples, plan
+from studio.encode.plan import num_samples
 from studio.errors import StudioError
 from studio.jobs import planning
 from studio.jobs.events import read_events
@@ -57,8 +57,7 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     """
     cost = _from_past(workspace, spec, base) or _guess(workspace, spec, base)
     own, multiple = base.shape_px
-    planned = plan(dataset.rows, spec.base.size_px or own, multiple, spec.data)
-    samples = count_samples(planned)
+    samples = num_samples(dataset.rows, spec.base.size_px or own, multiple, spec.data)
     seconds = cost.start + (samples + len(dataset.held_out_rows)) * cost.picture + spec.train.steps * spec.train.batch_size * cost.sample
     pictures = len(spec.preview.prompts) * spec.preview.steps * (2 if spec.preview.guidance > 1 else 1)
     if spec.preview.at_steps:

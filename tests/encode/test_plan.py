@@ -7,7 +7,7 @@ from PIL import Image
 from studio.dataset.framing import PLAIN_COLOUR, Edit, render
 from studio.dataset.rows import Row
 from studio.encode.buckets import MAX_BUCKETS, frames
-from studio.encode.plan import MAX_SAMPLES, count_samples, geometry, plan, summary
+from studio.encode.plan import MAX_SAMPLES, count_samples, geometry, num_samples, plan, summary
 from studio.families import ddpm, sd
 from studio.models import find_base
 from studio.spec import DataSpec
@@ -86,6 +86,8 @@ def test_what_is_kept_of_a_picture_is_bounded_and_begins_with_the_plain_one():
     data = DataSpec(flip=True, turns=True, colour=0.1, crops=16)
     planned = plan([row(1, (400, 100))], 64, 64, data)
     assert [len(p.frames) for p in planned] == [MAX_SAMPLES // 2] * 2 and count_samples(planned) == MAX_SAMPLES
+    assert num_samples([row(1, (400, 100))], 64, 64, data) == MAX_SAMPLES == num_samples([row(1, (400, 100))], 64, 64, data)
+    assert num_samples([row(1, (400, 100), turns=1), row(2, (64, 64), "held_out")], 64, 64, DataSpec(crops=1)) == 1
     assert planned[0].frames[0] == plan([row(1, (400, 100))], 64, 64, DataSpec(crops=1))[0].frames[0]
     assert all(len(set(p.frames)) == len(p.frames) for p in planned) and planned == plan([row(1, (400, 100))], 64, 64, data)
     every = [f for p in planned for f in p.frames]

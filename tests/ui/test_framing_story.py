@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from studio.dataset.framing import Edit
 from studio.dataset.intake import create_dataset
 from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.rows import open_dataset
@@ -89,6 +90,19 @@ def test_the_shapes_that_are_trained_are_listed_and_lead_to_the_editor(studio, n
     page.keyboard.press("ArrowRight")
     wait_until(lambda: any(each.framing.focus for each in open_dataset(studio.workspace, "wide").rows), "the focal point by keyboard")
     page.keyboard.press("Escape")
+
+
+def test_places_are_the_same_in_the_page_and_in_the_backend(studio, page):
+    """A page and the backend agree where a place of a picture is seen, whichever way it is turned, and what a turn does to that."""
+    ask = """async edits => {
+        const m = await import('/studio/static/framing_geometry.js');
+        const place = [0.2, 0.7], actions = ['left', 'right', 'mirror'];
+        return edits.map(e => [m.toSeen(e, place), m.toStored(e, m.toSeen(e, place)), ...actions.map(a => m.turned(e, a))]);
+    }"""
+    edits = [Edit(turns=turns, mirror=mirror, focus=(0.2, 0.7)) for turns in range(4) for mirror in (False, True)]
+    for edit, (seen, stored, *turned) in zip(edits, page.evaluate(ask, [e.model_dump(mode="json") for e in edits]), strict=True):
+        assert seen == pytest.approx(edit.seen_focus(100, 100)) and stored == pytest.approx((0.2, 0.7))
+        assert [Edit.model_validate(each) for each in turned] == [edit.then(action) for action in ("left", "right", "mirror")]
 
 
 def test_selected_pictures_are_turned_together_and_it_can_be_undone(studio, new_page, wide):
