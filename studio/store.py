@@ -59,12 +59,26 @@ def slug(label: str) -> str:
 
 def inside(root: Path, name: str) -> Path:
     """`root/name` for a name that came from outside; StudioError unless it is one plain component below `root`."""
-    if not name or name in {".", ".."} or any(c in name for c in "/\\\0") or not name.isprintable():
-        raise StudioError(f"{name!r} is not a name in {root}: use the name as it is listed")
+    _check_plain(root, name)
     path = (root / name).resolve()
     if path.parent != root.resolve():
         raise StudioError(f"{name!r} leads outside {root}")
     return path
+
+
+def check_inside(root: Path, names: Iterable[str]) -> None:
+    """StudioError unless `inside` takes every one of `names`; only links are followed, so that thousands take no time."""
+    with os.scandir(root) as entries:
+        links = {entry.name for entry in entries if entry.is_symlink()}
+    for name in names:
+        _check_plain(root, name)
+        if name in links:
+            inside(root, name)
+
+
+def _check_plain(root: Path, name: str) -> None:
+    if not name or name in {".", ".."} or any(c in name for c in "/\\\0") or not name.isprintable():
+        raise StudioError(f"{name!r} is not a name in {root}: use the name as it is listed")
 
 
 def sync_folder(folder: Path) -> None:

@@ -39,7 +39,7 @@ def _decode(data: bytes, encoding: str, errors: str = "replace") -> str:
 
 def clean(text: str) -> tuple[str, str]:
     """`text` as a caption on one line of at most MAX_BYTES, and a note about what was cut ("" where nothing was)."""
-    kept = "".join(_clean(c) for c in text)
+    kept = text if text.isprintable() else "".join(_clean(c) for c in text)  # nothing printable is left out
     caption = " ".join(kept.split())
     data = caption.encode("utf-8")
     if len(data) <= MAX_BYTES:

@@ -10,7 +10,7 @@ from studio.dataset.captions import clean, read_caption
 from studio.dataset.facts import Facts
 from studio.dataset.framing import Edit
 from studio.errors import StudioError, printable
-from studio.store import Workspace, inside, read_json, slug, write_bytes, write_json
+from studio.store import Workspace, check_inside, read_json, slug, write_bytes, write_json
 
 INDEX = "dataset.json"
 SCHEMA = 1
@@ -98,8 +98,7 @@ class Dataset(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise StudioError(f"{root / INDEX} is damaged ({where}: {first['msg']}): restore it from a copy, or import again") from None
-        for row in index.rows:
-            inside(root, row.file)
+        check_inside(root, (row.file for row in index.rows))
         return cls(root=root, **{name: getattr(index, name) for name in _Index.model_fields if name != "schema_number"})
 
     def save(self) -> None:

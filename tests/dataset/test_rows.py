@@ -80,3 +80,15 @@ def test_a_half_written_index_is_refused(dataset, text):
     (dataset.root / "dataset.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StudioError, match="damaged"):
         Dataset.load(dataset.root)
+
+
+@pytest.mark.parametrize("name", ["../up.png", "a/b.png", "", "..", "line\nbreak.png", "away.png"])
+def test_rows_that_lead_outside_are_refused(workspace, dataset, name):
+    (dataset.root / "away.png").symlink_to("/etc/passwd")
+    (dataset.root / "near.png").symlink_to(dataset.rows[0].file)
+    rows = [*dataset.rows, dataset.rows[0].model_copy(update={"file": "near.png"})]
+    dataset.model_copy(update={"rows": rows}).save()
+    assert len(Dataset.load(dataset.root).rows) == 11
+    dataset.model_copy(update={"rows": [*rows, dataset.rows[0].model_copy(update={"file": name})]}).save()
+    with pytest.raises(StudioError, match="is not a name in|leads outside"):
+        Dataset.load(dataset.root)
