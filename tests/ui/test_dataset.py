@@ -285,7 +285,7 @@ def test_rename_export_delete_and_bring_back(made, studio):
     with zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes())) as archive:
         assert len(archive.namelist()) == 20 and archive.testzip() is None
     out = studio.workspace.root / f"out-{dataset.root.name}"
-    page.get_by_label("Folder").fill(str(out))
+    page.get_by_role("textbox", name="Folder").fill(str(out))
     page.get_by_role("button", name="Copy to folder").click()
     page.get_by_text(f"Written to {out}").wait_for()
     assert len(list(out.iterdir())) == 20
