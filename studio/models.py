@@ -47,6 +47,9 @@ class Base:
     def shape_px(self) -> tuple[int, int]:
         """(picture size, what the sides of training pictures divide by), told without loading the model."""
         card = registry.family(self.family).card
+        if not self.folder.is_dir():
+            size_px, multiple = card.file_shape_px
+            return read_header(self.folder).declared_px or size_px, multiple
         return model_facts.size_px(self.folder, card.denoiser), model_facts.pixel_multiple(self.folder, card.denoiser, card.patch)
 
     @property

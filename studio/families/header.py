@@ -24,6 +24,12 @@ class Header:
         return "\n".join(self.shapes)
 
     @property
+    def declared_px(self) -> int | None:
+        """The picture size that the metadata names (ModelSpec), the shorter side; None where it does not."""
+        found = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", self.metadata.get("modelspec.resolution", ""))
+        return min(int(found[1]), int(found[2])) if found else None
+
+    @property
     def num_values(self) -> int:
         """Numbers in the file."""
         return sum(math.prod(shape) for shape in self.shapes.values())

@@ -32,6 +32,7 @@ card = Card(
     kohya_name=kohya_name,
     presets="sd",
     words={"text_encoder": "clip_l", "text_encoder_2": "clip_g"},
+    file_shape_px=(1024, 32),
 )
 
 PIPELINES = {"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"}

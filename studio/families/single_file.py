@@ -4,7 +4,6 @@ Sizes are read from the tensors' shapes. What shapes cannot tell (activations, n
 """
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -254,9 +253,7 @@ def schedule(header: Header, folder: Path, unet: "nn.Module", size_px: int) -> "
         values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction":
         size_px = 768
-    declared = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", header.metadata.get("modelspec.resolution", ""))
-    if declared:
-        size_px = min(int(declared[1]), int(declared[2]))
+    size_px = header.declared_px or size_px
     vae_scale = 2 ** (header.count(VAE + "encoder.down.") - 1)
     unet.register_to_config(sample_size=max(1, size_px // vae_scale))
     return DDIMScheduler.from_config(values)

@@ -135,3 +135,11 @@ def test_the_bundled_configurations_build_the_published_sizes():
         unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
         text = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder / "text_encoder_2"))
     assert [sum(p.numel() for p in module.parameters()) for module in (unet, text)] == [2_567_463_684, 694_659_840]
+
+
+def test_the_picture_size_of_a_file_is_known_before_it_is_loaded(tmp_path):
+    folder = tiny_sdxl(tmp_path / "base")
+    plain = sdxl_to_single_file(folder)
+    assert find_base(str(plain)).shape_px == (1024, 32)
+    declared = sdxl_to_single_file(folder, metadata={"modelspec.resolution": "832x768"})
+    assert find_base(str(declared)).shape_px == (768, 32)
