@@ -50,14 +50,14 @@ def test_a_run_folder_describes_itself(home):
     folder = home.cli.folder(home.run)
     names = {p.name for p in folder.iterdir()} - {".lock", "log.txt"}
     assert names == {
-        "spec.json", "origin.json", "status.json", "events.jsonl", "previews", "snapshots", "resume", "adapter.safetensors", "scores.json",
+        "spec.json", "origin.json", "plan.json", "status.json", "events.jsonl", "previews", "snapshots", "resume", "adapter.safetensors", "scores.json",
         "base-losses.json",
     }  # fmt: skip
     assert sorted(p.name for p in (folder / "snapshots").iterdir()) == ["000010", "000020", "000030"]
     assert len(list((folder / "resume").iterdir())) == 2
     kinds = [json.loads(line)["kind"] for line in (folder / "events.jsonl").read_text().splitlines()]
     assert kinds.count("step") == 30 and kinds[-1] == "finished" and {"score", "preview", "snapshot"} <= set(kinds)
-    for name in ("scores.json", "origin.json", "spec.json"):
+    for name in ("scores.json", "origin.json", "plan.json", "spec.json"):
         json.loads((folder / name).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
     assert not (folder / "log.txt").read_text(), "a quiet run writes nothing into its log"
 
