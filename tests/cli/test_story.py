@@ -50,8 +50,8 @@ def test_a_run_folder_describes_itself(home):
     folder = home.cli.folder(home.run)
     names = {p.name for p in folder.iterdir()} - {".lock", "log.txt"}
     assert names == {
-        "spec.json", "origin.json", "plan.json", "status.json", "events.jsonl", "previews", "snapshots", "resume", "adapter.safetensors", "scores.json",
-        "base-losses.json",
+        "spec.json", "origin.json", "status.json", "events.jsonl", "previews", "snapshots", "resume", "adapter.safetensors", "scores.json",
+        "base-losses.json", "plan.json",
     }  # fmt: skip
     assert sorted(p.name for p in (folder / "snapshots").iterdir()) == ["000010", "000020", "000030"]
     assert len(list((folder / "resume").iterdir())) == 2
