@@ -84,7 +84,7 @@ function exportIt() {
   aim();
   const done = h('p', { role: 'status', class: 'muted' });
   const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told,
-    h('label', { class: 'check' }, masks, ' Masks where there are some, in a folder mask (kohya). Crops and turns stay here: pictures go out as they came'), h('div', { class: 'row' }, zip),
+    h('label', { class: 'check' }, masks, ' Masks where there are some, below mask/ (kohya). Crops and turns stay here: pictures go out as they came'), h('div', { class: 'row' }, zip),
     h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
 
