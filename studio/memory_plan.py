@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
+from studio.families import denoiser_file
 from studio.families.base import Card
 from studio.families.folder import component
 from studio.families.header import Header, read_header
@@ -106,7 +107,8 @@ class Plan:
 
 
 def read_sizes(path: Path, card: Card) -> Sizes | None:
-    """A base in numbers; None where its headers cannot be read."""
+    """A base in numbers; None where its headers cannot be read. A transformer alone in a file counts as the folder beside it."""
+    path = denoiser_file.find_rest(path) or path
     is_unet, px = card.denoiser == "unet", size_px(path, card.denoiser)
     if path.is_dir():
         headers = component_headers(component(path, card.denoiser))

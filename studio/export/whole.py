@@ -87,7 +87,8 @@ def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch
     logging.disable_progress_bar()  # of its parts, on stderr
     ours = _pipeline(family, parts)
     if layout == "model":
-        pipe = type(ours).from_pretrained(target, use_safetensors=True, local_files_only=True)
+        absent = {name: None for name, part in ours.components.items() if part is None and name not in ours._optional_components}
+        pipe = type(ours).from_pretrained(target, use_safetensors=True, local_files_only=True, **absent)
     else:
         _write_configs(ours, scratch)
         pipe = type(ours).from_single_file(

@@ -9,12 +9,18 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families.denoiser_file import find_rest
+from studio.jobs.create import Request, create_run
+from studio.jobs.estimate import estimate
 from studio.jobs.identity import base_identity
+from studio.jobs.tasks import export_run
 from studio.models import find_base
+from studio.recipes import Choice, resolve
 from studio.store import Workspace
+from tests.fixtures.runs import carry_out, dataset
 from tests.fixtures.tiny_flow import MODELS, tiny
 
 CPU = torch.device("cpu")
+SMALL = ["train.steps=2", "train.batch_size=2", "method.rank=2", "method.lr=0.01", "evaluate.num_timesteps=2", "preview.every=0"]
 PLAIN = ("attn.to_q", "attn.to_k", "attn.to_v")
 ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
 OF_Z_IMAGE = ("attention.to_q", "attention.to_k", "attention.to_v")
@@ -130,3 +136,18 @@ def test_what_is_missing_is_said(tmp_path):
     short = put(folder, tmp_path / "shelf" / "short.safetensors", lambda s: {n: t for n, t in to_original(s).items() if "txt_in" not in n})
     with pytest.raises(StudioError, match="short.safetensors: 2 of the transformer's .* missing, first context_embedder"):
         registry.family("flux").load(find_base(str(short)).path, torch.float32, CPU)
+
+
+def test_it_is_trained_and_costs_what_its_folder_costs(tmp_path):
+    workspace = Workspace.at(tmp_path / "workspace")
+    data = dataset(workspace, tmp_path / "pictures", 5)
+    theirs, rest = tiny(MODELS["chroma"].build, tmp_path / "theirs", seed=1), tiny(MODELS["chroma"].build, tmp_path / "shelf" / "rest")
+    file = put(theirs, tmp_path / "shelf" / "tuned.safetensors")
+    alone, whole = ({"base": find_base(str(place))} for place in (file, rest))
+    for told in (alone, whole):
+        told["spec"] = resolve(Choice(data, told["base"], settings=SMALL))
+        told["cost"] = estimate(workspace, told["spec"], data, told["base"])
+    assert {k: alone["cost"][k] for k in ("seconds", "memory_gib")} == {k: whole["cost"][k] for k in ("seconds", "memory_gib")}
+    run = carry_out(create_run(workspace, Request(data.root.name, str(file), settings=SMALL)))
+    _, verified = export_run(workspace, run, None, None, tmp_path / "adapter.safetensors")
+    assert verified.layers == verified.expected > 0

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from studio import registry
+from studio.export import whole
 from studio.families import flow, packing, timesteps
 from studio.families.base import FLOW, Denoising
 from studio.families.timesteps import Timesteps
-from studio.methods import lora
+from studio.methods import full, lora
 from studio.models import find_base
 from studio.sample.pair import make_scheduler
 from studio.train.randomness import generator
@@ -180,3 +181,20 @@ def test_base_and_adapted_share_a_pass(model):
         assert (together[0] - draw(slice(0, 1), [1.0])[0]).abs().max() > 1e-3
     finally:
         adapter.detach()
+
+
+def test_a_tuned_model_leaves_as_a_folder_and_is_a_base_again(model, tmp_path):
+    family, parts, row = model
+    tuned = full.attach(parts, full.Spec(), family.card, 0)
+    try:
+        for number, tensor in enumerate(tuned.state().values()):
+            tensor.data.add_(torch.randn(tensor.shape, generator=generator(number)) * 0.02)
+        whole.write_whole(family, parts, tmp_path / "out", "model", {})
+        found = whole.verify_whole(family, parts, tuned, tmp_path / "out", "model", tmp_path)
+        assert found.layers == found.expected > 0 and found.max_difference == 0 < found.effect
+        again = find_base(str(tmp_path / "out"))
+        state = family.load(again.path, torch.float32, CPU).modules[family.card.denoiser].state_dict()
+        ours = parts.modules[family.card.denoiser].state_dict()
+        assert again.family == row.family and all(torch.equal(state[name], value) for name, value in ours.items())
+    finally:
+        tuned.detach()
