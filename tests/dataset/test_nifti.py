@@ -37,7 +37,7 @@ def slices(workspace, name, path, **choices):
     return made, [np.asarray(Image.open(made.path(row)).convert("L"), int) for row in made.rows]
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "ASL"])
+@pytest.mark.parametrize("axes", ["LPS", "ASL"])
 def test_slices_are_upright_whichever_way_they_were_stored(tmp_path, axes):
     workspace = Workspace.at(tmp_path / "workspace")
     path = nifti(tmp_path / f"sub-{SECRETS[0]}_T1w.nii.gz", turned(axes), axes=axes)
