@@ -211,13 +211,13 @@ def test_strips_are_drawn_on_demand_and_scrubbed(compare, studio, run):
 
 def controls(page):
     named = ("Seed", "Count", "Steps", "Guidance scale", "Negative prompt", "Sampler", "Size", "Adapter 1", "Snapshot")
-    values = {name: page.get_by_label(name, exact=True).first.input_value() for name in named}
+    values = {name: page.locator("#compare-side").get_by_label(name, exact=True).first.input_value() for name in named}
     values["Prompt"] = page.get_by_role("textbox", name="Prompt", exact=True).input_value()
     return values | {"Strength": page.locator("#compare-strength-1 input[type=number]").input_value()}
 
 
 def choose(page, label, option):
-    page.get_by_label(label, exact=True).first.click()
+    page.locator("#compare-side").get_by_label(label, exact=True).first.click()
     page.locator("ul [role=option]", has_text=option).click()
 
 

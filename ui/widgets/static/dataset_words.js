@@ -10,7 +10,7 @@ const CHECKS = { trigger: ['trigger word', 'no_trigger'], class_noun: ['class no
 
 export function wordsPanel(root) {
   const view = { root, kind: '', all: false, version: '', told: null };
-  view.kinds = h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Count' });
+  view.kinds = h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'What is counted' });
   view.checks = h('ul', { class: 'checks' });
   view.cloud = h('div', { class: 'cloud', role: 'group', 'aria-label': 'Words of the captions' });
   view.noun = h('input', { class: 'studio-input', maxlength: 60, placeholder: 'brain scan', 'aria-label': 'Class noun', spellcheck: false, onchange: () => saveNoun(view) });
