@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_the_demos_raise_hardly_any_alarm(workspace, demo, score):
 def test_a_check_compares_what_the_pictures_show_and_finds_the_stranger(workspace, mine):
     def features(paths):
         names = [path.name for path in paths]
-        random = [np.random.default_rng(abs(hash(name)) % 2**32).normal(0, 0.1, 32) for name in names]
+        random = [np.random.default_rng(crc32(name.encode())).normal(0, 0.1, 32) for name in names]
         rows = np.array([r + (np.eye(32)[1] if "good-09" in name else np.eye(32)[0]) for r, name in zip(random, names, strict=True)])
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
