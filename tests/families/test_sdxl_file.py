@@ -100,7 +100,7 @@ def test_without_a_word_about_it_pictures_are_1024_px(models, tmp_path):
 
 REFUSED = {
     "refiner": ("", {UNET + "label_emb.0.0.weight": torch.zeros(128, 2560)}, "refiner, which only finishes .*: choose the SDXL base model"),
-    "inpainting": ("", {UNET + "input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}, "inpainting, which also reads a mask"),
+    "inpainting": ("", {UNET + "input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}, "inpainting, which reads more than text and noise"),
     "edm": ("", {"edm_mean": torch.zeros(4)}, "another noise schedule.*, which is not trained here"),
     "no VAE": ("first_stage_model.", {}, "this file has no VAE: use a copy"),
     "no second encoder": (SECOND, {}, r"no second text encoder \(OpenCLIP\): use a copy"),
