@@ -151,6 +151,7 @@ def test_a_workspace_that_is_gone_is_said(studio, page):
 
 def test_a_studio_that_is_gone_is_said_and_found_again(studio, new_page):
     page = new_page(studio.url)
+    page.wait_for_function("() => !document.querySelector('.studio-widget[data-state=loading]')")  # its scripts are all there
     studio.kill()
     try:
         wait_until(lambda: "does not answer" in page.locator(".status-strip .strip").inner_text(), "the studio is gone")
