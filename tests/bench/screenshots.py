@@ -58,7 +58,7 @@ def story(page: Page, camera: Camera) -> None:
     camera.both("finished")
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]", timeout=PATIENCE_S * 1000)
-    page.get_by_label("Count").fill("4")
+    page.get_by_label("Count", exact=True).fill("4")
     page.get_by_role("button", name="Sample", exact=True).click()
     page.wait_for_selector(".compare-view[data-state=busy]")
     page.wait_for_selector(".compare-view[data-state=ready]:not([data-drawing^=preview])", timeout=PATIENCE_S * 1000)
