@@ -21,7 +21,7 @@ MAX_LOOKED_AT = 20_000  # files and folders looked at in one place
 SECONDS = 5.0  # for looking through all places; network drives may be slow
 DEPTH = 4  # folders below an added one that are looked into: "models/checkpoints/sd15/mine/model.safetensors" is found
 WEIGHTS = {".safetensors", ".sft", ".ckpt", ".gguf"}
-OWN = "models folder"  # the place of what nobody added
+OWN, HUB = "models folder", "hub cache"  # the places of what nobody added
 FIRST_SHARD = re.compile(r"-\d{5}(-of-\d{5})")
 LATER_SHARD = re.compile(r"-(?!00001)\d{5}-of-\d{5}$")
 LOCK_WAIT_S = 10
@@ -112,6 +112,13 @@ def own_models(folder: Path) -> list[Found]:
             inside = look_through([entry])[0] if entry.is_dir() else []
             found += [Found(one.name, one.path, OWN) for one in inside] or [Found(entry.name, entry, OWN)]
     return found
+
+
+def hub_models() -> list[Found]:
+    """Whole diffusers folders in the hub's cache; what else lies there is no base model and would only be in the way."""
+    cache = hub_cache()
+    found = look_through([cache])[0] if cache.is_dir() else []
+    return [Found(one.name, one.path, HUB) for one in found if (one.path / "model_index.json").is_file()]
 
 
 def look_through(places: list[Path], seconds: float = SECONDS) -> tuple[list[Found], list[dict[str, Any]]]:
@@ -213,6 +220,12 @@ def place_name(path: Path) -> str:
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.removeprefix("models--").replace("--", "/")
     return path.name or str(path)
+
+
+def hub_cache() -> Path:
+    """Where the hub's tools keep what they have fetched."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")))
 
 
 def hub_snapshot(folder: Path) -> Path | None:

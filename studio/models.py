@@ -18,7 +18,7 @@ from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify,
 from studio.families.timesteps import Timesteps
 from studio.memory_plan import needs_gib
 from studio.model_facts import size_mib
-from studio.model_places import OWN, SECONDS, Found, look_through, model_places, own_models
+from studio.model_places import OWN, SECONDS, Found, hub_models, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
 
 STARTER = ASSETS / "starter"
@@ -111,7 +111,8 @@ def _by_name(workspace: Workspace, name: str) -> Path | None:
     """The model of this name in the workspace's models folder, else in an added place; StudioError where several have it."""
     if (workspace.models / name).exists():
         return workspace.models / name
-    found = sorted({f.path for f in [*own_models(workspace.models), *look_through(model_places(workspace))[0]] if f.name == name})
+    here = [*own_models(workspace.models), *look_through(model_places(workspace))[0], *hub_models()]
+    found = sorted({f.path for f in here if f.name == name})
     if len(found) > 1:
         raise StudioError(f"--base {name}: several added models have this name; give the whole path: {', '.join(map(str, found[:5]))}")
     return found[0] if found else None
@@ -147,7 +148,7 @@ def detail_models(
 def _find_all(workspace: Workspace, added: list[Found]) -> Iterator[Found]:
     """Every model once, the embedded ones first; added ones whose name says too little go by their whole path."""
     embedded = (Found(name, path, EMBEDDED) for name, path in EMBEDDED_BASES.items())
-    all_found = [*embedded, *own_models(workspace.models), *added]
+    all_found = [*embedded, *own_models(workspace.models), *added, *hub_models()]
     unique = {found.path: found for found in reversed(all_found)}
     names = Counter(found.name for found in unique.values())
     for found in dict.fromkeys(unique[f.path] for f in all_found):

@@ -57,6 +57,19 @@ def shelf(tmp_path, tiny):
     return shelf
 
 
+def test_whole_models_of_the_hubs_cache_are_listed_and_found_by_their_ids(workspace, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert {row["model"] for row in list_models(workspace)} == set(EMBEDDED_BASES)
+    snapshots = {name: tmp_path / "hub" / f"models--{name}" / "snapshots" / "abc" for name in ("some--body", "some--words")}
+    shutil.copytree(tiny, snapshots["some--body"])
+    shutil.copytree(tiny / "text_encoder", snapshots["some--words"])  # no base model: it would only be in the way
+    rows = {row["model"]: row for row in list_models(workspace)}
+    assert set(rows) == {*EMBEDDED_BASES, "some/body"} and rows["some/body"]["usable"]
+    assert find_base("some/body", workspace).path == snapshots["some--body"]
+    shown = {row["source"]: row for row in detail_models(workspace)["models"]}
+    assert shown["some/body"]["place"] == "hub cache" and detail_models(workspace)["places"] == []
+
+
 def _rows(workspace):
     return {row["model"]: row for row in detail_models(workspace)["models"]}
 

@@ -245,6 +245,7 @@ def test_a_tagger_sees_a_white_square_blue_first():
 
 
 def test_captioners_are_found_where_they_lie(workspace, captioner_folders, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_CACHE")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
     shutil.copytree(captioner_folders["blip"], places.captioners_folder(workspace) / "my-blip")
     hub = tmp_path / "hub-home" / "hub" / "models--some--florence" / "snapshots" / "abc"

@@ -14,13 +14,12 @@ from studio import registry
 from studio.dataset.captioners.base import Facts
 from studio.dataset.captioners.folder import facts_of, kind_of, open_folder
 from studio.errors import StudioError, printable
-from studio.model_places import hub_snapshot, place_name, typed_path
+from studio.model_places import HUB, hub_cache, hub_snapshot, place_name, typed_path
 from studio.store import Workspace, read_json, write_json
 
 MAX_PLACES = 50
 MAX_FOLDERS = 300  # looked at in one place
 LOCK_WAIT_S = 10
-HUB = "hub cache"
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,6 @@ class Chosen:
 
 def captioners_folder(workspace: Workspace) -> Path:
     return workspace.root / "captioners"
-
-
-def hub_cache() -> Path:
-    """Where the hub's tools keep what they have fetched."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")))
 
 
 def captioner_places(workspace: Workspace) -> list[Path]:
