@@ -10,6 +10,13 @@ from studio.errors import one_line
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}  # of events that nobody waits for and no client calls
 
+# A script that the studio ended too soon to send; what is wrong in a script is thrown on.
+LOST = """const lost = error => {
+  if (!/dynamically imported|Importing a module/i.test(String(error))) throw error;
+  root.dataset.state = 'error';
+  root.textContent = 'The studio did not answer. Reload the page once it is back.';
+}; """
+
 
 def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: str | None = None) -> gr.HTML:
     """Our own widget: `static/<name>.js` fills a static template; data reaches it as `props.value`, never as markup.
@@ -17,13 +24,12 @@ def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: st
     The names in `events` can be listened to: JavaScript `trigger('restore', {...})` calls what `widget.restore(fn)` was given.
     """
     told = f"const events = [{', '.join(repr(e) for e in events)}];"  # quoted names are what Gradio looks for
-    mount = (
-        f"import('/studio/static/{name}.js').then(m => m.mount({{root: element.querySelector('.studio-widget'), props, trigger, watch}}))"
-    )
+    mount = f"const root = element.querySelector('.studio-widget'), given = {{root, props, trigger, watch}}; {LOST}"
+    mount += f"import('/studio/static/{name}.js').then(module => module.mount(given), lost);"
     return gr.HTML(
         value=value,
         html_template=f"<div class='studio-widget {name.replace('_', '-')}' data-state='loading'></div>",
-        js_on_load=f"{told} {mount};",
+        js_on_load=f"{told} {mount}",
         apply_default_css=False,
         elem_id=elem_id or name.replace("_", "-"),
         container=False,

@@ -149,6 +149,14 @@ def test_a_workspace_that_is_gone_is_said(studio, page):
     wait_until(lambda: "Idle" in page.locator(".status-strip .strip").inner_text(), "the workspace is back")
 
 
+def test_a_script_that_does_not_come_is_said_in_its_place(studio, new_page):
+    page = new_page(studio.url)
+    page.route("**/dataset_grid.js", lambda route: route.abort())
+    page.reload()
+    page.locator("#dataset-grid", has_text="did not answer").wait_for()
+    page.wait_for_selector(".status-strip[data-state=ready]")  # the rest is there
+
+
 def test_a_studio_that_is_gone_is_said_and_found_again(studio, new_page):
     page = new_page(studio.url)
     page.wait_for_function("() => !document.querySelector('.studio-widget[data-state=loading]')")  # its scripts are all there
