@@ -36,15 +36,15 @@ class Found:
     place: str
 
 
-def model_places(workspace: Workspace) -> list[Path]:
-    """The places a person has added; none where the list is missing or damaged."""
+def model_places(workspace: Workspace, kind: str = "models") -> list[Path]:
+    """The places a person has added for this kind of model; none where the list is missing or damaged."""
     with contextlib.suppress(StudioError, OSError, TypeError, KeyError):
-        return [Path(p) for p in read_json(_file(workspace))["places"] if isinstance(p, str) and p and "\0" not in p]
+        return [Path(p) for p in read_json(_file(workspace, kind))["places"] if isinstance(p, str) and p and "\0" not in p]
     return []
 
 
-def _file(workspace: Workspace) -> Path:
-    return workspace.root / "models.json"
+def _file(workspace: Workspace, kind: str) -> Path:
+    return workspace.root / f"{kind}.json"
 
 
 def add_model_place(workspace: Workspace, text: str) -> Path:
@@ -61,18 +61,23 @@ def add_model_place(workspace: Workspace, text: str) -> Path:
         path = path.resolve()
     except RuntimeError:
         raise StudioError(f"{path}: this link leads in a circle: choose another place") from None
-    with _changing(workspace) as places:
+    remember(workspace, path)
+    return path
+
+
+def remember(workspace: Workspace, path: Path, kind: str = "models") -> None:
+    """Put a place on the list; StudioError where it is on it already, or the list is full."""
+    with _changing(workspace, kind) as places:
         if path in places:
             raise StudioError(f"{path} has been added already")
         if len(places) >= MAX_PLACES:
             raise StudioError(f"{len(places)} places are as many as are looked through: remove one first, or add the folder above them")
         places.append(path)
-    return path
 
 
-def remove_model_place(workspace: Workspace, text: str) -> None:
+def remove_model_place(workspace: Workspace, text: str, kind: str = "models") -> None:
     """Forget a place; what lies there stays as it is."""
-    with _changing(workspace) as places:
+    with _changing(workspace, kind) as places:
         kept = [p for p in places if str(p) != text]
         if len(kept) == len(places):
             raise StudioError(f"{printable(text)[:200]}: not among the added places (any more)")
@@ -93,13 +98,13 @@ def typed_path(text: str) -> Path:
 
 
 @contextlib.contextmanager
-def _changing(workspace: Workspace) -> Iterator[list[Path]]:
+def _changing(workspace: Workspace, kind: str) -> Iterator[list[Path]]:
     """The list of places, written back at the end; of two who change it at once, one waits."""
     try:
-        with FileLock(workspace.root / ".models.lock", timeout=LOCK_WAIT_S):
-            places = model_places(workspace)
+        with FileLock(workspace.root / f".{kind}.lock", timeout=LOCK_WAIT_S):
+            places = model_places(workspace, kind)
             yield places
-            write_json(_file(workspace), {"places": [str(p) for p in places]})
+            write_json(_file(workspace, kind), {"places": [str(p) for p in places]})
     except Timeout:
         raise StudioError("the list of places is being changed by another window: try again") from None
 

@@ -8,18 +8,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from studio import registry
 from studio.dataset.captioners.base import Facts
 from studio.dataset.captioners.folder import facts_of, kind_of, open_folder
 from studio.errors import StudioError, printable
-from studio.model_places import HUB, hub_cache, hub_snapshot, place_name, typed_path
-from studio.store import Workspace, read_json, write_json
+from studio.model_places import HUB, hub_cache, hub_snapshot, model_places, place_name, remember, remove_model_place, typed_path
+from studio.store import Workspace
 
-MAX_PLACES = 50
+KIND = "captioners"  # of remembered places
 MAX_FOLDERS = 300  # looked at in one place
-LOCK_WAIT_S = 10
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,7 @@ def captioners_folder(workspace: Workspace) -> Path:
 
 def captioner_places(workspace: Workspace) -> list[Path]:
     """The folders a person has added; none where the list is missing or damaged."""
-    with contextlib.suppress(StudioError, OSError, TypeError, KeyError):
-        return [Path(p) for p in read_json(_file(workspace))["places"] if isinstance(p, str) and p and "\0" not in p]
-    return []
-
-
-def _file(workspace: Workspace) -> Path:
-    return workspace.root / "captioners.json"
+    return model_places(workspace, KIND)
 
 
 def add_captioner_place(workspace: Workspace, text: str) -> list[dict[str, Any]]:
@@ -61,33 +52,13 @@ def add_captioner_place(workspace: Workspace, text: str) -> list[dict[str, Any]]
     found = list(_in_place(path)) if path.is_dir() else []
     if not found:
         open_folder(path)  # says what is wrong with it
-    with _changing(workspace) as places:
-        if path in places:
-            raise StudioError(f"{path} has been added already")
-        if len(places) >= MAX_PLACES:
-            raise StudioError(f"{len(places)} places are as many as are looked through: remove one first, or add the folder above them")
-        places.append(path)
+    remember(workspace, path, KIND)
     return [told(*each) for each in found]
 
 
 def remove_captioner_place(workspace: Workspace, text: str) -> None:
     """Forget a place; what lies there stays as it is."""
-    with _changing(workspace) as places:
-        kept = [p for p in places if str(p) != text]
-        if len(kept) == len(places):
-            raise StudioError(f"{printable(text)[:200]}: not among the added places (any more)")
-        places[:] = kept
-
-
-@contextlib.contextmanager
-def _changing(workspace: Workspace) -> Iterator[list[Path]]:
-    try:
-        with FileLock(workspace.root / ".captioners.lock", timeout=LOCK_WAIT_S):
-            places = captioner_places(workspace)
-            yield places
-            write_json(_file(workspace), {"places": [str(p) for p in places]})
-    except Timeout:
-        raise StudioError("the list of places is being changed by another window: try again") from None
+    remove_model_place(workspace, text, KIND)
 
 
 def list_captioners(workspace: Workspace) -> list[dict[str, Any]]:
