@@ -73,8 +73,6 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Tell a hub model's licence, gating and size; with --yes, fetch it into the workspace. A token is read from HF_TOKEN alone."""
-    from dataclasses import asdict
-
     from studio import console
     from studio.jobs import hub
 
@@ -82,7 +80,7 @@ def get(
     token = os.environ.get("HF_TOKEN", "")
     if not yes:
         listing = hub.look(model, token)
-        answer(asdict(listing), as_json, f"{listing.words()}\nfetch it with: models get {model} --yes")
+        answer(listing.told(), as_json, f"{listing.words()}\nfetch it with: models get {model} --yes")
         return
     with console.progress("fetching") as update:
         path, words = hub.fetch(Workspace.at(workspace), model, token, update)
