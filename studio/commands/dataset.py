@@ -86,7 +86,10 @@ def dataset_survey(
 
     with console.progress("looking into files") as update:
         sets, found = survey_files([Path(p) for p in paths], update)
-    lines = [f"{s['number']:>3} {s['title']}: {s['about']}, {s['files']} files" + "".join(f"; {note}" for note in s["notes"]) for s in sets]
+    lines = [
+        f"{s['number']:>3} {s['title']}: {s['about']}, {s['files']} files" + "".join(f"; {n}" for n in [*s["notes"], s["aside"]] if n)
+        for s in sets
+    ]
     lines += [f"    choices: {', '.join('--' + c.replace('_', '-') for c in s['choices'])}" for s in sets[:1]]
     skipped = [each.model_dump() for each in found.skipped]
     lines += [f"skipped {s['file']}: {s['reason']}" for s in skipped]

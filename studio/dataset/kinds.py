@@ -67,6 +67,9 @@ _FOREIGN_MAGIC = tuple(
     )
 )
 
+# A data set that begins at once: with group 2, or with the first tags of group 8, their kind of value told or not.
+_BARE_DICOM = re.compile(rb"\x02\0\0\0UL\x04\0|\x08\0[\0\x05\x08\x12-\x18]\0(?:CS|UI|UL|DA|TM|.\0\0\0)", re.DOTALL)
+
 
 def suffix_of(name: str) -> str:
     """The last suffix of a file name, in lower case, with its dot; empty where there is none."""
@@ -91,8 +94,8 @@ def is_picture(head: bytes) -> bool:
 
 
 def is_scan(head: bytes) -> bool:
-    """Whether first bytes are those of a DICOM file, which often has no suffix, or of a Parquet table."""
-    return head[128:132] == b"DICM" or head[:4] == b"PAR1"
+    """Whether first bytes are those of a DICOM file, which often has no suffix, also without its preamble, or of a Parquet table."""
+    return head[128:132] == b"DICM" or head[:4] == b"PAR1" or _BARE_DICOM.match(head) is not None
 
 
 def refusal(name: str, head: bytes) -> str | None:

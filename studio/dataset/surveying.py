@@ -52,6 +52,8 @@ def survey(found: Found, worker: Worker, progress: Progress) -> Surveyed:
     sets = [each for name, files in known.items() for each in registry.reader(name).gather(files)]
     for number, each in enumerate(sets, 1):
         each.number = number
+        for file, reason in each.left:
+            found.skip(file.label, reason)
     return Surveyed(sets, plain)
 
 
@@ -76,6 +78,9 @@ def expand(found: Found, worker: Worker, choices: Choices, taken_groups: Iterabl
     """Replace the scans and scenes in `found` by the pictures that `choices` take out of them; StudioError where they take none."""
     surveyed = survey(found, worker, progress)
     sets = chosen_sets(surveyed.sets, choices)
+    for each in surveyed.sets:
+        if each.aside and not choices.series:
+            found.skip(f"{each.title} ({each.number})", f"{each.aside}: take it by its number, --series {each.number}")
     names = _subject_names(sets, taken_groups)
     is_alone = len(set(names.values()) - {""}) == 1
     shots = []
@@ -113,7 +118,7 @@ def plan(found_set: Set, worker: Worker, choices: Choices, found: Found, tick: C
 
 
 def chosen_sets(sets: list[Set], choices: Choices) -> list[Set]:
-    """Those of `sets` that `choices.series` names by number; all where it is empty, none for "none".
+    """Those of `sets` that `choices.series` names by number; all but those aside where it is empty, none for "none".
 
     StudioError for a number that is not there.
     """
@@ -124,7 +129,7 @@ def chosen_sets(sets: list[Set], choices: Choices) -> list[Set]:
         if not word.isdecimal() or not 1 <= int(word) <= len(sets):
             raise StudioError(f"series: there is no number {word}: {len(sets)} were found, counted from 1")
     numbers = {int(word) for word in words}
-    return [each for each in sets if not numbers or each.number in numbers]
+    return [each for each in sets if (each.number in numbers if numbers else not each.aside)]
 
 
 def _subject_names(sets: list[Set], taken: Iterable[str]) -> dict[str, str]:
@@ -143,5 +148,5 @@ def _subject_names(sets: list[Set], taken: Iterable[str]) -> dict[str, str]:
 
 def describe(sets: list[Set]) -> list[dict[str, Any]]:
     """The sets for JSON: what is there, and which choices matter."""
-    shown = ("number", "reader", "title", "about", "num", "choices", "bands", "notes")
+    shown = ("number", "reader", "title", "about", "num", "choices", "bands", "notes", "aside")
     return [{key: getattr(each, key) for key in shown} | {"files": len(each.files)} for each in sets]

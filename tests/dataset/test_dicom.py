@@ -48,7 +48,9 @@ def folder(tmp_path_factory):
     colour = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     dicom(place / "colour.dcm", colour, **kinds | {"Modality": "US"}, SeriesInstanceUID="1.2.6", BurnedInAnnotation="YES")
     dicom(place / "note.dcm", head(0.5), SeriesInstanceUID="1.2.7", Rows=None, Columns=None)
-    (place / "cut.dcm").write_bytes((place / "mono1.dcm").read_bytes()[:-3000])
+    (place / "again.dcm").write_bytes((place / "mono1.dcm").read_bytes()[:-3000])
+    whole = dicom(place / "cut.dcm", dark, **kinds, SeriesInstanceUID="1.2.10").read_bytes()
+    (place / "cut.dcm").write_bytes(whole[:-3000])
     (place / "text.dcm").write_text("this is no scan", encoding="utf-8")
     dicom(place / "video.dcm", head(0.5), SeriesInstanceUID="1.2.8", syntax="1.2.840.10008.1.2.4.100")
     dicom(place / "rle.dcm", head(0.4), SeriesInstanceUID="1.2.9", Modality="PT", syntax="1.2.840.10008.1.2.5")
@@ -104,8 +106,9 @@ def test_every_kind_of_picture_is_seen_as_it_is(imported):
 def test_what_cannot_be_used_is_named_with_the_reason(imported):
     told = {each.file: each.reason for each in imported.skipped}
     assert told["note.dcm"] == "is a DICOM file without pictures (CT Image Storage)"
-    (cut,) = [reason for file, reason in told.items() if file.startswith("cut.dcm (X-ray series ")]
+    (cut,) = [reason for file, reason in told.items() if file.startswith("cut.dcm")]
     assert cut == "is cut short: copy or download it again"
+    assert told["again.dcm"] == "is a second copy of a picture of this import", "the larger one is taken"
     assert told["text.dcm"] == "is named like a DICOM file, but is none or damaged: export it again"
     assert told["video.dcm"].startswith("is compressed as MPEG2 Main Profile / Main Level, which nothing here decodes: install it with")
     assert all("\n" not in reason for reason in told.values())

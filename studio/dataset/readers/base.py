@@ -23,18 +23,20 @@ WINDOWS = {  # centre and width in Hounsfield units, as customary in radiology
     "mediastinum": (50.0, 350.0), "liver": (60.0, 160.0), "stroke": (40.0, 40.0),
 }  # fmt: skip
 _PAIR = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
+_OWN = re.compile(r"own(?: +(\d{1,2}|[a-z][a-z ]{0,30}))?")
 
 
 class Choices(Settings):
     """What is taken out of scans and scenes, and how it is shown."""
 
     series: str = setting(
-        "", "Series", "Which of those found, by number, such as 1,3; empty = all, none takes none", advanced=False, max_length=2000
+        "", "Series", "Which of those found, by number, such as 1,3; empty = all, none takes none", advanced=False, max_length=100_000
     )
     window: str = setting(
         "",
         "Window",
-        f"auto (the file's own, else percentiles), full, percentiles, {', '.join(WINDOWS)}, or centre/width such as 40/400",
+        f"auto (the file's own, else percentiles), own 2 or own bone (another of the file's), full, percentiles, {', '.join(WINDOWS)}, "
+        "or centre/width such as 40/400",
         max_length=40,
     )
     every: int = setting(1, "Every n-th slice", "1 takes every slice or frame", ge=1, le=1000)
@@ -61,9 +63,10 @@ class Choices(Settings):
     @field_validator("window")
     @classmethod
     def _known_window(cls, text: str) -> str:
-        if text.strip().casefold() not in {"", "auto", "full", "percentiles", *WINDOWS} and not _PAIR.fullmatch(text):
-            raise StudioError(f"must be auto, full, percentiles, {', '.join(WINDOWS)}, or centre/width such as 40/400")
-        return text.strip().casefold()
+        text = text.strip().casefold()
+        if text not in {"", "auto", "full", "percentiles", *WINDOWS} and not _PAIR.fullmatch(text) and own_window(text) is None:
+            raise StudioError(f"must be auto, full, percentiles, {', '.join(WINDOWS)}, own 2 (of the file), or centre/width such as 40/400")
+        return text
 
 
 def parse_choices(values: dict[str, Any]) -> Choices:
@@ -84,6 +87,12 @@ def window_range(text: str) -> tuple[float, float] | None:
     pair = _PAIR.fullmatch(text)
     centre, width = (float(pair[1]), float(pair[2])) if pair else WINDOWS.get(text, (0.0, 0.0))
     return (centre - width / 2, centre + width / 2) if width else None
+
+
+def own_window(text: str) -> str | None:
+    """Which of a file's own windows is asked for: its number or name, "" for the first; None where none of them is."""
+    found = _OWN.fullmatch(text)
+    return (found[1] or "") if found else None
 
 
 def grey_choice(choices: Choices) -> list[float | str] | None:
@@ -127,6 +136,8 @@ class Set:
     bands: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     number: int = 0  # among all sets of an import, from 1
+    aside: str = ""  # why it is taken only where its number is asked for
+    left: list[tuple[Any, str]] = field(default_factory=list)  # files that are not taken, each with the reason
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ _SEQUENCES = (
     (r"pdw?|proton[ _-]?density", "PD"), (r"mprage|mp-rage|bravo|spgr", "T1"), (r"bold|fmri", "BOLD"),
     (r"perfusion|pwi|dsc|dce", "perfusion"),
 )  # fmt: skip
+_VIEWS = {
+    "abdomen", "angio", "bone", "brain", "chest", "contrast", "harder", "heart", "liver", "lung", "mediastinum", "narrow", "normal",
+    "pelvis", "posterior fossa", "skull", "soft", "soft tissue", "softer", "spine", "stroke", "vessel", "wide",
+}  # fmt: skip
 _SEARCHED = tuple((re.compile(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])"), word) for pattern, word in _SEQUENCES)
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices follow: left, posterior, head
 _OBLIQUE = 0.8  # a normal whose largest part is below this is along no axis
@@ -44,6 +48,12 @@ def sequence(*texts: Any) -> str:
     """The kind of sequence that descriptions name, "" where none on the list is in them; nothing else of them is kept."""
     text = " ".join(str(each or "") for each in texts).casefold().replace("_", " ")
     return next((word for pattern, word in reversed(_SEARCHED) if pattern.search(text)), "")
+
+
+def view_name(explanation: Any) -> str:
+    """What a file calls one of its windows, "" where that is not on the list."""
+    text = re.sub(r"[^a-z]+", " ", str(explanation or "").casefold()).replace("window", "").replace("algo", "")
+    return text.strip() if text.strip() in _VIEWS else ""
 
 
 def normal_of(orientation: Any) -> tuple[float, float, float] | None:

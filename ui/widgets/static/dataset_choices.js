@@ -10,7 +10,8 @@ const WAIT_MS = 350;
 // Ask what to take; resolves to the choices, or to null where the import is cancelled.
 export function ask(id, look) {
   return new Promise(resolve => {
-    const values = {}, chosen = new Set(look.sets.map(each => each.number));
+    const usual = look.sets.some(each => !each.aside) ? look.sets.filter(each => !each.aside) : []; // what no choice takes; empty = nothing
+    const values = {}, chosen = new Set((usual.length ? usual : look.sets).map(each => each.number));
     let shown = look.sets[0].number, share = 0.5, timer = 0, asked = 0;
 
     const problem = h('p', { class: 'chip problem', role: 'alert', hidden: true });
@@ -44,11 +45,11 @@ export function ask(id, look) {
     }
 
     function drawSet(each) {
-      const box = h('input', { type: 'checkbox', checked: true, disabled: look.sets.length === 1, 'aria-label': `Take ${each.title}`,
+      const box = h('input', { type: 'checkbox', checked: chosen.has(each.number), disabled: look.sets.length === 1, 'aria-label': `Take ${each.title}`,
         onchange: event => { if (event.target.checked) chosen.add(each.number); else chosen.delete(each.number); mark(); } });
       return h('div', { class: 'set-line', dataset: { number: each.number } }, box,
         h('button', { class: 'btn quiet', type: 'button', 'aria-pressed': 'false', onclick: () => { shown = each.number; mark(); preview(); } },
-          h('strong', { text: each.title }), h('span', { class: 'muted', text: [each.about, ...each.notes].join('; ') })));
+          h('strong', { text: each.title }), h('span', { class: 'muted', text: [each.about, ...each.notes, each.aside ? `${each.aside}: taken only if it is ticked` : ''].filter(Boolean).join('; ') })));
     }
 
     function mark() {
@@ -81,8 +82,10 @@ export function ask(id, look) {
     }
 
     function collected() {
-      const all = chosen.size === look.num_sets || look.sets.length < look.num_sets;
-      return { ...values, series: !chosen.size ? 'none' : all ? '' : [...chosen].sort((a, b) => a - b).join(',') };
+      const rest = Array.from({ length: look.num_sets - look.sets.length }, (_, i) => look.sets.length + i + 1); // too many to be listed
+      const isUsual = chosen.size === usual.length && usual.every(each => chosen.has(each.number));
+      const series = [...chosen].sort((a, b) => a - b).concat(rest).join(',');
+      return { ...values, series: isUsual ? '' : series || 'none' };
     }
 
     function soon() {
