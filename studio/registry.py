@@ -36,6 +36,7 @@ CAPTIONERS = {
     "llava": "studio.dataset.captioners.llava",
     "qwen_vl": "studio.dataset.captioners.qwen_vl",
     "tagger": "studio.dataset.captioners.tagger",
+    "template": "studio.dataset.captioners.template",
 }
 
 

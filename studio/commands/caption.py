@@ -4,7 +4,6 @@ import shlex
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from studio import console
 from studio.console import DEFAULT, JsonOption, WorkspaceOption, answer, command
@@ -12,9 +11,9 @@ from studio.errors import StudioError
 from studio.store import Workspace
 
 app = typer.Typer()
-WITH = "Who writes the captions: embedded, a name that `captioners` lists, or a captioner's folder."
+WITH = "Who writes the captions: embedded, template, a name that `captioners` lists, or a captioner's folder."
 PROMPT = "What is asked, or how captions begin; or a domain: general, medical, satellite, microscopy, style, subject."
-TEMPLATE = "Fill empty captions by a template instead: {trigger}, {name}, and what is known of the pictures, as {modality} of {region}."
+TEMPLATE = "Captions by a template: {trigger}, {name}, {folder}, and what is known of the pictures, as {modality} of {region}[, {view}]."
 
 
 @app.command()
@@ -53,9 +52,9 @@ def caption(
         "threshold": threshold, "character_threshold": character_threshold,
     }  # fmt: skip
     if template is not None:
-        if any(values[key] for key in ("recaption", "prompt", "detail")) or threshold is not None or character_threshold is not None:
-            raise StudioError("caption: --template asks no captioner: leave --recaption, --threshold and the like away")
-        return fill(place, name, template, overwrite, as_json)
+        if prompt or captioner not in ("embedded", "template"):
+            raise StudioError("caption: --template is asked of no other captioner: leave --prompt, and --with BUT template, away")
+        captioner, values["prompt"] = "template", template
     request = parse_request({"dataset": name, "captioner": captioner, **values})
     select(place, request)
     try:
@@ -77,19 +76,6 @@ def compare(workspace: Workspace, name: str, file: str | None, source: str | Non
     found = list_versions(workspace, name, file)
     lines = [f"{'*' if each['is_used'] else ' '} {each['source']}: {each['caption']}" for each in found]
     answer(found, as_json, "\n".join(lines) or "no versions yet: this picture has had no caption")
-
-
-def fill(workspace: Workspace, name: str, template: str, overwrite: bool, as_json: bool) -> None:
-    """Fill empty captions by a template, or all."""
-    from studio.dataset.wording import Wording, apply
-    from studio.spec import explain
-
-    try:
-        wording = Wording(operation="template", text=template, overwrite=overwrite)
-    except ValidationError as error:
-        raise StudioError(f"--template {explain(error)}") from None
-    told = apply(workspace, name, wording)
-    answer(told, as_json, told["text"])
 
 
 def _lines(workspace: Workspace, name: str, told: dict) -> list[str]:

@@ -1,32 +1,28 @@
 """Captions written by a captioner: batch by batch, as one change that can be undone; what is there already stays unless asked."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, ValidationError
 
-from studio.dataset.captioners.base import Ask, Loaded, Suggestion
+from studio.dataset.caption_batches import Batches
+from studio.dataset.captioners.base import Ask, Suggestion
 from studio.dataset.captioners.places import Chosen, find_captioner
 from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.edit import editing
-from studio.dataset.framing import as_framed
 from studio.dataset.looked_at import LookedAt
 from studio.dataset.removal import count
-from studio.dataset.rows import Dataset, Row, open_dataset
+from studio.dataset.rows import Dataset, open_dataset
+from studio.dataset.templates import known_fields
 from studio.dataset.versions import FILE, HAND, Version, add_versions, read_versions, suggested, writer
 from studio.dataset.wording import Change, replace_captions
-from studio.device import is_out_of_memory
-from studio.errors import StudioError, one_line, printable
+from studio.errors import StudioError, printable
 from studio.spec import Settings, explain, setting
 from studio.store import Workspace
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 MAX_FILES = 100_000
 MAX_PROMPT = 4000
-MAX_FAILURES = 3  # in a row, before anything was captioned: then it is the captioner, not the pictures
 Progress = Callable[[int, int], None]  # (pictures looked at, of how many); may raise, and then nothing is changed
 
 
@@ -37,7 +33,10 @@ class CaptionRequest(Settings):
     captioner: str = setting("embedded", "Captioner", "Who writes the captions: a name, or a captioner's folder", max_length=4096)
     detail: str = setting("", "Detail", "How much is said, for captioners that have levels; empty = the captioner's own", max_length=60)
     prompt: str = setting(
-        "", "Prompt", "What is asked, or how captions begin; also a domain, as medical; empty = the captioner's own", max_length=MAX_PROMPT
+        "",
+        "Prompt",
+        "What is asked, how captions begin, or the template; also a domain, as medical; empty = the captioner's own",
+        max_length=MAX_PROMPT,
     )
     max_tokens: int = setting(128, "Length", "No caption is longer; what runs on is cut at a sentence", unit="tokens", ge=1, le=10_000)
     threshold: float | None = setting(
@@ -82,6 +81,9 @@ def select(workspace: Workspace, request: CaptionRequest) -> Selected:
     dataset = open_dataset(workspace, request.dataset)
     if not dataset.rows:
         raise StudioError(f"{dataset.name} has no pictures: add some first")
+    if chosen.facts.sees == "facts":
+        ask = replace(ask, fields=tuple(known_fields(dataset.rows)), trigger=str(dataset.about.get("trigger", "")))
+        chosen.module.check_ask(ask)
     rows = dataset.rows
     if request.files is not None:
         chosen_files = set(request.files)
@@ -139,7 +141,7 @@ def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Pro
             ask = replace(found.ask, alive=lambda: progress(min(num, len(said) + len(skipped)), num))
             loaded = found.chosen.module.load(found.chosen.folder)
             try:
-                for done, part in _look(found.dataset, rest, loaded, ask, skipped):
+                for done, part in Batches(found.dataset, loaded, ask, found.chosen.facts.sees == "facts", skipped).over(rest):
                     looked_at.keep(part)
                     said |= {row.file: one for row, one in part}
                     progress(num_before + done, num)
@@ -156,61 +158,6 @@ def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Pro
         told |= written
         looked_at.forget()
     return told | {"notes": _notes(found.num_kept, num_edited, num_before)}
-
-
-def _look(
-    dataset: Dataset, rows: Sequence[Row], loaded: Loaded, ask: Ask, skipped: list[dict[str, str]]
-) -> Iterator[tuple[int, list[tuple[Row, Suggestion]]]]:
-    """(how many are done, what was said of which) batch by batch; a batch that does not fit in memory is halved.
-
-    What cannot be read or captioned goes to `skipped`, and the rest goes on.
-    """
-    at, batch, failures = 0, max(1, loaded.batch), 0
-    while at < len(rows):
-        part, unread = rows[at : at + batch], []
-        here, pictures = _open(dataset, part, unread)
-        try:
-            told = loaded.caption(pictures, ask) if pictures else []
-        except (RuntimeError, ValueError, LookupError, TypeError, MemoryError) as error:
-            if isinstance(error, StudioError):
-                raise
-            is_full, batch = is_out_of_memory(error), batch // 2
-            if is_full and not batch:
-                raise StudioError("out of memory with one picture at a time: choose a smaller captioner, or a shorter length") from None
-            if batch:
-                _free_memory()
-                continue
-            batch, told, failures = 1, [], failures + 1
-            unread += [
-                {"file": row.file, "reason": f"{printable(row.file)}: the captioner failed on it ({one_line(error)})"} for row in here
-            ]
-            here = []
-            if failures == MAX_FAILURES and at < MAX_FAILURES:
-                raise StudioError(f"the captioner fails on every picture ({printable(str(error))[:160]}): use another one") from None
-        skipped += unread
-        at += len(part)
-        yield at, list(zip(here, told, strict=True))
-
-
-def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _open(dataset: Dataset, rows: Sequence[Row], unread: list[dict[str, str]]) -> "tuple[list[Row], list[Image]]":
-    """The rows whose pictures can be read, and these; the others go to `unread`."""
-    from studio.dataset.decode import open_image
-
-    here, pictures = [], []
-    for row in rows:
-        try:
-            pictures.append(as_framed(open_image(dataset.path(row)), row.framing))
-            here.append(row)
-        except StudioError as error:
-            unread.append({"file": row.file, "reason": str(error)})
-    return here, pictures
 
 
 def _write(dataset: Dataset, found: Selected, said: dict[str, Suggestion]) -> tuple[int, dict[str, Any]]:

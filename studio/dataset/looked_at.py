@@ -16,7 +16,8 @@ class LookedAt:
     """The answers of one captioner, asked in one way, about one dataset."""
 
     def __init__(self, workspace: Workspace, dataset: Dataset, chosen: Chosen, ask: Ask) -> None:
-        words = (ask.prompt, ask.detail, ask.max_tokens, ask.threshold, ask.character_threshold)
+        words = (ask.prompt, ask.detail, ask.max_tokens, ask.threshold, ask.character_threshold, ask.trigger)
+        self._mark = _known if chosen.facts.sees == "facts" else _seen
         key = json.dumps([dataset.root.name, dataset.created, chosen.key, _fingerprint(chosen), *words])
         self._path = workspace.cache / "captioned" / f"{sha256(key.encode())[:24]}.jsonl"
 
@@ -28,11 +29,11 @@ class LookedAt:
                 alternatives = tuple((str(text), float(chance)) for text, chance in value["alternatives"])
                 confidence = None if value["confidence"] is None else float(value["confidence"])
                 said[value["pixels"]] = Suggestion(str(value["caption"]), confidence, alternatives, str(value["reason"]))
-        return {row.file: said[_mark(row)] for row in rows if _mark(row) in said}
+        return {row.file: said[self._mark(row)] for row in rows if self._mark(row) in said}
 
     def keep(self, said: Sequence[tuple[Row, Suggestion]]) -> None:
         """Add what was said now."""
-        append_lines(self._path, ({"pixels": _mark(row), **vars(one)} for row, one in said))
+        append_lines(self._path, ({"pixels": self._mark(row), **vars(one)} for row, one in said))
 
     def forget(self) -> None:
         """It has been written: nothing is to be gone on with. Of what was never gone on with, the newest stays."""
@@ -43,9 +44,14 @@ class LookedAt:
                 path.unlink(missing_ok=True)
 
 
-def _mark(row: Row) -> str:
-    """What the captioner saw: the pixels, and how they are framed."""
+def _seen(row: Row) -> str:
+    """What a captioner saw: the pixels, and how they are framed."""
     return f"{row.pixels}:{row.edit.model_dump_json()}" if row.edit else row.pixels
+
+
+def _known(row: Row) -> str:
+    """What is known of a picture, where captions are made of that."""
+    return sha256(row.model_dump_json().encode())
 
 
 def _fingerprint(chosen: Chosen) -> list[object]:

@@ -1,9 +1,11 @@
 """Captions by a template: the trigger word, the file's name in words, and what is known of each picture: its facts and columns."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from studio.dataset.captions import clean
 from studio.dataset.facts import fill
 from studio.dataset.rows import Row
 from studio.errors import StudioError, printable
@@ -11,8 +13,11 @@ from studio.errors import StudioError, printable
 OWN = ("trigger", "name")
 MAX_TOLD = 12  # fields named in an error
 _NAME = re.compile(r"\W+")
-_FIELD = re.compile(r"\{[^{}]*\}")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_PART = re.compile(rf"\{{\{{|\}}\}}|{_FIELD.pattern}")
+_OPTIONAL = re.compile(r"\[[^\[\]]*\]")
 _LOOSE = re.compile(r"\s*,(?:\s*,)+|\s+,")  # what a missing field leaves behind
+_BRACES = {"{{": "\x01", "}}": "\x02"}  # doubled they are text; no caption has these characters
 
 
 def known_fields(rows: Sequence[Row]) -> list[str]:
@@ -21,23 +26,56 @@ def known_fields(rows: Sequence[Row]) -> list[str]:
 
 
 def _given(row: Row) -> dict[str, str]:
-    """What is known of a picture, by names that a template can write: "Body Part" is body_part; its table knows better than its reader."""
-    return {_NAME.sub("_", name.strip()).strip("_").casefold(): str(value) for name, value in (row.facts | row.columns).items()}
+    """What is known of a picture, by names that a template can write; its table knows better than its reader."""
+    return {_field_name(name): str(value) for name, value in (row.facts | row.columns).items()}
 
 
-def template(text: str, rows: Sequence[Row], trigger: str) -> Callable[[Row], str]:
+def _field_name(name: str) -> str:
+    """A name as templates write it: "Body Part" is body_part."""
+    return _NAME.sub("_", unicodedata.normalize("NFC", name).strip()).strip("_").casefold()
+
+
+def _read(text: str) -> str:
+    """A template with its fields by their names, and braces that are text set aside."""
+
+    def part(match: re.Match) -> str:
+        return _BRACES.get(match[0]) or (f"{{{_field_name(match[1])}}}" if _field_name(match[1]) else match[0])
+
+    return _PART.sub(part, clean(text)[0])
+
+
+def check(text: str, known: Sequence[str], trigger: str) -> None:
+    """StudioError in one line where `text` is no template for pictures with these fields."""
+    if not text.strip():
+        raise StudioError("template: type the text first, as {name}")
+    read = _read(text)
+    strange = set(_FIELD.findall(read)) - set(known)
+    if strange:
+        told = ", ".join(f"{{{name}}}" for name in known[:MAX_TOLD]) + (" …" if len(known) > MAX_TOLD else "")
+        raise StudioError(f"template: {{{printable(min(strange))[:40]}}} is not known: use {told}")
+    if set("{}") & set(_FIELD.sub("", read)):
+        raise StudioError("template: a brace has no partner: write {name} for a field, {{ or }} for a brace that is text")
+    if set("[]") & set(_OPTIONAL.sub("", read)):
+        raise StudioError("template: a bracket has no partner, or one lies in another: write [, {name}] for a part that may be missing")
+    if "{trigger}" in read and not trigger:
+        raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
+
+
+def template(text: str, known: Sequence[str], trigger: str) -> Callable[[Row], str]:
     """The function from a picture to its caption; StudioError where `text` names what no picture has.
 
     A part in [brackets] is left out where one of its fields is missing.
     """
-    known = known_fields(rows)
-    strange = set(_FIELD.findall(text)) - {f"{{{name}}}" for name in known}
-    if strange:
-        told = ", ".join(f"{{{name}}}" for name in known[:MAX_TOLD])
-        raise StudioError(f"template: {printable(min(strange))[:40]} is not known: use {told}")
-    if "{trigger}" in text and not trigger:
-        raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
-    return lambda row: _LOOSE.sub(",", fill(text, {**_given(row), "trigger": trigger, "name": in_words(row.source)})).strip(" ,;")
+    check(text, known, trigger)
+    read = _read(text)
+
+    def write(row: Row) -> str:
+        filled = fill(read, {**_given(row), "trigger": trigger, "name": in_words(row.source)})
+        for doubled, mark in _BRACES.items():
+            filled = filled.replace(mark, doubled[0])
+        return _LOOSE.sub(",", filled).strip(" ,;")
+
+    return write
 
 
 def in_words(source: str) -> str:

@@ -13,7 +13,7 @@ from studio.dataset.captions import clean
 from studio.dataset.edit import editing
 from studio.dataset.removal import add_record, count, forget_record, read_record
 from studio.dataset.rows import Dataset, Row, find_root
-from studio.dataset.templates import template
+from studio.dataset.templates import known_fields, template
 from studio.dataset.versions import Version, add_versions, found_version
 from studio.dataset.words import mentions
 from studio.errors import StudioError, printable
@@ -156,7 +156,7 @@ def _rewriter(wording: Wording, dataset: Dataset):
     if not wording.text.strip():
         raise StudioError(f"{wording.operation}: type the text first")
     if wording.operation == "template":
-        by_template = template(wording.text, dataset.rows, trigger)
+        by_template = template(wording.text, known_fields(dataset.rows), trigger)
         return lambda row, caption: caption if caption and not wording.overwrite else by_template(row)
     text = printable(wording.text)
     if wording.operation == "prefix":

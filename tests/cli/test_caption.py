@@ -74,10 +74,14 @@ WRONG = {
     "threshold no number": (["icons", "--threshold", "high"], "--help"),
     "empty template": (["icons", "--template", " "], "type the text"),
     "strange template": (["icons", "--template", "{x}"], "is not known"),
-    "long template": (["icons", "--template", "x" * 2001], "2000"),
+    "long template": (["icons", "--template", "x" * 4001], "4000"),
     "template without its trigger": (["icons", "--template", "{trigger}"], "trigger word"),
-    "template and captioner": (["icons", "--template", "x", "--recaption"], "asks no captioner"),
-    "template and threshold": (["icons", "--template", "x", "--threshold", "0.5"], "asks no captioner"),
+    "template and captioner": (["icons", "--template", "x", "--with", "blip"], "asked of no other captioner"),
+    "template and prompt": (["icons", "--template", "x", "--prompt", "y"], "asked of no other captioner"),
+    "template and threshold": (["icons", "--template", "x", "--threshold", "0.5"], "gives no such confidence"),
+    "a template without text": (["icons", "--with", "template"], "type the text"),
+    "a brace alone": (["icons", "--template", "a {name"], "a brace has no partner"),
+    "brackets in brackets": (["icons", "--template", "[a [b]]"], "one lies in another"),
     "a name too long": (["a" * 5000], "a"),
     "no tokens": (["icons", "--max-tokens", "0"], "max_tokens"),
     "a prompt to one that takes none": (["icons", "--prompt", "x"], "takes no words"),
@@ -127,9 +131,9 @@ def test_versions_are_shown_and_picked(icons, captioner_folders):
 
 
 def test_captioners_are_listed_and_places_added(icons, captioner_folders):
-    assert [each["kind"] for each in icons.here("captioners", "--json").well().json] == ["embedded"]
+    assert [each["kind"] for each in icons.here("captioners", "--json").well().json] == ["embedded", "template"]
     found = icons.here("captioners", "--add", captioner_folders["blip"].parent, "--json").well().json
-    assert {each["kind"] for each in found} == {"embedded", *captioner_folders}
+    assert {each["kind"] for each in found} == {"embedded", "template", *captioner_folders}
     icons.here("caption", "icons", "--with", "blip", "--max-tokens", "8").well()
     assert icons.here("captioners", "--remove", captioner_folders["blip"].parent).well().out.startswith("embedded")
     assert "no folder of BLIP is here" in icons.here("caption", "icons", "--with", "blip").complaint()

@@ -13,7 +13,7 @@ from studio.dataset.captioners.base import Ask
 from studio.dataset.captioning import CaptionRequest, caption_dataset, parse_request, select, unknown_line
 from studio.dataset.intake import DEMOS, create_dataset
 from studio.dataset.listing import Query, page
-from studio.dataset.rows import Dataset
+from studio.dataset.rows import Dataset, Row
 from studio.dataset.shelf import Shelf
 from studio.dataset.versions import VERSIONS, read_versions, shown
 from studio.errors import StudioError
@@ -279,7 +279,26 @@ def test_every_captioner_keeps_the_interface(key):
     if facts.needs_folder:
         return
     loaded = module.load(None)
+    if facts.sees == "facts":
+        row = Row(file="1.png", sha256="a", pixels="a", width=9, height=9, source="a_roof-1.png")
+        said = loaded.caption([row, row.model_copy(update={"source": "12.png"})], Ask("{name}", fields=("name",)))
+        assert [each.caption for each in said] == ["a roof", ""] and said[1].reason
+        return
     said = loaded.caption([Image.new("RGB", (40, 30), "red")], Ask(threshold=0.5))
     assert len(said) == 1 and 0 <= said[0].confidence <= 1 and len(said[0].alternatives) <= 5 and loaded.batch > 0
     assert bool(said[0].caption) != bool(said[0].reason)
     assert loaded.caption([], Ask()) == []
+
+
+def test_a_template_is_a_captioner_whose_captions_are_versions_and_can_be_undone(workspace, icons):
+    edit.set_caption(workspace, icons, icons.rows[0].file, "by hand")
+    told = write(workspace, captioner="template", prompt="an icon of {name}")
+    assert told["count"] == 5 and told["kept"] == 1 and told["text"] == "Wrote 5 captions (template)"
+    assert captions(icons) == ["by hand", *(f"an icon of {name}" for name in ICONS[1:])]
+    assert {version.source for version in read_versions(icons)[icons.rows[1].file]} == {"template"}
+    again = write(workspace, captioner="template", prompt="{name}", recaption=True)
+    assert again["count"] == 5 and captions(icons) == ["by hand", *ICONS[1:]]
+    wording.undo_change(workspace, "icons", again["undo"])
+    assert captions(icons)[1] == f"an icon of {ICONS[1]}"
+    with pytest.raises(StudioError, match=r"\{modality\} is not known: use \{trigger\}, \{name\}"):
+        write(workspace, captioner="template", prompt="{modality}")

@@ -31,19 +31,22 @@ def rows():
         ("{trigger}, {name}, {plane}, {slice}", ["mri, axial t1, axial, 12", "mri, scan"]),
         ("plain", ["plain", "plain"]),
         ("{plane}", ["axial", ""]),
+        ("{{{modality}}} {{set}}", ["{MR} {set}", "{CT} {set}"]),
+        ("{Body Part}, {MODALITY}", ["brain, MR", "CT"]),
+        ("[T1] {modality}", ["T1 MR", "T1 CT"]),
     ],
 )
 def test_fields_are_filled_in(rows, text, captions):
-    write = template(text, rows, "mri")
+    write = template(text, known_fields(rows), "mri")
     assert [write(row) for row in rows] == captions
 
 
 def test_what_may_be_named_is_told(rows):
     assert known_fields(rows) == ["trigger", "name", "body_part", "modality", "plane", "slice"]
     with pytest.raises(StudioError, match=r"\{region\} is not known: use \{trigger\}, \{name\}, \{body_part\}"):
-        template("{region}", rows, "")
+        template("{region}", known_fields(rows), "")
     with pytest.raises(StudioError, match="no trigger word yet"):
-        template("{trigger}", rows, "")
+        template("{trigger}", known_fields(rows), "")
     assert in_words("a_b-003.png") == "a b"
 
 

@@ -49,7 +49,7 @@ def call(desk, monkeypatch):
 
 def test_captioners_are_listed(call):
     status, told = call("GET", "/captioners")
-    assert status == 200 and [each["captioner"] for each in told["captioners"]] == ["embedded"] and "medical" in told["prompts"]
+    assert status == 200 and [each["captioner"] for each in told["captioners"]] == ["embedded", "template"] and "medical" in told["prompts"]
 
 
 def test_a_captioning_is_made_followed_stopped_and_told(call, desk):
@@ -175,6 +175,6 @@ def test_who_comes_from_elsewhere_chooses_among_what_is_listed(call, desk, capti
     monkeypatch.setattr(desk, "is_local", True)
     assert [each["kind"] for each in call("POST", "/captioners/places", {"path": str(captioner_folders["blip"])})[1]] == ["blip"]
     listed = call("GET", "/captioners")[1]
-    assert len(listed["captioners"]) == 2 and listed["places"] == [str(captioner_folders["blip"])]
+    assert len(listed["captioners"]) == 3 and listed["places"] == [str(captioner_folders["blip"])]
     assert call("DELETE", "/captioners/places", {"path": str(captioner_folders["blip"])})[0] == 200
     assert call("DELETE", "/captioners/places", {"path": "nowhere"})[0] == 400

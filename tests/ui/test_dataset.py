@@ -170,10 +170,11 @@ def test_a_dropped_folder_is_read_to_the_bottom(studio, page, tmp_path):
 def test_changes_of_many_captions_are_previewed_applied_and_undone(made):
     page, dataset = made
     tools = page.locator(".dataset-tools")
-    tools.get_by_label("Template for empty captions").fill("a shape")
+    tools.locator("select[aria-label=Captioner]").select_option(label="template")
+    tools.get_by_role("textbox", name="Template").fill("a shape")
     tools.get_by_role("button", name="Preview template").click()
     tools.get_by_text("10 of 10 captions change").wait_for()
-    tools.get_by_role("button", name="Change 10").click()
+    tools.get_by_role("button", name="Caption all").click()
     wait_until(lambda: dataset.caption(dataset.rows[9]) == "a shape", "the template")
     wait_until(lambda: card(page, 9).locator("textarea").input_value() == "a shape", "the grid follows")
     tools.get_by_label("Trigger word").fill("brainmri")

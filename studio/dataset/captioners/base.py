@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from studio.dataset.rows import Row
+
 MAX_ALTERNATIVES = 5
-PromptKind = Literal["none", "beginning", "instruction"]
+PromptKind = Literal["none", "beginning", "instruction", "template"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Facts:
     files: tuple[str, ...] = ()  # by which its folders are told where no `config.json` does
     details: Mapping[str, str] = field(default_factory=dict)  # how much it says -> what it is then asked
     detail: str = ""  # the one of these that it says by itself
-    prompt: PromptKind = "none"  # whether it can be asked in words, and what they are: how the caption begins, or an instruction
+    prompt: PromptKind = "none"  # whether it can be asked in words, and what they are: how the caption begins, an instruction, a template
+    sees: Literal["pixels", "facts"] = "pixels"  # what captions are made of: the picture, or what is known beside it
     thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
     licence: str = ""  # of the weights that are known under this name
 
@@ -49,6 +52,8 @@ class Ask:
     max_tokens: int = 128
     threshold: float | None = None
     character_threshold: float | None = None
+    fields: tuple[str, ...] = ()  # what is known of any picture of the dataset, by names that a template can write
+    trigger: str = ""  # the dataset's trigger word
     alive: Callable[[], None] = lambda: None  # called between two words; raises to end the work
 
 
@@ -57,7 +62,9 @@ class Loaded(Protocol):
 
     batch: int  # pictures at once that fit in memory
 
-    def caption(self, pictures: Sequence["Image"], ask: Ask) -> list[Suggestion]: ...  # RGB pictures of any size, in order
+    def caption(
+        self, pictures: "Sequence[Image] | Sequence[Row]", ask: Ask
+    ) -> list[Suggestion]: ...  # RGB pictures of any size; rows where it sees facts
 
     def unload(self) -> None: ...  # give its memory back
 

@@ -1,4 +1,4 @@
-// Who captions, and how it is asked: captioner, detail, prompt, thresholds; and the folders that captioners are looked for in.
+// Who captions, and how it is asked: captioner, detail, prompt or template, thresholds; and the folders that captioners are looked for in.
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
@@ -7,14 +7,15 @@ const KEY = 'studio.captioner'; // what was asked last, so that a prompt is type
 const OWN_WORDS = 'own words';
 const remembered = () => { try { return JSON.parse(localStorage.getItem(KEY)) || {}; } catch { return {}; } };
 
-// Returns {select, fields, add, read()}: the choice of a captioner, what it can be asked, a button, and all of it as part of a request.
-export function captionerChoice() {
-  const view = { told: { captioners: [], places: [], prompts: {}, can_add: false }, controls: {} };
+// Returns {select, fields, add, read(), know(names), isTemplate(), toTemplate()}: the choice of a captioner, what it can be asked, a button, all of it as
+// part of a request; what templates may name; and whether one is chosen. `changed()` is called when another one is chosen.
+export function captionerChoice(changed) {
+  const view = { changed, names: [], told: { captioners: [], places: [], prompts: {}, can_add: false }, controls: {} };
   view.select = h('select', { class: 'studio-input', 'aria-label': 'Captioner', onchange: () => draw(view) }, h('option', { value: 'embedded', text: 'embedded' }));
   view.fields = h('div', { class: 'asked' });
   view.add = h('button', { class: 'btn quiet add', type: 'button', text: 'Add a captioner from a folder', hidden: true, onclick: () => showPlaces(view) });
   offer(view, remembered().captioner);
-  return { select: view.select, fields: view.fields, add: view.add, read: () => read(view) };
+  return { select: view.select, fields: view.fields, add: view.add, read: () => read(view), know: names => know(view, names), isTemplate: () => Boolean(view.controls.template), toTemplate: () => toTemplate(view) };
 }
 
 async function offer(view, wanted) {
@@ -33,7 +34,7 @@ const chosen = view => view.told.captioners.find(each => each.captioner === view
 function draw(view) {
   const facts = chosen(view), kept = remembered();
   view.controls = {};
-  if (!facts || facts.kind === 'embedded') { clear(view.fields); return; }
+  if (!facts) { clear(view.fields); return; }
   const own = kept[facts.kind] || {}, controls = view.controls;
   if (facts.details.length) {
     controls.detail = h('select', { class: 'studio-input', 'aria-label': 'Detail' }, facts.details.map(level => h('option', { value: level, text: level })));
@@ -41,11 +42,13 @@ function draw(view) {
   }
   if (facts.prompt === 'beginning') controls.prompt = h('input', { class: 'studio-input', maxlength: 200, placeholder: 'a photo of', 'aria-label': 'Captions begin with', spellcheck: false, value: own.prompt || '' });
   if (facts.prompt === 'instruction') controls.prompt = h('textarea', { class: 'studio-input', rows: 4, maxlength: 4000, 'aria-label': 'Prompt', value: own.prompt ?? view.told.prompts.general });
+  if (facts.prompt === 'template') controls.template = h('input', { class: 'studio-input', maxlength: 4000, 'aria-label': 'Template', spellcheck: false, value: own.template || '{name}' });
   if (facts.thresholds.length > 1) {
     controls.threshold = share('Tags from', own.threshold ?? facts.thresholds[0]);
     controls.character_threshold = share('Characters from', own.character_threshold ?? facts.thresholds[1]);
-  } else controls.max_tokens = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, step: 1, 'aria-label': 'Longest caption in tokens', value: own.max_tokens ?? 128 });
+  } else if (facts.details.length || ['beginning', 'instruction'].includes(facts.prompt)) controls.max_tokens = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, step: 1, 'aria-label': 'Longest caption in tokens', value: own.max_tokens ?? 128 });
   clear(view.fields, fields(view, facts, controls));
+  view.changed();
 }
 
 const share = (label, value) => h('input', { class: 'studio-input', type: 'number', min: 0, max: 1, step: 'any', 'aria-label': label, value });
@@ -56,6 +59,7 @@ function fields(view, facts, controls) {
     controls.detail && field('Detail', controls.detail, 'How much is said of each picture.'),
     facts.prompt === 'beginning' && field('Captions begin with', controls.prompt, 'Empty = the captioner chooses.'),
     facts.prompt === 'instruction' && [domains(view, controls.prompt), field('Prompt', controls.prompt, 'What the model is asked of each picture.')],
+    controls.template && [field('Template', controls.template, 'A part in [brackets] is left out where a field of it is missing.'), names(view)],
     controls.threshold && h('div', { class: 'pair' }, field('Tags from', controls.threshold), field('Characters from', controls.character_threshold)),
     controls.max_tokens && field('Longest caption', controls.max_tokens, 'In tokens; what runs on is cut at a sentence. CLIP reads 77.'),
   ].flat(2);
@@ -71,12 +75,39 @@ function domains(view, prompt) {
   return field('Domain', select);
 }
 
+// What a template may name: a click puts it where the cursor is.
+function names(view) {
+  const put = name => {
+    const text = view.controls.template, at = text.selectionStart ?? text.value.length;
+    text.setRangeText(`{${name}}`, at, text.selectionEnd ?? at, 'end');
+    text.focus();
+    text.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  return h('div', { class: 'fields', role: 'group', 'aria-label': 'Fields of templates' },
+    view.names.map(name => h('button', { class: 'chip', type: 'button', text: `{${name}}`, 'aria-label': `Put {${name}} into the template`, onclick: () => put(name) })));
+}
+
+function know(view, known) {
+  if (view.names.join() === known.join()) return;
+  view.names = known;
+  view.fields.querySelector('.fields')?.replaceWith(names(view));
+}
+
+function toTemplate(view) {
+  view.select.value = view.told.captioners.find(each => each.prompt === 'template').captioner;
+  draw(view);
+  view.controls.template.scrollIntoView({ block: 'center' });
+  view.controls.template.focus();
+  view.controls.template.select();
+}
+
 function read(view) {
   const captioner = view.select.value, facts = chosen(view), asked = {};
   for (const [name, control] of Object.entries(view.controls)) if (control) asked[name] = control.type === 'number' ? (control.value === '' ? null : Number(control.value)) : control.value;
   if (asked.max_tokens === null) delete asked.max_tokens;
   try { localStorage.setItem(KEY, JSON.stringify({ ...remembered(), captioner, ...(facts ? { [facts.kind]: asked } : {}) })); } catch { /* it is typed again then */ }
-  return { captioner, ...asked };
+  const { template, ...rest } = asked; // which is what the template captioner is asked
+  return { captioner, ...rest, ...(template === undefined ? {} : { prompt: template }) };
 }
 
 // The dialog of places: what is looked through, one more, one fewer.

@@ -1,28 +1,29 @@
-// Captions by a captioner: asked for, followed, stopped; what it does not know leads to the template.
+// Captions by a captioner or a template: asked for, followed, stopped; what a captioner does not know leads to the template.
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerChoice } from './dataset_asking.js';
-import { announce, offerUndo, onPlace, onSelection, openDataset, selection } from './dataset_state.js';
+import { announce, offerUndo, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
 const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 const FOLLOW_MS = 500;
 const WHICH = [['', 'only where there is none'], ['recaption', 'again, but edits stay'], ['overwrite', 'over all, edits too']];
 
-// The form; `toTemplate` opens the form that fills empty captions by a template.
-export function captionerForm(root, toTemplate) {
-  const view = { root, toTemplate, dataset: '', current: '', poll: null };
-  view.choice = captionerChoice();
+// Returns {element, know(names)}: the form, and what tells it which fields templates may name.
+export function captionerForm(root) {
+  const view = { root, dataset: '', current: '', poll: null };
+  view.preview = h('div', { class: 'row end', hidden: true }, h('button', { class: 'btn', type: 'button', text: 'Preview', 'aria-label': 'Preview template', onclick: () => preview(view) }));
+  view.choice = captionerChoice(() => { view.preview.hidden = !view.choice.isTemplate(); });
   view.go = h('button', { class: 'btn', type: 'submit', text: 'Caption all' });
   view.which = h('select', { class: 'studio-input', 'aria-label': 'Which captions are written' }, WHICH.map(([value, text]) => h('option', { value, text })));
   view.out = h('div', { class: 'captioned', 'aria-live': 'polite' });
   const element = h('form', { class: 'form', 'aria-label': 'Captioner', onsubmit: event => { event.preventDefault(); start(view); } },
-    h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice.select, view.go)), view.choice.add, view.choice.fields,
+    h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice.select, view.go)), view.choice.add, view.choice.fields, view.preview,
     h('label', { class: 'field' }, h('span', { text: 'Write captions' }), view.which, h('small', { class: 'muted', text: 'What is replaced stays among the versions of its picture.' })), view.out);
   onSelection(root, () => drawScope(view));
   onPlace(root, () => meet(view));
   meet(view);
-  return element;
+  return { element, know: view.choice.know };
 }
 
 function drawScope(view) {
@@ -61,6 +62,25 @@ async function start(view) {
     view.go.disabled = false;
     fail(view, error.message);
   }
+}
+
+// What a template would write, shown before it is written.
+async function preview(view) {
+  const { dataset } = view;
+  try {
+    const change = { operation: 'template', text: view.choice.read().prompt, overwrite: Boolean(view.which.value), files: selection.size ? [...selection] : null };
+    const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
+    if (dataset === view.dataset && !view.current) clear(view.out, ...examples(told));
+  } catch (error) {
+    if (!view.current) fail(view, error.message);
+  }
+}
+
+// How many captions a change would change, and what some of them would become.
+export function examples(told) {
+  const num = `${told.count} of ${told.of} captions ${told.count === 1 ? 'changes' : 'change'}`;
+  return [h('p', { text: told.count ? num : 'No caption would change.' }), told.cut ? h('p', { class: 'chip problem', text: `${told.cut} would be cut at 8 KiB` }) : null,
+    h('ul', { class: 'examples' }, told.examples.map(each => h('li', {}, h('del', { text: each.before || '(none)' }), h('ins', { text: each.after || '(none)' }))))];
 }
 
 function follow(view, told) {
@@ -118,7 +138,7 @@ function end(view, { dataset, status, result }) {
   if (status.state !== 'finished') { fail(view, status.error || 'The captions were not written: try again.'); return; }
   if (result.undo) offerUndo(dataset, result.text, result.undo);
   clear(view.out, h('p', { role: 'status', text: `${result.text}.` }), result.notes.map(text => h('p', { class: 'muted', text: `${text}.` })),
-    result.unknown ? h('p', { class: 'unknown' }, `${result.unknown_text}. `, h('button', { class: 'btn', type: 'button', text: 'Fill them by a template', onclick: view.toTemplate })) : null,
+    result.unknown ? h('p', { class: 'unknown' }, `${result.unknown_text}. `, h('button', { class: 'btn', type: 'button', text: 'Fill them by a template', onclick: () => view.choice.toTemplate() })) : null,
     result.skipped.length ? h('details', {}, h('summary', { class: 'problem', text: `${result.skipped.length} left without a new caption` }),
       h('ul', { class: 'unread' }, result.skipped.map(each => h('li', { text: each.reason })))) : null);
 }

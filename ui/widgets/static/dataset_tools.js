@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
-import { captionerForm } from './dataset_captioner.js';
+import { captionerForm, examples } from './dataset_captioner.js';
 import { bucketsPanel } from './dataset_buckets.js';
 import { sourcesForm } from './dataset_versions.js';
 import { wordsPanel } from './dataset_words.js';
@@ -14,12 +14,13 @@ import { announce, offerUndo, onChange, onPlace, onSelection, openDataset, path,
 export function mount({ root }) {
   const view = { root, dataset: '', version: '', asked: 0 };
   view.trigger = h('input', { class: 'studio-input', maxlength: 60, placeholder: 'brainmri', 'aria-label': 'Trigger word', spellcheck: false });
+  view.captioner = captionerForm(root);
   view.scope = h('p', { class: 'muted scope' });
   view.history = h('ul', { class: 'history' });
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
   root.replaceChildren(
-    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, captionerForm(root, () => openTemplate(view)), sourcesForm(root), triggerForm(view), templateForm(view), replaceForm(view), aroundForm(view)),
+    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, view.captioner.element, sourcesForm(root), triggerForm(view), replaceForm(view), aroundForm(view)),
     doctorPanel(root), wordsPanel(root), view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
@@ -55,7 +56,7 @@ function draw(view, dataset, answer) {
   if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
   Object.assign(view, { dataset, version: answer.version });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;
-  drawFields(view, answer.fields);
+  view.captioner.know(answer.fields);
   view.past.hidden = false;
   if (view.past.open) drawHistory(view);
   drawScope(view);
@@ -99,9 +100,7 @@ async function preview(view, outcome, read) {
   try {
     const change = { ...(await read()), files: selection.size ? [...selection] : null };
     const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
-    const num = `${told.count} of ${told.of} captions ${told.count === 1 ? 'changes' : 'change'}`;
-    clear(outcome, h('p', { text: told.count ? num : 'No caption would change.' }), told.cut ? h('p', { class: 'chip problem', text: `${told.cut} would be cut at 8 KiB` }) : null,
-      h('ul', { class: 'examples' }, told.examples.map(each => h('li', {}, h('del', { text: each.before || '(none)' }), h('ins', { text: each.after || '(none)' })))),
+    clear(outcome, ...examples(told),
       told.count ? h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', text: `Change ${told.count}`, onclick: event => apply(view, outcome, change, event.target) })) : null);
   } catch (error) {
     clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
@@ -146,33 +145,6 @@ function triggerForm(view) {
   }
   const read = async () => { if (view.trigger.dataset.unsaved) await save(); return { operation: 'trigger' }; };
   return form(view, 'Add to captions that lack it', [field('Trigger word', view.trigger, 'A rare word that stands for this domain in prompts.'), told], read, 'Add to captions that lack it');
-}
-
-function templateForm(view) {
-  const text = view.template = input('Template for empty captions', { value: '{name}' }), over = h('input', { type: 'checkbox' });
-  view.fields = h('div', { class: 'fields', role: 'group', 'aria-label': 'Fields of templates' });
-  return form(view, 'Preview template', [field('Fill empty captions', text, 'A template; a part in [brackets] is left out where a field of it is missing.'), view.fields,
-    h('label', { class: 'check' }, over, ' Also replace captions that exist')], () => ({ operation: 'template', text: text.value, overwrite: over.checked }));
-}
-
-// What a template may name: a click puts it where the cursor is.
-function drawFields(view, names) {
-  if (view.known === names.join()) return;
-  view.known = names.join();
-  clear(view.fields, names.map(name => h('button', { class: 'chip', type: 'button', text: `{${name}}`, 'aria-label': `Put {${name}} into the template`, onclick: () => put(view.template, `{${name}}`) })));
-}
-
-function put(text, words) {
-  const at = text.selectionStart ?? text.value.length;
-  text.setRangeText(words, at, text.selectionEnd ?? at, 'end');
-  text.focus();
-  text.dispatchEvent(new Event('input', { bubbles: true }));
-}
-
-function openTemplate({ template }) {
-  template.scrollIntoView({ block: 'center' });
-  template.focus();
-  template.select();
 }
 
 function replaceForm(view) {
