@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from studio import quiet
-from studio.commands import board, caption, dataset, doctoring, framing, install, models, results, starter, training, ui
+from studio.commands import board, caption, captioners, dataset, doctoring, framing, install, models, results, starter, training, ui
 from studio.console import DEFAULT, Commands, JsonOption, WorkspaceOption, answer, command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +19,7 @@ framing.add_to(dataset.app)
 doctoring.add_to(dataset.app)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(caption.app)
+app.add_typer(captioners.app, name="captioners")
 app.add_typer(training.app)
 app.add_typer(results.app)
 app.add_typer(board.app)

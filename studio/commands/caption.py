@@ -1,4 +1,4 @@
-"""The commands about captions: by a captioner or a template; versions compared and picked; their words; the captioners that are here."""
+"""The commands about captions: by a captioner or a template; versions compared and picked; and their words."""
 
 import shlex
 from typing import Annotated
@@ -133,26 +133,3 @@ def _counted(found: dict) -> list[str]:
                 f"{each['lacks']} of {num} captions lack the {what} {each['word']}" + (": add it by --add" if each["lacks"] else "")
             )
     return lines or ["no captions yet"]
-
-
-@app.command()
-@command
-def captioners(
-    add: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Also look here from now on: a captioner's folder, or one of such.")
-    ] = None,
-    remove: Annotated[str | None, typer.Option(metavar="FOLDER", help="No longer look here.")] = None,
-    workspace: WorkspaceOption = DEFAULT,
-    as_json: JsonOption = False,
-) -> None:
-    """List the captioners on this machine: in the workspace's captioners folder, in added places, in the hub's cache."""
-    from studio.dataset.captioners.places import add_captioner_place, list_captioners, remove_captioner_place
-
-    place = Workspace.at(workspace)
-    if add is not None:
-        add_captioner_place(place, add)
-    if remove is not None:
-        remove_captioner_place(place, remove)
-    found = list_captioners(place)
-    lines = [f"{each['title']:40} {each['bytes'] / 2**20:8.0f} MiB  {each['licence']}" for each in found]
-    answer(found, as_json, "\n".join(lines))

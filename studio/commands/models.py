@@ -73,17 +73,22 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Tell a hub model's licence, gating and size; with --yes, fetch it into the workspace. A token is read from HF_TOKEN alone."""
+    get_from_hub("model", model, yes, Workspace.at(workspace), as_json)
+
+
+def get_from_hub(kind: str, hub_id: str, yes: bool, workspace: Workspace, as_json: bool) -> None:
+    """Tell what a repository of this kind (a key of `hub_kinds.KINDS`) is; fetch it where `yes`."""
     from studio import console
     from studio.jobs import hub
 
     hub.online()
     token = os.environ.get("HF_TOKEN", "")
     if not yes:
-        listing = hub.look(model, token)
-        answer(listing.told(), as_json, f"{listing.words()}\nfetch it with: models get {model} --yes")
+        listing = hub.look(hub_id, token, kind)
+        answer(listing.told(), as_json, f"{listing.words()}\nfetch it with: {kind}s get {hub_id} --yes")
         return
     with console.progress("fetching") as update:
-        path, words = hub.fetch(Workspace.at(workspace), model, token, update)
+        path, words = hub.fetch(workspace, hub_id, token, update, kind)
     answer({"path": str(path), "text": words}, as_json, f"{words}\n{path}")
 
 

@@ -1,4 +1,4 @@
-"""Errands of the Models screen, each in a process of its own: looking through places, fetching, merging. No torch here."""
+"""Errands of the Models and Dataset screens, each in a process of its own: looking through places, fetching, merging. No torch here."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from studio.errors import StudioError
 from studio.jobs.supervisor import spawn
 from studio.store import Workspace
 
-MODULES = {"scan": "studio.jobs.scan", "fetch": "studio.jobs.hub", "merge": "studio.jobs.merging"}
+MODULES = {"scan": "studio.jobs.scan", "fetch": "studio.jobs.hub", "captioner": "studio.jobs.hub", "merge": "studio.jobs.merging"}
 LOST = "its process ended before it was done: try again; the reason may be in cache/errands.log"
 
 

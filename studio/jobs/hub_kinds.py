@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from studio import registry
 from studio.dataset.captioners.folder import kind_of, open_folder
-from studio.dataset.captioners.places import captioners_folder
+from studio.dataset.captioners.places import captioners_folder, list_kinds
 from studio.errors import StudioError, printable
 from studio.families.folder import ACTIVE_KEYS, PICKLES, check_folder, check_whole, read_config
 from studio.store import Workspace
@@ -47,7 +47,12 @@ def choose_model(model_id: str, sizes: dict[str, int]) -> list[str]:
 
 def choose_captioner(model_id: str, sizes: dict[str, int]) -> list[str]:
     """The files of a captioner's folder that are fetched: configurations, vocabularies, tags, safetensors or ONNX weights."""
-    check_names(model_id, sizes)
+    try:
+        check_names(model_id, sizes)
+    except StudioError as error:
+        told = "".join(c for c in model_id.casefold() if c.isalnum())
+        known = [each["hub_id"] for each in list_kinds() if each["kind"] in told]
+        raise StudioError(f"{error}, as {known[0]}" if known else str(error)) from None
     if "model_index.json" in sizes:
         raise StudioError(f"{model_id}: this is a model that draws, not one that captions: fetch it with models get")
     is_tagger = {"model.onnx", "selected_tags.csv"} <= sizes.keys()

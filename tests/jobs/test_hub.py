@@ -141,6 +141,7 @@ def hub(tmp_path_factory):
     captioner = blip(root / "some" / "blip")
     (captioner / "pytorch_model.bin").write_bytes(b"x")
     write_config(shutil.copytree(captioner, root / "evil" / "captioner"), "config.json", auto_map={"AutoModel": "x.Y"})
+    (shutil.copytree(captioner, root / "evil" / "Florence-2-large") / "modeling_florence2.py").write_text("boom")
     write_config(shutil.copytree(captioner, root / "some" / "whisper"), "config.json", architectures=["WhisperForConditionalGeneration"])
     Hub.root = root
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
@@ -155,9 +156,9 @@ def environment(hub, **more):
     return {name: value for name, value in env.items() if name != "HF_TOKEN" or "HF_TOKEN" in more}
 
 
-def get(hub, root, *words, **more):
+def get(hub, root, *words, what="models", **more):
     """The command in a process of its own: (exit code, last line as JSON, all it said)."""
-    command = [sys.executable, "-m", "studio.cli", "models", "get", *words, "--workspace", str(root), "--json"]
+    command = [sys.executable, "-m", "studio.cli", what, "get", *words, "--workspace", str(root), "--json"]
     done = subprocess.run(command, env=environment(hub, **more), capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
@@ -309,6 +310,7 @@ def test_one_that_was_killed_goes_on_and_two_do_not_fetch_at_once(hub, fetch, tm
         ("nothing", "model", "this is no hub id"),
         ("some/tiny-model", "captioner", "this is a model that draws"),
         ("evil/captioner", "captioner", "config.json asks for code (auto_map)"),
+        ("evil/Florence-2-large", "captioner", "use another copy, as florence-community/Florence-2-base"),
         ("some/whisper", "captioner", "WhisperForConditionalGeneration is no captioner"),
         ("some/lora", "captioner", "neither .safetensors nor a tagger's model.onnx"),
     ],
@@ -326,7 +328,9 @@ def test_a_file_that_is_not_what_the_hub_says_is_not_kept(fetch, tmp_path):
     assert "came damaged (its hash is not the hub's)" in said and not [p for p in tmp_path.rglob("*.safetensors*")]
 
 
-def test_a_captioner_is_fetched_by_the_same_code(fetch, tmp_path):
+def test_a_captioner_is_fetched_by_the_same_code(hub, fetch, tmp_path):
+    code, told, said = get(hub, tmp_path, "some/blip", what="captioners")
+    assert code == 0 and told["licence"] == "apache-2.0" and "fetch it with: captioners get some/blip --yes" in said
     path, words, _ = told = fetch(tmp_path, "some/blip", kind="captioner")
     assert Path(path) == tmp_path / "captioners" / "some--blip", told
     assert find_captioner(Workspace.at(tmp_path), "some--blip").key == "blip" and not list(Path(path).glob("*.bin"))

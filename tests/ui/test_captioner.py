@@ -84,8 +84,8 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     tools, card = page.locator(".dataset-tools"), page.locator(f".card[data-file='{row.file}']")
     text = card.locator("textarea")
 
-    tools.get_by_role("button", name="Add a captioner from a folder").click()
-    dialog = page.get_by_role("dialog", name="Captioners from folders")
+    tools.get_by_role("button", name="Add a captioner").click()
+    dialog = page.get_by_role("dialog", name="Captioners")
     dialog.get_by_label("Folder").fill(str(pictures))
     dialog.get_by_role("button", name="Add folder").click()
     wait_until(lambda: "no captioner's config.json" in dialog.get_by_role("alert").inner_text(), "what is wrong with a wrong folder")
@@ -144,3 +144,62 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     wait_until(lambda: "is in all 3 captions" in words.inner_text(), "mended")
     dataset = open_dataset(studio.workspace, "versions")
     assert [dataset.caption(each) for each in dataset.rows] == ["crown, anchor, flat style", "crown, bell, flat style", "crown, flat style"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A studio whose hub is a server on this machine: a captioner, one that comes slowly, one with code."""
+    import http.server
+    import threading
+
+    from tests.fixtures.tiny_captioners import blip
+    from tests.jobs.test_hub import Hub
+    from tests.ui.browser import Studio
+
+    root = tmp_path_factory.mktemp("hub")
+    blip(root / "some" / "blip")
+    shutil.copytree(root / "some" / "blip", root / "some" / "slow-blip")
+    (shutil.copytree(root / "some" / "blip", root / "evil" / "blip") / "run.py").write_text("boom")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Hub,), {"root": root}))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    studio = Studio(tmp_path_factory.mktemp("from-hub") / "workspace", HF_ENDPOINT=f"http://127.0.0.1:{server.server_address[1]}")
+    folder = studio.workspace.root / "given"
+    folder.mkdir(parents=True)
+    shutil.copy(DEMOS / "icons" / "anchor.png", folder)
+    create_dataset(studio.workspace, "icons", [folder])
+    studio.start()
+    yield studio
+    studio.stop()
+    server.shutdown()
+
+
+def test_a_captioner_comes_from_the_hub_told_first_followed_stopped_and_chosen(hub, new_page):
+    page = new_page(f"{hub.url}/?dataset=icons")
+    page.wait_for_selector(".dataset-grid[data-state=ready]")
+    tools = page.locator(".dataset-tools")
+    tools.get_by_role("button", name="Add a captioner").click()
+    dialog = page.get_by_role("dialog", name="Captioners")
+    panel = dialog.locator(".hub")
+    look = panel.get_by_role("button", name="Look")
+    panel.get_by_label("Hub id").fill("evil/blip")
+    look.click()
+    panel.get_by_text("run.py is a program").wait_for()
+    panel.get_by_label("Hub id").fill("some/slow-blip")
+    look.click()
+    panel.get_by_role("button", name="Fetch it").click()
+    panel.get_by_role("button", name="Stop the captioner").wait_for()
+    page.keyboard.press("Escape")
+    tools.get_by_role("button", name="Add a captioner").click()
+    panel.get_by_role("button", name="Stop the captioner").click()
+    panel.get_by_text("kept for the next try").wait_for()
+    panel.get_by_label("Hub id").fill("some/blip")
+    look.click()
+    panel.get_by_text("licence apache-2.0").wait_for()
+    panel.get_by_role("button", name="Fetch it").click()
+    panel.get_by_text("Fetched:").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    assert tools.locator("select[aria-label=Captioner] option:checked").inner_text() == "BLIP · some--blip"
+    tools.get_by_label("Longest caption in tokens").fill("6")
+    tools.get_by_role("button", name="Caption all").click()
+    wait_until(lambda: "Wrote 1 caption (BLIP)" in tools.locator(".captioned").inner_text(), "the caption", SLOW_S)

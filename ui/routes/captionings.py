@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Query
 
-from studio.dataset.captioners.places import add_captioner_place, captioner_places, list_captioners, remove_captioner_place
+from studio.dataset.captioners.places import add_captioner_place, captioner_places, list_captioners, list_kinds, remove_captioner_place
 from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.captioning import CaptionRequest, unknown_line
 from studio.errors import StudioError
@@ -32,7 +32,8 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/captioners")
     def captioners() -> dict[str, Any]:
         added = [str(path) for path in captioner_places(desk.workspace)]
-        return {"captioners": list_captioners(desk.workspace), "places": added, "prompts": PROMPTS, "can_add": desk.is_local}
+        told = {"captioners": list_captioners(desk.workspace), "kinds": list_kinds(), "prompts": PROMPTS}
+        return told | {"places": added, "can_add": desk.is_local}
 
     @routes.post("/captioners/places")
     def add(place: Place) -> list[dict[str, Any]]:

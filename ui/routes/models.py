@@ -11,7 +11,8 @@ from studio.jobs.scan import shelf
 from studio.model_places import add_model_place, remove_model_place
 from ui.desk import Desk
 
-Errand = Literal["scan", "fetch", "merge"]
+Errand = Literal["scan", "fetch", "captioner", "merge"]
+FETCHES = {"model": "fetch", "captioner": "captioner"}  # kind of hub repository -> errand
 
 
 class Place(BaseModel):
@@ -22,11 +23,12 @@ class Place(BaseModel):
 
 
 class Fetch(BaseModel):
-    """A model by its hub id; the token is handed on and kept nowhere."""
+    """A model or captioner by its hub id; the token is handed on and kept nowhere."""
 
     model_config = ConfigDict(extra="forbid")
     id: str = Field(max_length=200)
     token: str = Field("", max_length=500, repr=False)
+    kind: Literal["model", "captioner"] = "model"
     fetch: bool = False  # False = only tell licence, gating and size
 
 
@@ -86,7 +88,7 @@ def _add_errands(routes: APIRouter, desk: Desk) -> None:
 
     @routes.post("/fetch")
     def fetch(asked: Fetch) -> dict[str, Any]:
-        return desk.errands.start("fetch", asked.model_dump())
+        return desk.errands.start(FETCHES[asked.kind], asked.model_dump())
 
     @routes.post("/merge")
     def merge(asked: Merge) -> dict[str, Any]:

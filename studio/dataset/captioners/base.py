@@ -37,6 +37,7 @@ class Facts:
     sees: Literal["pixels", "facts"] = "pixels"  # what captions are made of: the picture, or what is known beside it
     thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
     licence: str = ""  # of the weights that are known under this name
+    hub_id: str = ""  # of such weights on the hub, as safetensors or ONNX and without code
 
     @property
     def needs_folder(self) -> bool:

@@ -6,7 +6,9 @@ from typing import Any
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.generate import Generator, load_parts
 
-FACTS = Facts("BLIP", ("BlipForConditionalGeneration",), prompt="beginning", licence="BSD 3-Clause")
+FACTS = Facts(
+    "BLIP", ("BlipForConditionalGeneration",), prompt="beginning", licence="BSD 3-Clause", hub_id="Salesforce/blip-image-captioning-large"
+)
 
 
 def load(folder: Path | None) -> Generator:

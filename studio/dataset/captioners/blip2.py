@@ -7,7 +7,13 @@ from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.generate import Generator, load_parts
 from studio.errors import StudioError
 
-FACTS = Facts("BLIP-2", ("Blip2ForConditionalGeneration",), prompt="beginning", licence="MIT; of the OPT versions for research alone")
+FACTS = Facts(
+    "BLIP-2",
+    ("Blip2ForConditionalGeneration",),
+    prompt="beginning",
+    licence="MIT; of the OPT versions for research alone",
+    hub_id="Salesforce/blip2-opt-2.7b",
+)
 
 
 def load(folder: Path | None) -> Generator:

@@ -8,7 +8,14 @@ from studio.dataset.captioners.generate import Generator, load_parts
 from studio.errors import StudioError
 
 DETAILS = {"brief": "<CAPTION>", "detailed": "<DETAILED_CAPTION>", "long": "<MORE_DETAILED_CAPTION>"}
-FACTS = Facts("Florence-2", ("Florence2ForConditionalGeneration",), details=DETAILS, detail="detailed", licence="MIT")
+FACTS = Facts(
+    "Florence-2",
+    ("Florence2ForConditionalGeneration",),
+    details=DETAILS,
+    detail="detailed",
+    licence="MIT",
+    hub_id="florence-community/Florence-2-base",
+)
 
 
 def load(folder: Path | None) -> Generator:

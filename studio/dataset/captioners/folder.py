@@ -47,8 +47,11 @@ def open_folder(folder: Path) -> tuple[str, ModuleType]:
         named = ", ".join(sorted(_architectures(folder)))
         what = f"{printable(named)[:MAX_NAME]} is no captioner" if named else "no captioner's config.json is here; what can be used is one"
         raise StudioError(f"{folder}: {what} that is known here; known are: {known}")
-    check_no_code(folder)
     module = registry.captioner(key)
+    try:
+        check_no_code(folder)
+    except StudioError as error:
+        raise StudioError(f"{error}; a copy without it: {module.FACTS.hub_id}") from None
     if module.FACTS.architectures:
         _check_weights(folder)
     return key, module

@@ -7,7 +7,13 @@ from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.generate import Generator, load_parts
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
-FACTS = Facts("LLaVA", ("LlavaForConditionalGeneration",), prompt="instruction", licence="see its card; JoyCaption's is Llama 3.1's")
+FACTS = Facts(
+    "LLaVA",
+    ("LlavaForConditionalGeneration",),
+    prompt="instruction",
+    licence="see its card; JoyCaption's is Llama 3.1's",
+    hub_id="fancyfeast/llama-joycaption-beta-one-hf-llava",
+)
 
 
 def load(folder: Path | None) -> Generator:

@@ -1,4 +1,4 @@
-"""Where captioners are: in the workspace's `captioners` folder, in added places, and in the hub's cache. Nothing is fetched."""
+"""Where captioners are: in the workspace's `captioners` folder, in added places, and in the hub's cache."""
 
 import contextlib
 import os
@@ -73,6 +73,12 @@ def list_captioners(workspace: Workspace) -> list[dict[str, Any]]:
     return own + sorted(found, key=lambda each: each["name"].casefold())
 
 
+def list_kinds() -> list[dict[str, str]]:
+    """The kinds of captioners that are read from folders: {"kind", "title", "hub_id"}, of which the last is one on the hub."""
+    known = {key: registry.captioner(key).FACTS for key in registry.CAPTIONERS}
+    return [{"kind": key, "title": facts.title, "hub_id": facts.hub_id} for key, facts in known.items() if facts.needs_folder]
+
+
 def _places(workspace: Workspace) -> list[tuple[Path, str]]:
     added = [(path, str(path)) for path in captioner_places(workspace)]
     return [(captioners_folder(workspace), "captioners folder"), *added, (hub_cache(), HUB)]
@@ -134,8 +140,8 @@ def _chosen(folder: Path) -> Chosen:
 def _unknown(workspace: Workspace, name: str) -> str:
     shown = printable(name)[:120]
     if name in registry.CAPTIONERS:
-        title = registry.captioner(name).FACTS.title
-        return f"captioner {shown!r}: no folder of {title} is here: put one into {captioners_folder(workspace)}, or give its path"
+        facts = registry.captioner(name).FACTS
+        return f"captioner {shown!r}: no folder of {facts.title} is here: give its path, or fetch one by: captioners get {facts.hub_id}"
     there = ", ".join([*dict.fromkeys(each["name"] or each["kind"] for each in list_captioners(workspace))][:12])
-    kinds = ", ".join(registry.captioner(key).FACTS.title for key in registry.CAPTIONERS if registry.captioner(key).FACTS.needs_folder)
-    return f"{shown!r} is no captioner; there are: {there}; or give a folder of {kinds} (fetch it from the hub first)"
+    kinds = ", ".join(each["title"] for each in list_kinds())
+    return f"{shown!r} is no captioner; there are: {there}; or give a folder of {kinds}; from the hub: captioners get AUTHOR/NAME"

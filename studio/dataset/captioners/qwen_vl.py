@@ -10,7 +10,13 @@ from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 from studio.errors import StudioError
 
 CLASSES = ("Qwen3VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen2VLForConditionalGeneration")
-FACTS = Facts("Qwen-VL", CLASSES, prompt="instruction", licence="Apache 2.0; of some sizes Qwen's own")
+FACTS = Facts(
+    "Qwen-VL",
+    CLASSES,
+    prompt="instruction",
+    licence="Apache 2.0; of some sizes Qwen's own",
+    hub_id="Qwen/Qwen3-VL-4B-Instruct",
+)
 MAX_PIXELS = 768 * 768  # per picture: what is larger is seen reduced, else a photograph fills the context
 
 

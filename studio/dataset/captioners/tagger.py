@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 MODEL, TAGS = "model.onnx", "selected_tags.csv"
 GENERAL, CHARACTER = 0.35, 0.85
-FACTS = Facts("WD14 tagger", files=(MODEL, TAGS), thresholds=(GENERAL, CHARACTER), licence="Apache 2.0")
+FACTS = Facts(
+    "WD14 tagger", files=(MODEL, TAGS), thresholds=(GENERAL, CHARACTER), licence="Apache 2.0", hub_id="SmilingWolf/wd-vit-tagger-v3"
+)
 RATING_KIND, CHARACTER_KIND = "9", "4"
 FACES = {
     "0_0",

@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
+import { hubPanel } from './models_errands.js';
 
 const KEY = 'studio.captioner'; // what was asked last, so that a prompt is typed once
 const OWN_WORDS = 'own words';
@@ -10,10 +11,10 @@ const remembered = () => { try { return JSON.parse(localStorage.getItem(KEY)) ||
 // Returns {select, fields, add, read(), know(names), isTemplate(), toTemplate()}: the choice of a captioner, what it can be asked, a button, all of it as
 // part of a request; what templates may name; and whether one is chosen. `changed()` is called when another one is chosen.
 export function captionerChoice(changed) {
-  const view = { changed, names: [], told: { captioners: [], places: [], prompts: {}, can_add: false }, controls: {} };
+  const view = { changed, names: [], told: { captioners: [], kinds: [], places: [], prompts: {}, can_add: false }, controls: {} };
   view.select = h('select', { class: 'studio-input', 'aria-label': 'Captioner', onchange: () => draw(view) }, h('option', { value: 'embedded', text: 'embedded' }));
   view.fields = h('div', { class: 'asked' });
-  view.add = h('button', { class: 'btn quiet add', type: 'button', text: 'Add a captioner from a folder', hidden: true, onclick: () => showPlaces(view) });
+  view.add = h('button', { class: 'btn quiet add', type: 'button', text: 'Add a captioner', hidden: true, onclick: () => showPlaces(view) });
   offer(view, remembered().captioner);
   return { select: view.select, fields: view.fields, add: view.add, read: () => read(view), know: names => know(view, names), isTemplate: () => Boolean(view.controls.template), toTemplate: () => toTemplate(view) };
 }
@@ -114,10 +115,11 @@ function read(view) {
 function showPlaces(view) {
   const path = h('input', { class: 'studio-input', placeholder: '/models/blip-image-captioning-base', 'aria-label': 'Folder', spellcheck: false, maxlength: 4000 });
   const told = h('p', { class: 'chip problem', role: 'alert', hidden: true }), list = h('ul', { class: 'places' });
-  const dialog = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': 'Captioners from folders' }, h('h3', { text: 'Captioners from folders' }),
-    h('p', { class: 'muted', text: 'BLIP, BLIP-2, Florence-2, LLaVA (JoyCaption), Qwen-VL and WD14 taggers, as folders with config.json and .safetensors. Nothing is copied, nothing is fetched; what lies in the workspace’s captioners folder or in the hub’s cache is found by itself.' }),
+  const dialog = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': 'Captioners' }, h('h3', { text: 'Captioners' }),
+    h('p', { class: 'muted', text: `${view.told.kinds.map(each => each.title).join(', ')}: folders with config.json and .safetensors; taggers with model.onnx and selected_tags.csv. Nothing is copied; what lies in the workspace’s captioners folder or in the hub’s cache is found by itself.` }),
     list, h('form', { class: 'form', method: 'dialog', onsubmit: event => { event.preventDefault(); change(api.post, path.value); } }, field('Folder of a captioner, or of several', path), told,
-      h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() }), h('button', { class: 'btn primary', type: 'submit', text: 'Add folder' }))));
+      h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'submit', text: 'Add folder' }))),
+    hubPanel(fetched, { kind: 'captioner', known: view.told.kinds }), h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() })));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   show();
@@ -128,6 +130,11 @@ function showPlaces(view) {
     const found = view.told.captioners.filter(each => each.name);
     clear(list, found.map(each => h('li', {}, h('span', { text: each.title, title: each.captioner }), h('span', { class: 'mono muted', text: fmt.bytes(each.bytes) }))),
       view.told.places.map(place => h('li', {}, h('span', { class: 'mono muted', text: place }), h('button', { class: 'btn quiet', type: 'button', text: 'Forget', 'aria-label': `Forget ${place}`, onclick: () => change(api.del, place) }))));
+  }
+
+  async function fetched(folder) {
+    await offer(view, folder);
+    show();
   }
 
   async function change(call, text) {

@@ -24,6 +24,14 @@ export class Errand {
     this.show(await api.post(`/studio/models/errands/${this.kind}/stop`));
   }
 
+  // One that is at work already, begun before this was shown.
+  async join() {
+    try {
+      const state = await api.get(`/studio/models/errands/${this.kind}`);
+      if (state.state === 'running') { this.show(state); this.follow(); }
+    } catch { /* it is said when it is begun */ }
+  }
+
   follow() {
     this.polling?.stop();
     this.polling = api.poll(async () => this.show(await api.get(`/studio/models/errands/${this.kind}`)), 300, this.bar);
@@ -40,13 +48,14 @@ export class Errand {
   }
 }
 
-// A model by its hub id: what it costs and asks is told first; only then it can be fetched.
-export function hubPanel(refresh) {
-  const id = h('input', { class: 'studio-input', 'aria-label': 'Hub id', placeholder: 'AUTHOR/NAME', spellcheck: 'false', autocomplete: 'off' });
+// A model or a captioner by its hub id: what it costs and asks is told first; only then it can be fetched. `known`: ids that are offered.
+export function hubPanel(refresh, { kind = 'model', known = [] } = {}) {
+  const list = h('datalist', { id: `hub-ids-${kind}` }, known.map(each => h('option', { value: each.hub_id, text: each.title })));
+  const id = h('input', { class: 'studio-input', 'aria-label': 'Hub id', placeholder: known[0]?.hub_id || 'AUTHOR/NAME', list: list.id, spellcheck: 'false', autocomplete: 'off' });
   const token = h('input', { class: 'studio-input', type: 'password', 'aria-label': 'Token', placeholder: 'Token, for gated models (kept nowhere)', autocomplete: 'off' });
   const said = h('div', { class: 'said', role: 'status' });
-  const body = fetch => ({ id: id.value.trim(), token: token.value, fetch });
-  const errand = new Errand('fetch', {
+  const body = fetch => ({ id: id.value.trim(), token: token.value, kind, fetch });
+  const errand = new Errand(kind === 'model' ? 'fetch' : kind, {
     words: state => (state.total ? `${fmt.bytes(state.done)} of ${fmt.bytes(state.total)}` : 'asking the hub'),
     told: state => {
       if (state.state === 'told') {
@@ -54,7 +63,7 @@ export function hubPanel(refresh) {
           h('button', { class: 'btn', type: 'button', text: 'Fetch it', onclick: () => begin(true) }));
       } else if (state.state === 'finished') {
         clear(said, h('p', { class: 'good', text: `Fetched: ${state.path}` }));
-        refresh();
+        refresh(state.path);
       } else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error }));
       else if (state.state === 'stopped') clear(said, h('p', { class: 'muted', text: 'Stopped. What has arrived is kept for the next try.' }));
       else clear(said);
@@ -67,9 +76,10 @@ export function hubPanel(refresh) {
       clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
     }
   }
-  return h('section', { class: 'panel hub' }, h('h3', { text: 'Get a model from the hub' }),
+  errand.join();
+  return h('section', { class: 'panel hub' }, h('h3', { text: `Get a ${kind} from the hub` }),
     h('p', { class: 'muted', text: 'Licence, gating and size are told first. Only safetensors are fetched, never code; this is the only thing here that goes online.' }),
-    h('form', { class: 'row', onsubmit: event => { event.preventDefault(); begin(false); } }, id, token, h('button', { class: 'btn', type: 'submit', text: 'Look' })), errand.bar, said);
+    h('form', { class: 'row', onsubmit: event => { event.preventDefault(); begin(false); } }, id, token, h('button', { class: 'btn', type: 'submit', text: 'Look' })), list, errand.bar, said);
 }
 
 const WHAT = { into: 'Into its base, as a new model', together: 'Several adapters as one', resize: 'At a smaller rank' };
