@@ -49,7 +49,7 @@ class Base:
         card = registry.family(self.family).card
         if not self.folder.is_dir():
             size_px, multiple = card.file_shape_px
-            return read_header(self.folder).declared_px or size_px, multiple
+            return read_header(self.folder).told_px(card.file_px_by_tensor) or size_px, multiple
         return model_facts.size_px(self.folder, card.denoiser), model_facts.pixel_multiple(self.folder, card.denoiser, card.patch)
 
     @property

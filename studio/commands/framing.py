@@ -108,6 +108,7 @@ def dataset_buckets(
 ) -> None:
     """Say which shapes a dataset is trained in, how many pictures each takes, and what is cut away."""
     from studio.dataset.rows import open_dataset
+    from studio.domains import defaults
     from studio.encode.plan import plan, summary
     from studio.models import find_base
     from studio.spec import DataSpec
@@ -117,16 +118,27 @@ def dataset_buckets(
     own, multiple = find_base(base, place).shape_px
     if not dataset.rows:
         raise StudioError(f"{dataset.name} has no pictures: add some first")
-    planned = plan(dataset.rows, size or own, multiple, DataSpec(crops=1))
+    data = DataSpec.model_validate(defaults(dataset.about) | {"crops": 1})
+    planned = [each for each in plan(dataset.rows, size or own, multiple, data) if not each.is_lying]
     found = summary(planned)
-    num = ["picture", "pictures"]
-    lines = [
-        f"{b['width']:>5} x {b['height']:<5} {b['images']:>6} {num[b['images'] > 1]}, {b['cut_percent']:.0f} % cut away" for b in found
-    ]
+    lines = [f"{b['width']:>5} x {b['height']:<5} {b['images']:>6} {_words(b)}" for b in found]
     if out:
         write_bytes(_png_path(out), _sheet(dataset, planned, found))
         lines.append(f"drawn to {out}")
     answer({"size_px": size or own, "buckets": found, "out": str(out) if out else None}, as_json, "\n".join(lines))
+
+
+def _words(bucket: dict[str, Any]) -> str:
+    """A shape's pictures, what they lose, and how far they are enlarged, in words."""
+    said = [
+        "picture" if bucket["images"] == 1 else "pictures",
+        f", {bucket['cut_percent']:.0f} % cut away",
+        f" ({bucket['most_cut_percent']:.0f} % of the one that loses most)"
+        if bucket["most_cut_percent"] >= bucket["cut_percent"] + 1
+        else "",
+        f"; {bucket['enlarged']} enlarged, up to {bucket['most_enlarged']:.1f} times" if bucket["enlarged"] else "",
+    ]
+    return "".join(said)
 
 
 def _png_path(out: Path) -> Path:

@@ -1,11 +1,13 @@
 """Look-alikes: which pictures are the same, or nearly, so that none is trained on and tested with at once."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 THUMB_PX = 16  # side of the thumbnails that are compared
 ALIKE = "alike-"  # begins the names of groups that were found, not given
+MAX_LINKS = 12  # pairs kept of one picture, but for those that join families
+BLOCK = 256  # pictures compared with all others at a time
 MAX_HASH_BITS = 40  # of 240 that may differ between candidates
 MIN_CORRELATION = 0.95
 MAX_MEAN_LEVELS, MAX_CELL_LEVELS = 5.0, 32.0  # of 255, once brightness and contrast are matched
@@ -35,19 +37,39 @@ def equal_pairs(keys: Sequence[Hashable | None]) -> list[tuple[int, int]]:
 def families(num: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The indices 0 to num - 1 in the classes that `pairs` join, each in ascending order (union-find)."""
     parent = list(range(num))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
     for i, j in pairs:
-        parent[root(i)] = root(j)
+        parent[_root(parent, i)] = _root(parent, j)
     members: dict[int, list[int]] = {}
     for i in range(num):
-        members.setdefault(root(i), []).append(i)
+        members.setdefault(_root(parent, i), []).append(i)
     return list(members.values())
+
+
+def _root(parent: list[int], i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+class Links:
+    """Which of many pairs are worth keeping: those that join two families, and the first few of each picture.
+
+    Ten thousand frames of one film are fifty million pairs; these are what tells their families and survives that some are removed.
+    """
+
+    def __init__(self, num: int) -> None:
+        self._parent, self._num_links = list(range(num)), [0] * num
+
+    def takes(self, i: int, j: int) -> bool:
+        """Whether the pair (i, j) is worth keeping beside those taken before."""
+        first, second = _root(self._parent, i), _root(self._parent, j)
+        if first == second and min(self._num_links[i], self._num_links[j]) >= MAX_LINKS:
+            return False
+        self._parent[first] = second
+        self._num_links[i] += 1
+        self._num_links[j] += 1
+        return True
 
 
 def difference_hash(thumbs: np.ndarray) -> np.ndarray:
@@ -58,13 +80,15 @@ def difference_hash(thumbs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))).view(np.uint64)
 
 
-def near_pairs(thumbs: np.ndarray) -> list[tuple[int, int]]:
+def near_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of uint8 [N, S, S, 3] that show the same picture, scaled, recompressed or brightened.
+
+    With `fresh`, boolean [N], only pairs of which one is fresh.
 
     The hash finds candidates; no cell may then differ visibly once brightness and contrast are matched, which tells
     neighbouring slices of a scan and drawings in one outline apart, and the correlation does so for plain textures.
     """
-    return _pairs(thumbs, thumbs)
+    return _pairs(thumbs, thumbs, fresh)
 
 
 TURNS = {  # what may have been done to the second of two prints [N, S, S, 3]
@@ -75,21 +99,34 @@ TURNS = {  # what may have been done to the second of two prints [N, S, S, 3]
 }
 
 
-def turned_pairs(thumbs: np.ndarray) -> list[tuple[int, int, str]]:
-    """(i, j, how), i < j, of uint8 [N, S, S, 3] that show the same picture turned or mirrored."""
-    return [(i, j, how) for how, turn in TURNS.items() for i, j in _pairs(thumbs, np.ascontiguousarray(turn(thumbs)))]
+def turned_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None) -> Iterator[tuple[int, int, str]]:
+    """(i, j, how), i < j, of uint8 [N, S, S, 3] that show the same picture turned or mirrored; `fresh` as for `near_pairs`."""
+    for how, turn in TURNS.items():
+        yield from ((i, j, how) for i, j in _pairs(thumbs, np.ascontiguousarray(turn(thumbs)), fresh))
 
 
-def _pairs(thumbs: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+def bits_apart(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How many bits differ between each two of uint64 [N, W] and [M, W]: int16 [N, M]."""
+    return sum(np.bitwise_count(hashes[:, None, k] ^ others[None, :, k]).astype(np.int16) for k in range(hashes.shape[1]))
+
+
+def _pairs(thumbs: np.ndarray, others: np.ndarray, fresh: np.ndarray | None) -> Iterator[tuple[int, int]]:
+    """Pairs one at a time, so that thousands of pictures of one thing, which are millions of pairs, are never held at once."""
     hashes, other_hashes = difference_hash(thumbs), difference_hash(others)
     (shape, spread), (other_shape, other_spread) = _shapes(thumbs), _shapes(others)
-    pairs = []
-    for i in range(len(thumbs) - 1):
-        near = np.flatnonzero(np.bitwise_count(other_hashes[i + 1 :] ^ hashes[i]).sum(axis=1) <= MAX_HASH_BITS) + i + 1
-        apart = np.abs(other_shape[near] - shape[i]) * np.minimum(other_spread[near], spread[i])[:, None]
-        is_same = (other_shape[near] @ shape[i] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
-        pairs += [(i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)]]
-    return pairs
+    numbers = np.arange(len(thumbs))
+    for start in range(0, len(thumbs), BLOCK):
+        bits = bits_apart(hashes[start : start + BLOCK], other_hashes[start:])
+        for i in range(start, min(start + BLOCK, len(thumbs))):
+            near = numbers[start:][bits[i - start] <= MAX_HASH_BITS]
+            near = near[near > i]
+            if fresh is not None and not fresh[i]:
+                near = near[fresh[near]]
+            if not near.size:
+                continue
+            apart = np.abs(other_shape[near] - shape[i]) * np.minimum(other_spread[near], spread[i])[:, None]
+            is_same = (other_shape[near] @ shape[i] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
+            yield from ((i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)])
 
 
 def _shapes(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,6 @@ from studio.errors import StudioError, printable
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
 LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to end it
 MASK_TOLERANCE = 0.03  # of the aspect: rounding, when a mask was made at another size
-_STRIP_PX = 512
 _LOSSLESS_PX = 256  # smaller pictures are shown enlarged, where artefacts would be seen
 _USUAL_SUFFIXES = {
     "PNG": {".png", ".apng"},
@@ -105,7 +104,8 @@ def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str,
 
 def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | None) -> dict[str, Any]:
     """The facts of a stored picture; its small view is left in `views`."""
-    pixels = hash_pixels(image)
+    px = np.asarray(image)  # once: it is the dearest of all that is done to a large picture
+    pixels = hash_pixels(px)
     if views is not None:
         write_view(image, views, pixels, VIEW_SIZES[0])
     return {
@@ -115,17 +115,18 @@ def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | No
         "height": image.height,
         "note": "; ".join(notes),
         "thumb": base64.b64encode(thumbnail(image).tobytes()).decode(),
-        "measures": measure(image),
+        "measures": measure(image, px),
     }
 
 
 def look(source: Path, views: Path, size_px: int, is_measured: bool = False) -> dict[str, Any]:
     """Look at a stored picture again: its pixel hash, thumbnail and measures; its view of `size_px` (0 = none) left in `views`."""
     image = open_image(source)
-    pixels = hash_pixels(image)
+    px = np.asarray(image)
+    pixels = hash_pixels(px)
     if size_px:
         write_view(image, views, pixels, size_px)
-    measures = {"measures": measure(image)} if is_measured else {}
+    measures = {"measures": measure(image, px)} if is_measured else {}
     return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(image).tobytes()).decode(), **measures}
 
 
@@ -143,7 +144,7 @@ def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str,
 def write_sample(source: Path, target: Path, frame: str, reduce_px: int, is_mask: bool = False) -> dict[str, Any]:
     """Leave the sample that `frame` names at `target`: the pixels that are trained, as PNG, or reduced to `reduce_px` as WebP."""
     image = open_image(source)
-    pixels, sample = hash_pixels(image), render(image.convert("L") if is_mask else image, parse_frame(frame))
+    pixels, sample = hash_pixels(np.asarray(image)), render(image.convert("L") if is_mask else image, parse_frame(frame))
     if reduce_px:
         sample.thumbnail((reduce_px, reduce_px))
         sample.save(target, "WEBP", quality=82, method=1)
@@ -172,11 +173,10 @@ def write_view(image: Image.Image, views: Path, pixels: str, size_px: int) -> No
     part.replace(path)
 
 
-def hash_pixels(image: Image.Image) -> str:
-    """SHA-256 over the size and the pixels of an RGB picture, as hex."""
-    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
-    for top in range(0, image.height, _STRIP_PX):
-        digest.update(image.crop((0, top, image.width, min(top + _STRIP_PX, image.height))).tobytes())
+def hash_pixels(px: np.ndarray) -> str:
+    """SHA-256 over the size and the pixels of an RGB picture, uint8 [H, W, 3], as hex."""
+    digest = hashlib.sha256(f"{px.shape[1]}x{px.shape[0]}:".encode())
+    digest.update(np.ascontiguousarray(px))
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from studio.dataset.building import clean as clean_folder
 from studio.dataset.building import staging, sync_files
 from studio.dataset.captions import clean
 from studio.dataset.doctor.chart import Chart, Pair, read_chart, with_measures, write_chart
-from studio.dataset.doctor.pairs import all_pairs, index_pairs
+from studio.dataset.doctor.pairs import all_pairs, index_pairs, is_by_print
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
@@ -122,7 +122,7 @@ def _commit(workspace: Workspace, dataset: Dataset, intake: Intake, words: list[
     chart = with_measures(read_chart(dataset.root), {row.pixels: intake.measured[row.pixels] for row in new})
     merged = dataset.model_copy(update={"rows": dataset.rows + new, "skipped": (dataset.skipped + problems)[-MAX_SKIPPED:]})
     if new:
-        chart = renewed(workspace, merged, chart)
+        chart = renewed(workspace, merged, chart, {row.pixels for row in new})
         merged = regroup(merged, chart)
         sync_files(intake.folder)
     _place(merged, moves)
@@ -142,11 +142,19 @@ def regroup(dataset: Dataset, chart: Chart) -> Dataset:
     return dataset.model_copy(update={"rows": hold_out(grouped, share=rule.share, seed=rule.seed)})
 
 
-def renewed(workspace: Workspace, dataset: Dataset, chart: Chart) -> Chart:
-    """`chart` with the pairs of pictures of `dataset` that show the same, found anew but for those of an image tower."""
+def renewed(workspace: Workspace, dataset: Dataset, chart: Chart, fresh: set[str] | None = None) -> Chart:
+    """`chart` with the pairs of pictures of `dataset` that show the same, found anew but for those of an image tower.
+
+    With `fresh`, pixel hashes, prints are compared only with those of fresh pictures, where all others were compared before.
+    """
     pixels = [row.pixels for row in dataset.rows]
-    found = all_pairs(pixels, prints_of(workspace, dataset, lambda: None), [chart.measured.get(key) for key in pixels])
-    return chart.model_copy(update={"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")]})
+    if fresh is not None and not set(pixels) - fresh <= chart.measured.keys():
+        fresh = None
+    old = [] if fresh is None else [pair for pair in chart.pairs if is_by_print(pair) and fresh.isdisjoint((pair.first, pair.second))]
+    known = {frozenset((pair.first, pair.second)) for pair in old}
+    found = all_pairs(pixels, prints_of(workspace, dataset, lambda: None), [chart.measured.get(key) for key in pixels], fresh)
+    new = [pair for pair in found if frozenset((pair.first, pair.second)) not in known]
+    return chart.model_copy(update={"pairs": [*old, *new, *(pair for pair in chart.pairs if pair.kind == "alike")]})
 
 
 def known_pairs(workspace: Workspace, dataset: Dataset) -> list[Pair]:

@@ -10,7 +10,6 @@ from studio.dataset.kinds import VIEW_SIZES, view_name
 from studio.dataset.rows import Row
 from studio.dataset.shelf import Kept
 from studio.dataset.sources import natural_key
-from studio.dataset.templates import known_fields
 from studio.dataset.words import has_entry, lacks
 from studio.errors import StudioError
 
@@ -107,7 +106,7 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
         "trigger": str(dataset.about.get("trigger", "")),
         "domain": str(dataset.about.get("domain", "")),
         "class_noun": str(dataset.about.get("class_noun", "")),
-        "fields": known_fields(dataset.rows),
+        "fields": kept.fields,
         "facts": facts(kept),
         "checked": CHECKS[check].title.lower() if check else "",
         "items": [item(kept, row) for row in rows[offset : offset + min(query.limit, MAX_PAGE)]],

@@ -56,7 +56,7 @@ def restore_pictures(workspace: Workspace, name: str, undo: str) -> dict[str, An
                 back.append(row)
         if back:
             whole = dataset.model_copy(update={"rows": rows})
-            chart = renewed(workspace, whole, read_chart(dataset.root))
+            chart = renewed(workspace, whole, read_chart(dataset.root), {row.pixels for row in back})
             regroup(whole, chart).save()
             keep_chart(whole, chart)
         for row in back:

@@ -1,6 +1,8 @@
 """A dataset as it is kept: a folder of pictures, a caption file beside each, and `dataset.json`, written last."""
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ from studio.dataset.captions import clean, read_caption
 from studio.dataset.facts import Facts
 from studio.dataset.framing import Edit
 from studio.errors import StudioError, printable
-from studio.store import Workspace, check_inside, read_json, slug, write_bytes, write_json
+from studio.store import Workspace, check_inside, read_json, slug, write_bytes
 
 INDEX = "dataset.json"
 SCHEMA = 1
@@ -88,23 +90,19 @@ class Dataset(BaseModel):
     @classmethod
     def load(cls, root: Path) -> "Dataset":
         """The dataset in the folder `root`; StudioError where `dataset.json` is missing, damaged or of a newer kind."""
-        value = read_json(root / INDEX)
-        schema = value.get("schema") if isinstance(value, dict) else None
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise StudioError(f"{root / INDEX} was written by a newer version of Domain Studio: update to open it")
-        try:
-            index = _Index.model_validate(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise StudioError(f"{root / INDEX} is damaged ({where}: {first['msg']}): restore it from a copy, or import again") from None
+        index = _read_index(root / INDEX)
         check_inside(root, (row.file for row in index.rows))
         return cls(root=root, **{name: getattr(index, name) for name in _Index.model_fields if name != "schema_number"})
 
     def save(self) -> None:
         """Write `dataset.json` atomically."""
         assert all(row.split for row in self.rows), "every row needs its split"
-        write_json(self.root / INDEX, {"schema": SCHEMA, **self.model_dump(exclude={"root"})})
+        head = {"schema": SCHEMA, **self.model_dump(exclude={"root", "rows"})}
+        rows = ",\n  ".join(
+            json.dumps(row.model_dump(), ensure_ascii=False) for row in self.rows
+        )  # one a line; indenting would take 10 times as long
+        text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + f',\n "rows": [\n  {rows}\n ]\n}}\n'
+        write_bytes(self.root / INDEX, text.encode("utf-8", "replace"))
 
     @property
     def train_rows(self) -> list[Row]:
@@ -138,6 +136,22 @@ class Dataset(BaseModel):
 
     def _caption_path(self, row: Row) -> Path:
         return self.root / row.caption_file
+
+
+def _read_index(path: Path) -> _Index:
+    """What `dataset.json` holds; StudioError where it is missing, damaged or of a newer kind."""
+    with suppress(ValidationError, OSError):  # in one go; what is wrong is told below
+        return _Index.model_validate_json(path.read_bytes())
+    value = read_json(path)
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise StudioError(f"{path} was written by a newer version of Domain Studio: update to open it")
+    try:
+        return _Index.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise StudioError(f"{path} is damaged ({where}: {first['msg']}): restore it from a copy, or import again") from None
 
 
 def files_of(file: str) -> tuple[str, str, str]:

@@ -12,10 +12,11 @@ from studio.dataset.doctor.chart import CHART, Chart, read_chart
 from studio.dataset.doctor.diagnosis import diagnose, problems
 from studio.dataset.report import numbers
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, files_of, find_root
+from studio.dataset.templates import known_fields
 from studio.dataset.versions import VERSIONS, Version, Versions, shown
 from studio.dataset.words import Kind, cloud
 from studio.errors import StudioError
-from studio.store import Workspace, sha256
+from studio.store import Workspace
 
 Mark = tuple[int, int, int]  # of a file: changes whenever it is written
 
@@ -40,6 +41,14 @@ class Kept:
     _chart: Chart | None = None
     _diagnosis: dict[str, Any] | None = None
     _flagged: dict[str, set[str]] | None = None
+    _fields: list[str] | None = None
+
+    @property
+    def fields(self) -> list[str]:
+        """What a template may name."""
+        if self._fields is None:
+            self._fields = known_fields(self.dataset.rows)
+        return self._fields
 
     @property
     def captions(self) -> list[str]:
@@ -173,7 +182,7 @@ class Shelf:
             old = kept
             kept = self._kept[root] = Kept(Dataset.load(root), mark)
             if old is not None:
-                kept.marks, kept.texts = old.marks, old.texts  # its version is empty: what was found in its rows is found anew
+                kept.marks, kept.texts, kept._chart = old.marks, old.texts, old._chart  # its version is empty: rows are looked at anew
                 kept._versions = old._versions if old.dataset.created == kept.dataset.created else None
         return kept
 
@@ -185,17 +194,26 @@ class Shelf:
             marks = {entry.name: _mark(entry.stat()) for entry in watched}
         if kept.version and marks == kept.marks:
             return kept
-        texts, rows = {}, {row.caption_file: row for row in kept.dataset.rows}
-        for name, row in rows.items():
-            if name in marks:
-                is_same = marks[name] == kept.marks.get(name) and name in kept.texts
-                texts[name] = kept.texts[name] if is_same else kept.dataset.caption(row)
-        version = sha256(repr((kept.mark, sorted(marks.items()))).encode())[:16]
-        new = Kept(kept.dataset, kept.mark, marks, texts, version, _versions=kept._versions)
-        if kept.version and marks.get(CHART) == kept.marks.get(CHART):  # only captions have changed
-            new.seen, new._chart = kept.seen, kept._chart
+        version = f"{hash((kept.mark, frozenset(marks.items()))) % 2**64:016x}"
+        new = Kept(kept.dataset, kept.mark, marks, _texts(kept, marks), version, _versions=kept._versions)
+        if marks.get(CHART) == kept.marks.get(CHART):
+            new._chart = kept._chart
+            if kept.version:  # only captions and masks have changed
+                new.seen, new._fields = kept.seen, kept._fields
         self._kept[root] = new
         return new
+
+
+def _texts(kept: Kept, marks: dict[str, Mark]) -> dict[str, str]:
+    """The captions by file; only those whose files have changed since `kept` are read."""
+    changed = {name for name, _ in marks.items() ^ kept.marks.items()}
+    texts = {}
+    for row in kept.dataset.rows:
+        name = row.caption_file
+        if name in marks:
+            is_known = name in kept.texts and name not in changed
+            texts[name] = kept.texts[name] if is_known else kept.dataset.caption(row)
+    return texts
 
 
 def _mark(status: os.stat_result) -> Mark:

@@ -3,6 +3,9 @@
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
 
 from studio.dataset.framing import Edit, Frame
 
@@ -22,18 +25,50 @@ def bucket_shapes(size_px: int, multiple: int) -> list[tuple[int, int]]:
 
 
 def assign_buckets(sizes: list[tuple[int, int]], size_px: int, multiple: int) -> list[tuple[int, int]]:
-    """The bucket (width, height) of each picture (width, height): nearest aspect, at most five buckets in all."""
-    shapes = bucket_shapes(size_px, multiple)
-    first: Counter = Counter()
-    for (w, h), count in Counter(sizes).items():
-        first[_nearest(w / h, shapes)] += count
-    kept = [shape for shape, _ in sorted(first.items(), key=lambda item: (-item[1], item[0]))[:MAX_BUCKETS]]
-    found = {(w, h): _nearest(w / h, kept) for w, h in set(sizes)}
-    return [found[size] for size in sizes]
+    """The bucket (width, height) of each picture (width, height): nearest aspect, of the at most five that cut away least in all."""
+    shapes, counts = bucket_shapes(size_px, multiple), Counter(sizes)
+    logs = np.log([w / h for w, h in shapes])
+    aspects = {(w, h): math.log(w / h) for w, h in counts}
+    best = {size: _nearest(aspect, shapes, logs) for size, aspect in aspects.items()}
+    kept = sorted(set(best.values()), key=lambda shape: (shape[0] / shape[1], shape))
+    if len(kept) > MAX_BUCKETS:
+        weights: Counter = Counter()
+        for size, aspect in aspects.items():
+            weights[aspect] += counts[size]
+        kept = least_cut(kept, weights)
+        logs = np.log([w / h for w, h in kept])
+        best = {size: _nearest(aspect, kept, logs) for size, aspect in aspects.items()}
+    return [best[size] for size in sizes]
 
 
-def _nearest(aspect: float, shapes: list[tuple[int, int]]) -> tuple[int, int]:
-    return min(shapes, key=lambda s: (abs(math.log(s[0] / s[1] / aspect)), -s[0] * s[1], s))
+def least_cut(shapes: list[tuple[int, int]], weights: Mapping[float, int]) -> list[tuple[int, int]]:
+    """The MAX_BUCKETS of `shapes`, sorted by aspect, in which pictures (log aspect -> how many) lose the least area in all.
+
+    A picture loses 1 - exp(-d) of its area at the distance d in log aspect, so that the best shapes up to each shape follow from the best
+    up to the shapes before it: k-medians on a line, exactly, by dynamic programming (Bellman 1957).
+    """
+    x, w = np.array(sorted(weights.items()), np.float64).T
+    at = np.log([width / height for width, height in shapes])
+    total, down, up = (np.concatenate(([0.0], np.cumsum(w * factor))) for factor in (np.ones_like(x), np.exp(-x), np.exp(x)))
+    here, middle = np.searchsorted(x, at), np.searchsorted(x, (at[:, None] + at) / 2)  # how many lie below
+    above = total[middle] - total[here][:, None] - np.exp(at)[:, None] * (down[middle] - down[here][:, None])  # given to the lower of two
+    below = total[here] - total[middle] - np.exp(-at) * (up[here] - up[middle])  # given to the higher
+    between = np.where(at[:, None] < at, above + below, np.inf)
+    best, ways = total[here] - np.exp(-at) * up[here], []
+    for _ in range(MAX_BUCKETS - 1):
+        costs = best[:, None] + between
+        ways.append(costs.argmin(0))
+        best = costs.min(0)
+    chosen = [int((best + total[-1] - total[here] - np.exp(at) * (down[-1] - down[here])).argmin())]
+    for way in reversed(ways):
+        chosen.append(int(way[chosen[-1]]))
+    return [shapes[i] for i in reversed(chosen)]
+
+
+def _nearest(aspect: float, shapes: list[tuple[int, int]], logs: np.ndarray) -> tuple[int, int]:
+    """The shape whose log aspect (`logs`, of all) is nearest; of several, the largest."""
+    apart = np.abs(logs - aspect)
+    return min((shapes[i] for i in np.flatnonzero(apart <= apart.min() + 1e-9)), key=lambda shape: (-shape[0] * shape[1], shape))
 
 
 def frames(size: tuple[int, int], edit: Edit, bucket: tuple[int, int], count: int, identity: str) -> list[Frame]:

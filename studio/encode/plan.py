@@ -1,8 +1,9 @@
 """What a run will read of a dataset: for every picture its bucket and the exact frames that are encoded. No torch, nothing decoded."""
 
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
@@ -13,6 +14,7 @@ from studio.dataset.rows import Row
 from studio.encode.buckets import assign_buckets, frames
 from studio.spec import DataSpec
 
+ENLARGED = 1.05  # times; less is not seen
 MAX_SAMPLES = 32  # kept per picture: more than this adds no variety worth the disk
 
 
@@ -34,9 +36,19 @@ class Planned:
         first = self.frames[0]
         return 1 - self.bucket[0] * self.bucket[1] / (first.resized[0] * first.resized[1])
 
+    @property
+    def enlarged(self) -> float:
+        """How many times larger the picture as edited is made than it is; below 1 where it is reduced."""
+        first = self.frames[0]
+        left, top, right, bottom = first.box
+        return math.sqrt(first.resized[0] * first.resized[1] / ((right - left) * (bottom - top)))
 
-def plan(rows: Sequence[Row], size_px: int, multiple: int, data: DataSpec) -> list[Planned]:
-    """The plan for `rows` with a base of this picture size; held-out pictures are only measured, in their first frame."""
+
+def plan(rows: Sequence[Row], size_px: int, multiple: int, data: DataSpec, only: Collection[str] | None = None) -> list[Planned]:
+    """The plan for `rows` with a base of this picture size; held-out pictures are only measured, in their first frame.
+
+    With `only`, files, just their part of it: all rows decide on the shapes.
+    """
     entries = [(row, False) for row in rows]
     entries += [(row, True) for row in rows if data.turns and row.split == "train"]
     sizes = [row.framing.size_px(row.width, row.height) for row, _ in entries]
@@ -45,6 +57,7 @@ def plan(rows: Sequence[Row], size_px: int, multiple: int, data: DataSpec) -> li
     return [
         Planned(row, bucket, _frames(row, bucket, data, is_lying), is_lying)
         for (row, is_lying), bucket in zip(entries, buckets, strict=True)
+        if only is None or row.file in only
     ]
 
 
@@ -92,17 +105,28 @@ def geometry(row: Row, frame: Frame) -> tuple[int, ...]:
 
 
 def summary(planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """Per bucket, the fullest first: {"width", "height", "images": upright, "cut_percent": mean share cut away, "most_cut_percent"}."""
-    members: dict[tuple[int, int], list[float]] = defaultdict(list)
+    """Per bucket, the fullest first: how many pictures, how much of them is cut away, how many are enlarged, and how far.
+
+    {"width", "height", "images": upright, "cut_percent": mean share, "most_cut_percent", "enlarged": how many, "most_enlarged": times}
+    """
+    members: dict[tuple[int, int], list[Planned]] = defaultdict(list)
     for each in planned:
-        if each.is_lying:
-            continue
-        members[each.bucket].append(100 * each.cut_share)
-    found = [
-        {"width": w, "height": h, "images": len(cut), "cut_percent": round(fmean(cut), 1), "most_cut_percent": round(max(cut), 1)}
-        for (w, h), cut in members.items()
-    ]
-    return sorted(found, key=lambda bucket: (-bucket["images"], bucket["width"]))
+        if not each.is_lying:
+            members[each.bucket].append(each)
+    return sorted((_told(*item) for item in members.items()), key=lambda bucket: (-bucket["images"], bucket["width"]))
+
+
+def _told(bucket: tuple[int, int], members: list[Planned]) -> dict[str, Any]:
+    cut, times = [100 * each.cut_share for each in members], [each.enlarged for each in members]
+    return {
+        "width": bucket[0],
+        "height": bucket[1],
+        "images": len(members),
+        "cut_percent": round(fmean(cut), 1),
+        "most_cut_percent": round(max(cut), 1),
+        "enlarged": sum(each > ENLARGED for each in times),
+        "most_enlarged": round(max(times), 2),
+    }
 
 
 def count_samples(planned: Sequence[Planned]) -> int:

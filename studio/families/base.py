@@ -39,6 +39,7 @@ class Card:
     timesteps: str = "uniform"  # the density of the noise levels that training draws
     patch: int = 1  # positions of the autoencoder per side of a token
     file_shape_px: tuple[int, int] = (512, 64)  # picture size and what its sides divide by, of a checkpoint file, which does not say
+    file_px_by_tensor: dict[str, int] = field(default_factory=dict)  # prefix of tensors -> picture size, of files with such tensors
     guidance: float | None = None  # the guidance scale that pictures are drawn with unless told otherwise; None = the usual one
     negative: bool = True  # whether a negative prompt means anything
     refuses: dict[str, str] = field(default_factory=dict)  # method -> why the family cannot take it, in a sentence

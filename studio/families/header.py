@@ -29,6 +29,17 @@ class Header:
         found = re.fullmatch(r"([1-9]\d{1,3})x([1-9]\d{1,3})", self.metadata.get("modelspec.resolution", ""))
         return min(int(found[1]), int(found[2])) if found else None
 
+    def told_px(self, by_tensor: dict[str, int]) -> int | None:
+        """The picture size that the file tells: by its metadata; else, where a family has several, by its name or its tensors.
+
+        `by_tensor`: prefix of tensors -> size of files that have them. Version 2 of Stable Diffusion is shared as `…_512-…` and `…_768-…`.
+        """
+        by_tensors = next((px for prefix, px in by_tensor.items() if self.has(prefix)), None)
+        if self.declared_px or not by_tensors or "eps" in self.metadata.get("modelspec.prediction_type", "").lower():
+            return self.declared_px
+        found = re.search(r"(?<!\d)(512|768)(?!\d)", self.path.stem)
+        return int(found[1]) if found else by_tensors
+
     @property
     def num_values(self) -> int:
         """Numbers in the file."""

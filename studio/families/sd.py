@@ -30,6 +30,7 @@ card = Card(
     samplers=SAMPLERS,
     kohya_name=kohya_name,
     words={"text_encoder": "emb_params"},
+    file_px_by_tensor={"cond_stage_model.model.": 768},  # 2.x, of which those that predict v, the most, were trained so
 )
 
 PIPELINES = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}

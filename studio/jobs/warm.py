@@ -30,6 +30,8 @@ def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = 
 
         parts.device, parts.host = device, torch.device("cpu")
     facts, said = parts.facts, told(base.path)
+    if not base.folder.is_dir():  # what a file does not say is one guess, here and on every screen
+        facts.size_px, facts.pixel_multiple = base.shape_px
     facts.title = said.get("model_name") or facts.title
     facts.licence = said.get("license_name") or said.get("license") or facts.licence
     if overrides.prediction_type and facts.prediction_type == FLOW:

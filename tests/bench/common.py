@@ -4,6 +4,7 @@ They compute on the CPU with all its cores; OMP_NUM_THREADS=1 in the environment
 """
 
 import argparse
+import http.client
 import json
 import statistics
 import sys
@@ -160,3 +161,34 @@ def spec_with(dataset: Any, base: Path, *settings: str) -> Any:
     from studio.recipes import Choice, resolve
 
     return resolve(Choice(dataset, find_base(str(base)), settings=list(settings)))
+
+
+def ask(path: str, port: int, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes, float]:
+    """(status, body, seconds) of one request on a connection of its own."""
+    began = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        kind = {"Content-Type": "application/json"} if body and body[:1] in b"{[" else {}
+        connection.request(method, path, body, kind)
+        answer = connection.getresponse()
+        data = answer.read()
+        return answer.status, data, time.perf_counter() - began
+    finally:
+        connection.close()
+
+
+class Client:
+    """Requests to one studio."""
+
+    def __init__(self, studio: Any) -> None:
+        self.port = int(studio.url.rpartition(":")[2])
+
+    def json(self, path: str, method: str = "GET", value: Any = None) -> Any:
+        status, data, _ = ask(path, self.port, method, None if value is None else json.dumps(value).encode())
+        assert status < 400, (path, status, data[:300])
+        return json.loads(data)
+
+    def seconds(self, path: str) -> float:
+        status, data, seconds = ask(path, self.port)
+        assert status < 400, (path, status, data[:300])
+        return seconds

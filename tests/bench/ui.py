@@ -8,7 +8,6 @@ blocks, of the run's own step times; on shared machines it needs many long block
     python tests/bench/ui.py [--rounds N] [--pictures N] [--pages N] [--visible N] [--blocks N] [--block-s S]
 """
 
-import http.client
 import json
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import ROOT, parser, report
+from common import ROOT, Client, ask, parser, report
 
 from studio.jobs.events import read_events
 from studio.store import Workspace
@@ -39,44 +38,13 @@ def start_seconds(workspace: Path) -> float:
     try:
         while True:
             try:
-                if ask("/", port=PORT)[0] == 200:
+                if ask("/", PORT)[0] == 200:
                     return time.perf_counter() - began
             except OSError:
                 time.sleep(0.02)
     finally:
         process.terminate()
         process.wait()
-
-
-def ask(path: str, method: str = "GET", body: bytes | None = None, port: int = PORT) -> tuple[int, bytes, float]:
-    """(status, body, seconds) of one request on a connection of its own."""
-    began = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        kind = {"Content-Type": "application/json"} if body and body[:1] in b"{[" else {}
-        connection.request(method, path, body, kind)
-        answer = connection.getresponse()
-        data = answer.read()
-        return answer.status, data, time.perf_counter() - began
-    finally:
-        connection.close()
-
-
-class Client:
-    """Requests to one studio."""
-
-    def __init__(self, studio: Studio) -> None:
-        self.port = int(studio.url.rpartition(":")[2])
-
-    def json(self, path: str, method: str = "GET", value: Any = None) -> Any:
-        status, data, _ = ask(path, method, None if value is None else json.dumps(value).encode(), self.port)
-        assert status < 400, (path, status, data[:300])
-        return json.loads(data)
-
-    def seconds(self, path: str) -> float:
-        status, data, seconds = ask(path, port=self.port)
-        assert status < 400, (path, status, data[:300])
-        return seconds
 
 
 def fill(client: Client, pictures: list[Path]) -> dict[str, float]:
@@ -88,7 +56,7 @@ def fill(client: Client, pictures: list[Path]) -> dict[str, float]:
     def send() -> None:
         while waiting:
             path = waiting.pop()
-            status, data, _ = ask(f"/studio/imports/{made}/files?name={path.name}", "PUT", path.read_bytes(), client.port)
+            status, data, _ = ask(f"/studio/imports/{made}/files?name={path.name}", client.port, "PUT", path.read_bytes())
             assert status < 400, data[:300]
 
     senders = [threading.Thread(target=send) for _ in range(4)]
@@ -125,7 +93,7 @@ class Pages:
         self._ended.wait(offset * every)
         while not self._ended.wait(every):
             self.times.append(self._client.seconds("/studio/status"))
-            status, data, seconds = ask(f"/studio/runs/{self._run}/live?after={cursor}", port=self._client.port)
+            status, data, seconds = ask(f"/studio/runs/{self._run}/live?after={cursor}", self._client.port)
             assert status == 200, data[:300]
             cursor = json.loads(data)["cursor"]
             self.times.append(seconds)

@@ -8,8 +8,10 @@ import sys
 import threading
 
 import pytest
+from PIL import Image
 
 from studio.dataset import edit, removal, wording
+from studio.dataset.doctor.chart import read_chart
 from studio.dataset.edit import add_pictures
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
 from studio.dataset.split import num_held_out
@@ -72,6 +74,28 @@ def test_a_look_alike_joins_the_side_of_the_picture_it_resembles(workspace, data
     copy.write_bytes(encode(photo(int(row.source[1])).resize((160, 112)), "PNG"))
     added = add_pictures(workspace, dataset.name, [copy])
     assert added.dataset.rows[-1].group == added.dataset.rows[number].group
+
+
+def test_look_alikes_of_what_is_added_or_comes_back_are_those_of_a_comparison_of_all(workspace, dataset, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "more")
+    for path in sorted((tmp_path / "more").glob("*.png"))[:4]:
+        with Image.open(path) as image:
+            image.resize((image.width * 2, image.height * 2)).save(path)
+            image.transpose(Image.Transpose.ROTATE_90).save(path.with_name(f"turned-{path.name}"))
+    add_pictures(workspace, dataset.name, [tmp_path / "more"])
+
+    def told(chart):
+        return sorted((*sorted((pair.first, pair.second)), pair.kind, pair.told) for pair in chart.pairs)
+
+    def whole():
+        now = Dataset.load(dataset.root)
+        return told(edit.renewed(workspace, now, read_chart(now.root)))
+
+    added = told(read_chart(dataset.root))
+    assert {kind for _, _, kind, _ in added} == {"near", "turned"} and len(added) >= 8 and added == whole()
+    undo = removal.remove_pictures(workspace, dataset.name, [row.file for row in Dataset.load(dataset.root).rows[2:13]])["undo"]
+    removal.restore_pictures(workspace, dataset.name, undo)
+    assert told(read_chart(dataset.root)) == added == whole()
 
 
 def test_nothing_readable_and_a_cancelled_addition_change_nothing(workspace, dataset, more, tmp_path):

@@ -1,12 +1,14 @@
 """What a run will read of a dataset: shapes, frames around the focal point, and figures that are those of the pictures."""
 
+from itertools import combinations, islice
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from studio.dataset.framing import PLAIN_COLOUR, Edit, render
 from studio.dataset.rows import Row
-from studio.encode.buckets import MAX_BUCKETS, frames
+from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, frames
 from studio.encode.plan import MAX_SAMPLES, count_samples, geometry, num_samples, plan, summary
 from studio.families import ddpm, sd
 from studio.models import find_base
@@ -42,9 +44,58 @@ def test_held_out_pictures_are_measured_in_one_frame():
 
 def test_the_summary_counts_pictures_and_what_is_cut_away():
     planned = plan([row(1, (100, 100)), row(2, (100, 100)), row(3, (200, 100))], 64, 64, DataSpec())
-    assert summary(planned) == [
-        {"width": 64, "height": 64, "images": 3, "cut_percent": pytest.approx(100 * 0.5 / 3, abs=0.1), "most_cut_percent": 50.0}
-    ]
+    told = {"cut_percent": pytest.approx(100 * 0.5 / 3, abs=0.1), "most_cut_percent": 50.0, "enlarged": 0, "most_enlarged": 0.64}
+    assert summary(planned) == [{"width": 64, "height": 64, "images": 3, **told}]
+
+
+def test_the_summary_says_which_pictures_are_enlarged_and_how_far():
+    rows = [row(1, (100, 100)), row(2, (32, 32)), row(3, (62, 62)), row(4, (400, 400), crop=(0, 0, 0.05, 0.05))]
+    assert {key: summary(plan(rows, 64, 64, DataSpec()))[0][key] for key in ("enlarged", "most_enlarged")} == {
+        "enlarged": 2,
+        "most_enlarged": 3.2,
+    }
+
+
+def lost(sizes, kept):
+    """The area cut away of all pictures where each goes to the best of these shapes."""
+    return sum(min(1 - min(w / h / (a / b), a / b / (w / h)) for a, b in kept) for w, h in sizes)
+
+
+SETS = {
+    "all portraits of 2:3": [(800, 1200)] * 9,
+    "all square": [(512, 512)] * 7,
+    "panoramas": [(4000, 1000), (3000, 1000), (2400, 1000), (3500, 900), (2000, 600), (1900, 1000)],
+    "one outlier of 8:1": [(640, 480)] * 20 + [(800, 100)],
+    "three pictures": [(300, 200), (200, 300), (777, 431)],
+    "many aspects": [(400 + 37 * n % 900, 400 + 53 * n % 700) for n in range(120)],
+    "phones and screens": [(1080, 1920)] * 30
+    + [(1170, 2532)] * 9
+    + [(1920, 1080)] * 4
+    + [(2560, 1440), (1024, 768), (768, 1024), (3440, 1440)],
+    "below the shape": [(90, 60), (60, 90), (64, 64)],
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("size_px", "multiple"), [(512, 64), (64, 8)])
+def test_the_shapes_are_those_in_which_least_is_cut_away(name, size_px, multiple):
+    sizes = SETS[name]
+    shapes = bucket_shapes(size_px, multiple)
+    given = assign_buckets(sizes, size_px, multiple)
+    assert len(set(given)) <= MAX_BUCKETS and set(given) <= set(shapes)
+    assert all(width % multiple == height % multiple == 0 for width, height in given)
+    for (w, h), (a, b) in zip(sizes, given, strict=True):  # each picture is in the best of them
+        assert lost([(w, h)], [(a, b)]) == pytest.approx(lost([(w, h)], set(given)))
+    nearest = sorted({assign_buckets([size], size_px, multiple)[0] for size in sizes})
+    others = combinations(nearest, min(MAX_BUCKETS, len(nearest)))
+    assert lost(sizes, set(given)) <= min(lost(sizes, kept) for kept in islice(others, 3000)) + 1e-9
+
+
+def test_a_part_of_the_plan_is_that_of_the_whole():
+    rows = [row(n, (64 + 7 * n, 64 + 40 * (n % 3))) for n in range(12)]
+    for data in (DataSpec(), DataSpec(flip=True, turns=True)):
+        whole = plan(rows, 64, 8, data)
+        assert plan(rows, 64, 8, data, only={"3.png"}) == [each for each in whole if each.row.file == "3.png"]
 
 
 def test_the_geometry_is_that_of_the_picture_as_edited():

@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
 from studio.families import sd, single_file
+from studio.jobs.warm import load_base
+from studio.models import find_base
+from studio.spec import BaseSpec
 from tests.fixtures import tiny
 
 CPU = torch.device("cpu")
@@ -258,6 +261,28 @@ def test_the_prediction_type_is_read_from_the_file(models, tmp_path, version, me
     save_file(tensors, file, metadata=metadata)
     facts = sd.load(file, torch.float32, CPU).facts
     assert (facts.prediction_type, facts.size_px) == (expected, size_px)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "metadata", "size_px"),
+    [
+        (1, "model", {}, 512),
+        (1, "step-768", {}, 512),
+        (1, "model", {"modelspec.resolution": "320x256"}, 256),
+        (2, "model", {}, 768),
+        (2, "v2-1_512-ema-pruned", {}, 512),
+        (2, "v2-1_768-ema", {"modelspec.resolution": "640x640"}, 640),
+        (2, "model", {"modelspec.prediction_type": "epsilon"}, 512),
+    ],
+)
+def test_the_size_that_screens_show_before_a_file_is_loaded_is_that_it_is_trained_at(models, tmp_path, version, name, metadata, size_px):
+    file = tmp_path / f"{name}.safetensors"
+    save_file(load_file(models[version][1]), file, metadata=metadata)
+    base = find_base(str(file))
+    assert base.shape_px == (size_px, 64)
+    facts = load_base(base, BaseSpec(source=str(file)), "fp32")[1].facts
+    assert (facts.size_px, facts.pixel_multiple) == base.shape_px
+    assert load_base(base, BaseSpec(source=str(file), size_px=128), "fp32")[1].facts.size_px == 128
 
 
 def test_a_unet_that_returns_the_noise_predicts_epsilon():

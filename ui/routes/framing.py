@@ -15,10 +15,10 @@ from studio.dataset.framing import Edit, describe_edit, describe_frame
 from studio.dataset.listing import item
 from studio.dataset.masks import mask_bytes, set_mask
 from studio.dataset.reframe import set_edits
-from studio.dataset.rows import Row
+from studio.dataset.rows import Dataset, Row
 from studio.dataset.views import sample_name
 from studio.domains import DOMAINS, defaults
-from studio.encode.plan import Planned, count_samples, plan, summary
+from studio.encode.plan import Planned, num_samples, plan, summary
 from studio.errors import StudioError
 from studio.models import find_base, list_models
 from studio.spec import DataSpec
@@ -95,18 +95,18 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     def read(dataset: str, file: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
         kept = shelf.open(dataset)
         row, (size, multiple) = find_row(kept.dataset, file), shape(base, size_px)
-        planned = next(each for each in plan(kept.dataset.rows, size, multiple, DataSpec()) if each.row is row)
+        planned = plan(kept.dataset.rows, size, multiple, _data(kept.dataset), only={file})[0]
         mask = mask_bytes(kept.dataset, row)
         told = {"file": file, "edit": row.framing.model_dump(mode="json"), "size_px": size, "mask": mask and sha256(mask)}
         return told | _told(planned)
 
     @routes.get("/datasets/{dataset}/buckets")
     def buckets(dataset: str, base: str = "starter", size_px: int | None = Size) -> dict[str, Any]:
-        rows, (size, multiple) = shelf.open(dataset).dataset.rows, shape(base, size_px)
-        planned = plan(rows, size, multiple, DataSpec(crops=1))
-        found, about = summary(planned), shelf.open(dataset).dataset.about
+        found_set, (size, multiple) = shelf.open(dataset).dataset, shape(base, size_px)
+        planned = plan(found_set.rows, size, multiple, _data(found_set).model_copy(update={"crops": 1}))
+        found, about = summary(planned), found_set.about
         for bucket in found:
-            members = [each for each in planned if each.bucket == (bucket["width"], bucket["height"])]
+            members = [each for each in planned if each.bucket == (bucket["width"], bucket["height"]) and not each.is_lying]
             members.sort(key=lambda each: -each.cut_share)
             bucket["examples"] = [_example(each) for each in members[:EXAMPLES]]
         return {"size_px": size, "buckets": found, "domain": str(about.get("domain", "")), "domains": _domains()}
@@ -118,16 +118,21 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         given = wanted.model_dump(include=wanted.model_fields_set & set(DataSpec.model_fields))
         data = DataSpec.model_validate(defaults(found.about) | given)
         size, multiple = shape(wanted.base, wanted.size_px)
-        planned = plan(found.rows, size, multiple, data)
         shown = found.train_rows[:: max(1, len(found.train_rows) // SHOWN)][:SHOWN]
+        planned = plan(found.rows, size, multiple, data, only={row.file for row in shown})
         rows = [{"file": row.file, "source": row.source, "samples": _variants(planned, row)} for row in shown]
-        told = {"size_px": size, "pictures": len(found.train_rows), "samples": count_samples(planned), "rows": rows}
+        told = {"size_px": size, "pictures": len(found.train_rows), "samples": num_samples(found.rows, size, multiple, data), "rows": rows}
         return told | {"data": data.model_dump(include={"crops", "flip", "turns", "colour"})}
 
     @routes.get("/samples/{name}")
     def sample(name: str) -> Response:
         kind = "image/png" if name.endswith(".png") else "image/webp"
         return Response(desk.views.sample(name), media_type=kind, headers={"Cache-Control": FOREVER})
+
+
+def _data(dataset: Dataset) -> DataSpec:
+    """The data settings that a run of this dataset has unless they are changed: they decide on shapes and samples."""
+    return DataSpec.model_validate(defaults(dataset.about))
 
 
 def _domains() -> list[dict[str, str]]:

@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from studio.errors import StudioError
-from studio.store import read_json, write_bytes
+from studio.store import write_bytes
 
 CHART = ".doctor.json"
 VERSION = 1  # of the measures; raise it where one changes its meaning: kept ones are then made again
@@ -43,8 +42,8 @@ class Chart(BaseModel):
 def read_chart(root: Path) -> Chart:
     """The chart of the dataset in `root`; an empty one where there is none, or where it cannot be read: all of it can be found again."""
     try:
-        chart = Chart.model_validate(read_json(root / CHART))
-    except (StudioError, OSError, ValidationError):
+        chart = Chart.model_validate_json((root / CHART).read_bytes())
+    except (OSError, ValidationError):
         return Chart()
     return chart.model_copy(update={"measured": {key: each for key, each in chart.measured.items() if each.get("version") == VERSION}})
 

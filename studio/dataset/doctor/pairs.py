@@ -1,11 +1,11 @@
 """Which pictures show the same: by perceptual hash, by 16 px print, and turned or mirrored. Pairs of indices; nothing is decoded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from studio.dataset.alike import near_pairs, turned_pairs
+from studio.dataset.alike import BLOCK, Links, bits_apart, near_pairs, turned_pairs
 from studio.dataset.doctor.base import USUAL_FROM
 from studio.dataset.doctor.chart import Pair
 from studio.dataset.likeness import MIN_LIKE
@@ -15,46 +15,61 @@ _USUAL_SHARE = 0.45  # of how far a picture usually is from its nearest other
 _ALIKE_SHARE = 0.35  # the same for an image tower, to which all slices of a scan look alike
 _ALIKE_BITS = 100  # two unrelated pictures differ in 128 of 256 bits, give or take 8
 _FLAT_LEVELS = 16  # a picture of less contrast has no hash worth the name
-_BLOCK = 512
+_BY_PRINT = "the same picture, scaled, recompressed or brightened"
 
 
-def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> list[tuple[int, int, int]]:
-    """(i, j, bits that differ), i < j, of pictures whose perceptual hashes are much nearer than is usual among them.
+def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int, int, int]]:
+    """(i, j, bits that differ), i < j, one at a time, of pictures whose perceptual hashes are much nearer than is usual among them.
 
     Measured on MRI slices, satellite pictures and icons: other pictures differ in 84 bits or more, the next slice of a scan
     in 20 or more; JPEG, brightness and size change up to 20, a crop of 3 % or a mark in a corner 25 to 60.
     """
     known = [i for i, each in enumerate(measures) if each and each["high"] - each["low"] >= _FLAT_LEVELS]
     if len(known) < 2:
-        return []
+        return
     words = np.frombuffer(bytes.fromhex("".join(measures[i]["hash"] for i in known)), np.uint64).reshape(len(known), -1)
     nearest = np.full(len(known), 256)
-    close: list[tuple[int, int, int]] = []
-    for start in range(0, len(known), _BLOCK):
-        block = words[start : start + _BLOCK]
-        bits = sum(np.bitwise_count(block[:, None, k] ^ words[None, :, k]).astype(np.int16) for k in range(words.shape[1]))
-        bits[np.arange(len(block)), np.arange(start, start + len(block))] = 256
-        nearest[start : start + len(block)] = bits.min(1)
-        rows, others = np.nonzero(bits <= MAX_BITS)
-        close += [(start + int(i), int(j), int(bits[i, j])) for i, j in zip(rows, others, strict=True) if start + i < j]
+    for start in range(0, len(known), BLOCK):
+        bits = bits_apart(words[start : start + BLOCK], words)
+        rows = np.arange(len(bits))
+        bits[rows, start + rows] = 256
+        nearest[start : start + len(bits)] = bits.min(1)
     usual = float(np.median(nearest))
     limit = FEW_BITS if len(known) < USUAL_FROM else min(MAX_BITS, max(MIN_BITS, _USUAL_SHARE * usual))
-    return [(known[i], known[j], bits) for i, j, bits in close if bits <= limit]
+    for i in np.flatnonzero(nearest <= limit):
+        bits = bits_apart(words[i : i + 1], words)[0]
+        yield from ((known[i], known[j], int(bits[j])) for j in np.flatnonzero(bits <= limit) if i < j)
 
 
-def all_pairs(pixels: Sequence[str], prints: np.ndarray, measures: Sequence[dict[str, Any] | None]) -> list[Pair]:
-    """The near and the turned pairs of pictures with these pixel hashes, prints and measures; equal pictures are no pairs."""
+def all_pairs(
+    pixels: Sequence[str], prints: np.ndarray, measures: Sequence[dict[str, Any] | None], fresh: Collection[str] | None = None
+) -> list[Pair]:
+    """The near and the turned pairs of pictures with these pixel hashes, prints and measures; equal pictures are no pairs.
+
+    Of many pictures that all show the same, as many pairs as tell their families. With `fresh`, pixel hashes, by print only pairs of
+    which one is fresh: those of the others are known.
+    """
     first = sorted({key: i for i, key in reversed(list(enumerate(pixels)))}.values())
     pixels, prints, measures = [pixels[i] for i in first], prints[first], [measures[i] for i in first]
+    is_fresh = None if fresh is None else np.array([key in fresh for key in pixels], bool)
     found: dict[tuple[int, int], Pair] = {}
-    for i, j in near_pairs(prints):
-        found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="near", told="the same picture, scaled, recompressed or brightened")
+    near, turned = Links(len(pixels)), Links(len(pixels))
+    for i, j in near_pairs(prints, is_fresh):
+        if near.takes(i, j):
+            found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="near", told=_BY_PRINT)
     for i, j, bits in hash_pairs(measures):
-        told = f"perceptual hashes differ in {bits} of 256 bits"
-        found.setdefault((i, j), Pair(first=pixels[i], second=pixels[j], kind="near", told=told))
-    for i, j, how in turned_pairs(prints):
-        found.setdefault((i, j), Pair(first=pixels[i], second=pixels[j], kind="turned", told=f"the same picture, {how}"))
+        if (i, j) not in found and near.takes(i, j):
+            told = f"perceptual hashes differ in {bits} of 256 bits"
+            found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="near", told=told)
+    for i, j, how in turned_pairs(prints, is_fresh):
+        if (i, j) not in found and turned.takes(i, j):
+            found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="turned", told=f"the same picture, {how}")
     return list(found.values())
+
+
+def is_by_print(pair: Pair) -> bool:
+    """Whether a pair was told by prints alone, which other pictures of the dataset do not change."""
+    return pair.kind == "turned" or pair.told == _BY_PRINT
 
 
 def feature_pairs(pixels: Sequence[str], features: np.ndarray, measures: Sequence[dict[str, Any] | None]) -> list[Pair]:
@@ -62,21 +77,23 @@ def feature_pairs(pixels: Sequence[str], features: np.ndarray, measures: Sequenc
 
     The cosine is at least `MIN_LIKE`, and the two are much nearer than a picture usually is to its nearest other.
     """
-    close, nearest = [], np.zeros(len(pixels), np.float32)
-    for start in range(0, len(pixels), _BLOCK):
-        cosine = features[start : start + _BLOCK] @ features.T
+    nearest = np.zeros(len(pixels), np.float32)
+    for start in range(0, len(pixels), BLOCK):
+        cosine = features[start : start + BLOCK] @ features.T
         rows = np.arange(len(cosine))
         cosine[rows, start + rows] = -1
-        nearest[start : start + _BLOCK] = cosine.max(1)
-        close += [(start + int(i), int(j), float(cosine[i, j])) for i, j in np.argwhere(cosine >= MIN_LIKE) if start + i < j]
+        nearest[start : start + BLOCK] = cosine.max(1)
     farthest = 1 - MIN_LIKE
     if len(pixels) >= USUAL_FROM:
         farthest = min(farthest, _ALIKE_SHARE * float(np.median(1 - nearest)))
-    found = []
-    for i, j, cosine in close:
-        if pixels[i] != pixels[j] and 1 - cosine <= farthest and _bits_apart(measures[i], measures[j]) <= _ALIKE_BITS:
-            told = f"look alike to the image tower (cosine {cosine:.3f})"
-            found.append(Pair(first=pixels[i], second=pixels[j], kind="alike", told=told))
+    found, links = [], Links(len(pixels))
+    for i in np.flatnonzero(1 - nearest <= farthest):
+        cosines = features @ features[i]
+        for j in np.flatnonzero(1 - cosines <= farthest):
+            is_other = i < j and pixels[i] != pixels[j] and _bits_apart(measures[i], measures[j]) <= _ALIKE_BITS
+            if is_other and links.takes(i, j):
+                told = f"look alike to the image tower (cosine {cosines[j]:.3f})"
+                found.append(Pair(first=pixels[i], second=pixels[j], kind="alike", told=told))
     return found
 
 

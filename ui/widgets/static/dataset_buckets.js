@@ -52,7 +52,8 @@ export function bucketsPanel(root, open) {
     note.textContent = buckets.length ? `${many}, chosen from your pictures. A picture fills its shape; what does not fit is cut away.` : 'No pictures yet.';
     clear(list, buckets.map(bucket => h('li', {},
       h('p', {}, h('strong', { class: 'mono', text: `${bucket.width} × ${bucket.height}` }), ` ${bucket.images} ${bucket.images === 1 ? 'picture' : 'pictures'}, ${share(bucket.cut_percent)} cut away`,
-        bucket.most_cut_percent - bucket.cut_percent > 5 ? `, at most ${share(bucket.most_cut_percent)}` : ''),
+        bucket.most_cut_percent - bucket.cut_percent > 5 ? `, at most ${share(bucket.most_cut_percent)}` : '',
+        bucket.enlarged ? `; ${bucket.enlarged === bucket.images ? 'all' : bucket.enlarged} enlarged, up to ${bucket.most_enlarged.toFixed(1)} times` : ''),
       h('div', { class: 'examples-row' }, bucket.examples.map(each => h('button', { class: 'sample', type: 'button', title: `${each.file}: ${share(each.cut_percent)} cut away`, 'aria-label': `Frame ${each.file}`, onclick: () => open(each.file) },
         h('img', { src: each.src, alt: '', loading: 'lazy', width: bucket.width, height: bucket.height })))))));
   }

@@ -101,18 +101,20 @@ def _borders(case: Case) -> Found | None:
     return Found(list(told), f"{pictures(len(told))} with uniform borders or letterboxing", told)
 
 
-def _usual_margins(case: Case) -> list[tuple[int, list[int]]]:
-    """For each side: how many pictures were measured, and the grey levels of the margins that they have there."""
+def _usual_margins(case: Case) -> list[tuple[int, np.ndarray]]:
+    """For each side: how many pictures were measured, and how many of them have a margin there darker than each grey level, [257]."""
     known = [(row, each) for row, each in zip(case.dataset.rows, case.measures, strict=True) if each]
     lengths = np.array([(row.width, row.height, row.width, row.height) for row, _ in known]).reshape(-1, 4)
     margins = np.array([each["margins"] for _, each in known]).reshape(-1, 4)
-    levels = np.array([each["edges"] for _, each in known]).reshape(-1, 4)
-    return [(len(known), levels[margins[:, k] > BORDER_SHARE * lengths[:, k], k].tolist()) for k in range(4)]
+    levels = np.array([each["edges"] for _, each in known], np.int64).reshape(-1, 4)
+    have = [levels[margins[:, k] > BORDER_SHARE * lengths[:, k], k] for k in range(4)]
+    return [(len(known), np.concatenate(([0], np.cumsum(np.bincount(each, minlength=256))))) for each in have]
 
 
-def _is_usual(margins: tuple[int, list[int]], level: int) -> bool:
-    num, levels = margins
-    return num >= USUAL_FROM and sum(abs(each - level) <= SAME_LEVELS for each in levels) > USUAL_BORDER * num
+def _is_usual(margins: tuple[int, np.ndarray], level: int) -> bool:
+    num, below = margins
+    alike = below[min(256, level + SAME_LEVELS + 1)] - below[max(0, level - SAME_LEVELS)]
+    return num >= USUAL_FROM and alike > USUAL_BORDER * num
 
 
 def _written(case: Case) -> Found | None:
