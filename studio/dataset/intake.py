@@ -19,7 +19,7 @@ from studio.dataset.building import building, clean, staging
 from studio.dataset.doctor.chart import Chart, write_chart
 from studio.dataset.doctor.pairs import all_pairs, index_pairs
 from studio.dataset.facts import fill
-from studio.dataset.kinds import PICTURE_SUFFIXES, READABLE, suffix_of
+from studio.dataset.kinds import MAX_FILE_BYTES, PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.kohya import is_class_picture, proposal, repeats_of
 from studio.dataset.mask_names import pair
 from studio.dataset.prints import keep_prints
@@ -36,6 +36,7 @@ from studio.store import ASSETS, Workspace, read_json, require_free, sha256, slu
 Progress = Callable[[int, int, str], None]
 DEMOS = ASSETS / "demos"
 MAX_NAME = 120
+GIVE_UP_AFTER = 3  # pictures out of one file of which none could be read
 _SPARE_BYTES = 32 * 2**20
 _ALPHA = "incoming.mask"
 
@@ -56,6 +57,7 @@ class Intake:
     thumbs: list[bytes] = field(default_factory=list)
     empty: Counter = field(default_factory=Counter)  # pictures left out, by the set they are of
     num_taken: Counter = field(default_factory=Counter)
+    failed: Counter = field(default_factory=Counter)  # pictures of a scan or scene, by its file, while none could be read
     told: str = ""  # the caption that the last picture held within itself
     masks: dict[Path, Picture] = field(default_factory=dict)  # by the path of their picture
     takes_alpha: bool = False  # transparent parts become masks
@@ -155,9 +157,10 @@ def _target(workspace: Workspace, label: str) -> Path:
 
 
 def _size(picture: Picture) -> int:
-    """Bytes a picture will take at least; 0 for archives and the like, which are only named."""
+    """Bytes a picture will take at least; 0 for archives and the like, and for what is too large to be taken: they are only named."""
     try:
-        return picture.path.stat().st_size if suffix_of(picture.path.name) in PICTURE_SUFFIXES else 0
+        num_bytes = picture.path.stat().st_size if suffix_of(picture.path.name) in PICTURE_SUFFIXES else 0
+        return num_bytes if num_bytes <= MAX_FILE_BYTES else 0
     except OSError:
         return 0
 
@@ -181,6 +184,9 @@ def take_all(intake: Intake) -> list[Words]:
     intake.progress(len(pictures), len(pictures), "")
     for title, num in intake.empty.items():
         intake.found.skip(title, f"{num} of its pictures show next to nothing and were left out")
+    for label, num in intake.failed.items():
+        if num > GIVE_UP_AFTER:
+            intake.found.skip(label, f"{num - GIVE_UP_AFTER} more of its pictures were not tried, since none before could be read")
     _check_any(intake, num_files)
     return taken
 
@@ -189,10 +195,14 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     """Have one picture read and stored; False where it was skipped."""
     part = intake.folder / "incoming.part"
     shot = picture.shot
+    whole = picture.label.removesuffix(f" ({shot.name})") if shot else picture.label
     if is_class_picture(picture.path):
         intake.found.skip(picture.label, "is a class picture (kohya's reg folder): a run draws those by itself, from its class noun")
         return False
     if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
+        return False
+    if shot and intake.failed[whole] >= GIVE_UP_AFTER:
+        intake.failed[whole] += 1
         return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
     alpha = {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha else {}
@@ -203,6 +213,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     if "reason" in answer:
         for left in (part, intake.folder / _ALPHA):
             left.unlink(missing_ok=True)
+        intake.failed[whole] += 1
         intake.found.skip(picture.label, answer["reason"])
         return False
     if "empty" in answer:
@@ -210,6 +221,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
         return False
     source = f"{shot.name}{answer['suffix']}" if shot else picture.path.name  # names of scans may name a person
     intake.num_taken[shot.set_title if shot else ""] += 1
+    intake.failed[whole] = -len(intake.found.pictures)  # at least one can be read: the others are all tried
     file = file_name(len(intake.rows) + 1, source, answer["suffix"])
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))

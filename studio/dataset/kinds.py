@@ -108,6 +108,8 @@ def refusal(name: str, head: bytes) -> str | None:
     for pattern, kind in _FOREIGN_MAGIC:
         if pattern.match(head):
             return f"is {_BY_SUFFIX[kind]}"
+    if suffix in (".zip", ".cbz"):
+        return "is called like an archive, but is none: copy or download it again"
     if suffix in _BY_SUFFIX:
         return f"is {_BY_SUFFIX[suffix]}"
     what = "holds text, not a picture" if _is_text(head) else "is not a picture, or one in an unknown format"

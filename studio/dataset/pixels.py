@@ -15,6 +15,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # no other pars
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}  # formats kept as they are when nothing has to change
 MAX_PIXELS = 200_000_000
 MIN_SIDE_PX = 16
+MAX_SCANS = 200  # of a JPEG: each costs a pass over the whole picture
+CUT_SHORT = "is cut short: copy or download it again"
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_ASPECT = 8
 _TWELVE_BITS, _SIXTEEN_BITS = 4095, 65535
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # EXIF and TIFF tags
@@ -62,6 +65,14 @@ def see(data: bytes, background: str, grey: Grey | None = None) -> Seen:
         raise Unreadable(_damage(error)) from None
 
 
+def _check_whole(data: bytes) -> None:
+    """Unreadable where the container says that it is longer than the file, or where reading it is made to take for ever."""
+    if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise Unreadable(CUT_SHORT)
+    if data[:2] == _JPEG and (num := data.count(_SCAN)) > MAX_SCANS:
+        raise Unreadable(f"is a JPEG in {num} scans, where ten are usual: export it again")
+
+
 def transparency(data: bytes) -> Image.Image | None:
     """How opaque each pixel of an image that `see` has read is, upright: mode L; None where all of it is opaque."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -73,14 +84,16 @@ def transparency(data: bytes) -> Image.Image | None:
 
 
 def _damage(error: Exception) -> str:
-    text = str(error).lower()
-    if isinstance(error, EOFError) or "truncat" in text or "unexpected end" in text:
-        return "is cut short: copy or download it again"
-    return f"is damaged ({error or type(error).__name__}): export it again as PNG or JPEG"
+    text = str(error)
+    if isinstance(error, EOFError) or "truncat" in text.lower() or "unexpected end" in text.lower():
+        return CUT_SHORT
+    why = f" ({text})" if text else ""
+    return f"is damaged{why}: export it again as PNG or JPEG"
 
 
 def _see(data: bytes, background: str, grey: Grey | None) -> Seen:
     notes: list[str] = []
+    _check_whole(data)
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     check_size(*image.size)
     is_deep = ";16" in _raw_mode(image)

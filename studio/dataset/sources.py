@@ -94,9 +94,12 @@ def _take_given(path: Path, label: str, found: Found) -> None:
 
 def _walk(folder: Path, prefix: str, found: Found) -> None:
     """Collect from `folder` and below, each real folder once; an explicit stack, since folders nest deeper than calls."""
-    stack = [(folder, prefix)]
+    stack, top = [(folder, prefix)], os.path.realpath(folder)
     while stack:
         folder, prefix = stack.pop()
+        if prefix and os.path.islink(folder) and _is_above(os.path.realpath(folder), top):
+            found.skip(prefix, "is a link to a folder above, which is not followed")
+            continue
         try:
             status = os.stat(folder)
             if not _is_new((status.st_dev, status.st_ino), found):
@@ -107,6 +110,10 @@ def _walk(folder: Path, prefix: str, found: Found) -> None:
             continue
         folders = [(folder / name, f"{prefix}{name}/") for name in names if _take_found(folder / name, prefix + name, found)]
         stack.extend(reversed(folders))
+
+
+def _is_above(folder: str, top: str) -> bool:
+    return folder != top and os.path.commonpath([folder, top]) == folder
 
 
 def _take_found(path: Path, label: str, found: Found) -> bool:

@@ -27,6 +27,10 @@ _SPLITS: dict[str, Split] = {
 }
 
 
+class _Unusable(str):
+    """Why a line of a table has no value."""
+
+
 @dataclass(frozen=True)
 class Words:
     """What is said about one picture; None and "" where nothing is."""
@@ -135,9 +139,11 @@ def _read_table(table: Picture, found: Found) -> _Table:
         problems.append(f"is larger than {MAX_TABLE_BYTES >> 20} MiB: the rest was not read")
     text = decode(data[:MAX_TABLE_BYTES])
     for number, value in _csv_lines(text) if suffix_of(table.path.name) == ".csv" else _json_lines(text):
-        problem = value if isinstance(value, str) else _add_entry(value, rows)
+        problem = str(value) if isinstance(value, _Unusable) else _add_entry(value, rows)
         if problem:
             problems.append(f"line {number} {problem}")
+    if data and not problems and not rows.named:
+        problems.append("holds no line that can be used: each names a picture (file_name) and says its caption (text)")
     for problem in problems[:MAX_LINES_REPORTED]:
         found.skip(table.label, problem)
     if len(problems) > MAX_LINES_REPORTED:
@@ -146,25 +152,29 @@ def _read_table(table: Picture, found: Found) -> _Table:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
-    """(line number, its value, or a text that says why it has none) of JSON lines."""
+    """(line number, its value, or an _Unusable that says why it has none) of JSON lines."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError):
-                yield number, "is not JSON"
+                yield number, _Unusable("is not JSON")
 
 
 def _csv_lines(text: str) -> Iterator[tuple[int, Any]]:
     """The same of a CSV table with a line of names first; a formula of a spreadsheet is no caption."""
-    lines = csv.DictReader(io.StringIO(text, newline=""), restkey="")
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)  # spreadsheets write semicolons where the comma is the decimal mark
+    lines = csv.DictReader(io.StringIO(text, newline=""), restkey="", delimiter=delimiter)
     try:
         for value in lines:
             formulas = [name for name in ("text", "file_name") if _FORMULA.match(str(value.get(name) or ""))]
             filled = {name: cell for name, cell in value.items() if isinstance(cell, str) and (cell or name == "text")}
-            yield lines.line_num, f"holds a formula in {formulas[0]!r}, which was left out" if formulas else filled
+            yield lines.line_num, _Unusable(f"holds a formula in {formulas[0]!r}, which was left out") if formulas else filled
+        if text.count('"') % 2:
+            yield lines.line_num, _Unusable("ends within quotes: a caption before it may have swallowed lines")
     except csv.Error as error:
-        yield lines.line_num, f"cannot be read ({error}): the rest was left out"
+        yield lines.line_num, _Unusable(f"cannot be read ({error}): the rest was left out")
 
 
 def _add_entry(value: Any, rows: _Table) -> str | None:

@@ -12,9 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from studio.errors import StudioError
 
-LIMIT_S = 20.0  # for one picture
+LIMIT_S = 20.0  # of computing for one picture, and of waiting for one that hardly computes
+MOST_LIMITS = 5  # times that long at most, where a busy machine gives it little of its time
+_HANGS_BELOW = 0.05  # of a core
 START_LIMIT_S = 120.0
 START_ATTEMPTS = 3
 _TICK_S = 0.25
@@ -48,7 +52,7 @@ class Worker:
         except OSError:
             pass  # it has just died, as the end of its output will tell
         try:
-            line = self._next_line(LIMIT_S, tick)
+            line = self._next_line(MOST_LIMITS * LIMIT_S, tick, _Clock(self._process.pid))
         except TimeoutError:
             self.stop()
             return {"reason": f"took too long to decode (over {LIMIT_S:g} s): export it again, or smaller"}
@@ -86,14 +90,39 @@ class Worker:
         self.stop()
         raise StudioError("the image decoder could not be started: check the installation with the doctor command")
 
-    def _next_line(self, limit_s: float, tick: Callable[[], None]) -> bytes | None:
+    def _next_line(self, limit_s: float, tick: Callable[[], None], clock: "_Clock | None" = None) -> bytes | None:
         deadline = time.monotonic() + limit_s
-        while (left_s := deadline - time.monotonic()) > 0:
+        while (left_s := deadline - time.monotonic()) > 0 and not (clock and clock.is_over()):
             try:
                 return self._lines.get(timeout=min(_TICK_S, left_s))
             except queue.Empty:
                 tick()
         raise TimeoutError
+
+
+class _Clock:
+    """How long a process has computed since now, beside how long that took."""
+
+    def __init__(self, pid: int) -> None:
+        self._began, self._process, self._computed = time.monotonic(), None, 0.0
+        with suppress(psutil.Error):
+            self._process = psutil.Process(pid)
+            self._computed = self._seconds()
+
+    def _seconds(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def is_over(self) -> bool:
+        """Whether it has computed for LIMIT_S, or hardly at all for as long; a slow machine is no fault of the picture."""
+        waited_s = time.monotonic() - self._began
+        if waited_s < LIMIT_S:
+            return False
+        try:
+            computed_s = self._seconds() - self._computed
+        except (psutil.Error, AttributeError):
+            return True
+        return computed_s >= LIMIT_S or computed_s < _HANGS_BELOW * waited_s
 
 
 def _spawn() -> subprocess.Popen:

@@ -59,11 +59,19 @@ def names() -> Iterator[Entry]:
     yield Entry("__MACOSX/._a.png", b"\0\5\x16\7")
 
 
+def hole(path: str) -> None:
+    """A file that says to be larger than any disk."""
+    with open(path, "wb") as file:
+        file.truncate(2**42)
+
+
 def links() -> Iterator[Entry]:
     yield Entry("good.png", picture(), "")
     yield Entry("nowhere.png", lambda path: os.symlink("gone.png", path), reason="leads nowhere")
     yield Entry("itself.png", lambda path: os.symlink("itself.png", path), reason="leads nowhere")
-    yield Entry("up", lambda path: os.symlink("..", path))
+    yield Entry("up", lambda path: os.symlink("..", path), reason="a folder above")
+    yield Entry("root.png", lambda path: os.symlink("/", path), reason="a folder above")
+    yield Entry("hole.png", hole, reason="larger than 512 MiB")
     yield Entry("here", lambda path: os.symlink(".", path))
     yield Entry("secret.png", lambda path: os.symlink("/etc/passwd", path), reason="holds text")
     yield Entry("pipe.png", os.mkfifo, reason="not a regular file")
@@ -77,7 +85,9 @@ def captions() -> Iterator[Entry]:
         ("plain", b"a plain one", "a plain one"),
         ("mark", b"\xef\xbb\xbfwith a mark", "with a mark"),
         ("utf16", "sixteen bits ü".encode("utf-16"), "sixteen bits ü"),
+        ("utf32", "many bits ü".encode("utf-32"), "many bits ü"),
         ("latin", "grün".encode("latin-1"), "grün"),
+        ("binary", picture(), ""),
         ("lines", b"one\r\ntwo\n\nthree\t ", "one two three"),
         ("control", b"a\x07\x1b[31m\x00b", "a [31m b"),
         ("turned", f"x {_RLO}y".encode(), "x y"),
@@ -110,11 +120,16 @@ def tables() -> Iterator[Entry]:
         '{"file_name": "../../../etc/passwd", "text": "outside"}',
         "not JSON",
         "[]",
+        '"a string"',
         '{"text": "no name"}',
         "{" * 5000,
     )
     yield Entry("metadata.jsonl", "\n".join(lines).encode(), reason="")
     yield Entry("a.png", picture(), "from the table")
+    yield Entry("sheet/metadata.csv", b'file_name;text\nf.png;half, and half\ng.png;"never closed\n', reason="within quotes")
+    yield Entry("sheet/f.png", picture(), "half, and half")
+    yield Entry("sheet/g.png", picture(), "never closed")
+    yield Entry("useless/metadata.csv", b"\0\0\0,\n" * 20, reason="no line that can be used")
     yield Entry("sub/b.png", picture(), "")
     yield Entry("c.png", picture(), "")
     yield Entry("10_dog/d.png", picture(), "beside it")

@@ -35,7 +35,7 @@ def snapshot(folder):
         for name in files:
             path = os.path.join(root, name)
             if os.path.isfile(path) and not os.path.islink(path):
-                found[path] = (os.stat(path).st_mtime_ns, open(path, "rb").read())
+                found[path] = (os.stat(path).st_mtime_ns, open(path, "rb").read(2**20))
     return found
 
 

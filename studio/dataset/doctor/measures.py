@@ -15,6 +15,7 @@ _SAME_LEVELS = 6.0  # a border's pixels differ by no more, as JPEG leaves them
 _SAME_SHARE = 0.995
 _EDGE_LEVELS = 12.0  # content differs from the border by at least as much
 _EDGE_SHARE = 0.6  # of a line beside the border: a bar ends along a straight line, a margin around a shape does not
+_FIRST_LINES, _MOST_LINES = 3, 96  # of a side that are looked at together: more as its border goes on
 _BLUR_TAPS = 9
 _NOISE_LEVELS = 0.8  # of rounding and compression, which are no detail
 _SPECTRUM_PX = 320  # side of the middle part whose spectrum is looked at
@@ -70,7 +71,7 @@ def _repeats(px: np.ndarray) -> int:
     for times in (8, 6, 5, 4, 3, 2):
         is_whole = px.shape[0] % times == 0 and px.shape[1] % times == 0
         if is_whole and np.array_equal(px[::times], px[times - 1 :: times]) and np.array_equal(px[:, ::times], px[:, times - 1 :: times]):
-            return times if px.std() > 0 else 1
+            return times if px.max() > px.min() else 1
     return 1
 
 
@@ -96,16 +97,25 @@ def borders(px: np.ndarray) -> dict[str, list[int]]:
 
 
 def _border(px: np.ndarray) -> tuple[int, int, int]:
-    """(uniform first lines of [H, W, 3], the same where they are a bar and else 0, their grey level); looks no further than it must."""
+    """(uniform first lines of [H, W, 3], the same where they are a bar and else 0, their grey level); looks little further than it must."""
     colour = np.median(px[0], axis=0)
     level = round(float(colour.mean()))
-    for num in range(len(px)):
-        apart = np.abs(px[num : num + 3] - colour.astype(np.int16)).max(2)
-        if (apart[0] <= _SAME_LEVELS).mean() < _SAME_SHARE:
-            edge = apart.max(0)  # a soft edge takes a line or two
+    num, lines = 0, _FIRST_LINES
+    while num < len(px):
+        is_same = (_apart(px[num : num + lines], colour) <= _SAME_LEVELS).mean(1) >= _SAME_SHARE
+        if not is_same.all():
+            num += int(np.argmin(is_same))
+            edge = _apart(px[num : num + 3], colour).max(0)  # a soft edge takes a line or two
             is_bar = num > 0 and (edge >= _EDGE_LEVELS).mean() >= _EDGE_SHARE
             return num, num if is_bar else 0, level
+        num, lines = num + len(is_same), min(2 * lines, _MOST_LINES)
     return len(px), 0, level
+
+
+def _apart(px: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """By how many levels pixels [H, W, 3] differ from a colour, at most over the channels: [H, W]."""
+    apart = [np.abs(px[..., k].astype(np.int16) - np.int16(colour[k])) for k in range(3)]
+    return np.maximum(np.maximum(apart[0], apart[1]), apart[2])  # many times faster than a maximum over an axis of three
 
 
 def detail(image: Image.Image, px: np.ndarray) -> float:
