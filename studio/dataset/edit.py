@@ -20,6 +20,7 @@ from studio.dataset.readers.base import Choices
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, files_of, find_root, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.split_rule import given_names, rule_of
+from studio.dataset.subjects import Subjects
 from studio.dataset.table import Words
 from studio.dataset.versions import HAND, Version, add_versions, found_version
 from studio.domains import find_domain
@@ -90,10 +91,8 @@ def add_pictures(
     progress = progress or (lambda done, total, name: None)
     clean_folder(dataset.root.parent)
     with gathered(sources, dataset.root.parent, progress) as found, staging(dataset.root.parent) as folder:
-        taken = tuple({row.group for row in dataset.rows})
-        intake = Intake(
-            folder, background, found, progress, workspace.cache / "views", choices or Choices(), taken, takes_alpha=alpha_masks
-        )
+        subjects, views = Subjects.of(workspace, dataset), workspace.cache / "views"
+        intake = Intake(folder, background, found, progress, views, choices or Choices(), subjects, takes_alpha=alpha_masks)
         words = take_all(intake)
         problems = list(found.skipped)
         with editing(workspace, dataset.root.name) as dataset:
@@ -119,6 +118,7 @@ def _commit(workspace: Workspace, dataset: Dataset, intake: Intake, words: list[
         moves.append((intake.folder / row.file, file))
         known[row.pixels], prints[row.pixels] = file, thumb
     keep_prints(workspace, dataset.root.name, prints)
+    intake.subjects.keep(workspace, dataset.root.name)
     chart = with_measures(read_chart(dataset.root), {row.pixels: intake.measured[row.pixels] for row in new})
     merged = dataset.model_copy(update={"rows": dataset.rows + new, "skipped": (dataset.skipped + problems)[-MAX_SKIPPED:]})
     if new:

@@ -27,6 +27,7 @@ from studio.dataset.readers.base import Choices, grey_choice
 from studio.dataset.rows import MASK_SUFFIX, Dataset, Row
 from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
+from studio.dataset.subjects import Subjects
 from studio.dataset.surveying import expand
 from studio.dataset.table import Captions, Words
 from studio.dataset.worker import Worker
@@ -51,7 +52,7 @@ class Intake:
     progress: Progress
     views: Path
     choices: Choices = field(default_factory=Choices)
-    taken_groups: tuple[str, ...] = ()  # of the dataset that is added to
+    subjects: Subjects = field(default_factory=Subjects)  # of the dataset that is added to
     rows: list[Row] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     thumbs: list[bytes] = field(default_factory=list)
@@ -121,7 +122,8 @@ def _create(workspace: Workspace, name: str, sources: Sequence[Path], intake: In
         for row, caption in zip(dataset.rows, intake.captions, strict=True):
             dataset.path(row).with_suffix(".txt").write_bytes(caption.encode("utf-8"))
         dataset.save()
-    keep_prints(workspace, target.name, dict(zip([row.pixels for row in dataset.rows], intake.thumbs, strict=True)))
+    keep_prints(workspace, target.name, {row.pixels: thumb for row, thumb in zip(dataset.rows, intake.thumbs, strict=True)})
+    intake.subjects.keep(workspace, target.name)
     return dataset.model_copy(update={"root": target})
 
 
@@ -171,7 +173,7 @@ def take_all(intake: Intake) -> list[Words]:
     intake.found.pictures, intake.masks = pair(intake.found.pictures)
     captions, taken, num_files = Captions(intake.found), [], len(intake.found.pictures)
     with Worker() as worker:
-        expand(intake.found, worker, intake.choices, intake.taken_groups, intake.progress)
+        expand(intake.found, worker, intake.choices, intake.subjects, intake.progress)
         pictures = intake.found.pictures
         for done, picture in enumerate(pictures):
 
@@ -222,6 +224,8 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     source = f"{shot.name}{answer['suffix']}" if shot else picture.path.name  # names of scans may name a person
     intake.num_taken[shot.set_title if shot else ""] += 1
     intake.failed[whole] = -len(intake.found.pictures)  # at least one can be read: the others are all tried
+    if shot:
+        intake.subjects.note(shot.subject, answer["pixels"])
     file = file_name(len(intake.rows) + 1, source, answer["suffix"])
     part.rename(intake.folder / file)
     intake.thumbs.append(base64.b64decode(answer["thumb"]))

@@ -12,6 +12,7 @@ from studio.dataset.facts import check_template, fill
 from studio.dataset.intake import gathered
 from studio.dataset.readers.base import Choices, Set
 from studio.dataset.sources import Found
+from studio.dataset.subjects import Subjects
 from studio.dataset.surveying import Progress, chosen_sets, describe, plan, survey
 from studio.dataset.worker import Worker
 from studio.errors import StudioError
@@ -28,7 +29,7 @@ class Look:
         try:
             self._worker = self._stack.enter_context(Worker())
             self._found: Found = self._stack.enter_context(gathered(sources, folder, progress))
-            surveyed = survey(self._found, self._worker, progress)
+            surveyed = survey(self._found, self._worker, progress, Subjects().salt)
         except BaseException:
             self._stack.close()
             raise

@@ -1,8 +1,6 @@
 """Scans, scenes and tables among the files of an import: what is there, and which pictures are taken out of it."""
 
-import re
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from studio.dataset.facts import check_template
 from studio.dataset.kinds import HEAD_BYTES
 from studio.dataset.readers.base import Choices, Set, Shot, Take
 from studio.dataset.sources import Found, Picture, find
+from studio.dataset.subjects import Subjects
 from studio.dataset.worker import Worker
 from studio.errors import StudioError
 
@@ -27,9 +26,11 @@ class Surveyed:
     plain: list[Picture]
 
 
-def survey(found: Found, worker: Worker, progress: Progress) -> Surveyed:
-    """Look into the files that a reader knows; those that it cannot use are named in `found`, the others stay pictures."""
-    salt = secrets.token_hex(16)  # of this import alone: never kept, so that nothing leads back to an identity
+def survey(found: Found, worker: Worker, progress: Progress, salt: str) -> Surveyed:
+    """Look into the files that a reader knows; those that it cannot use are named in `found`, the others stay pictures.
+
+    Identities leave the decoding process only as hashes keyed by `salt`.
+    """
     known: dict[str, list[tuple[Picture, dict[str, Any]]]] = {}
     plain = []
     for done, picture in enumerate(found.pictures):
@@ -61,7 +62,7 @@ def survey_files(sources: Sequence[Path], progress: Progress) -> tuple[list[dict
     """(the sets in `sources`, for JSON; the other files, and what could not be used)."""
     found = find(sources)
     with Worker() as worker:
-        surveyed = survey(found, worker, progress)
+        surveyed = survey(found, worker, progress, Subjects().salt)
     found.pictures = surveyed.plain
     return describe(surveyed.sets), found
 
@@ -74,25 +75,28 @@ def _reader_of(picture: Picture) -> str | None:
     return next((name for name in registry.READERS if head and registry.reader(name).recognise(picture.path.name, head)), None)
 
 
-def expand(found: Found, worker: Worker, choices: Choices, taken_groups: Iterable[str], progress: Progress) -> None:
+def expand(found: Found, worker: Worker, choices: Choices, subjects: Subjects, progress: Progress) -> None:
     """Replace the scans and scenes in `found` by the pictures that `choices` take out of them; StudioError where they take none."""
-    surveyed = survey(found, worker, progress)
+    surveyed = survey(found, worker, progress, subjects.salt)
     sets = chosen_sets(surveyed.sets, choices)
     for each in surveyed.sets:
         if each.aside and not choices.series:
             found.skip(f"{each.title} ({each.number})", f"{each.aside}: take it by its number, --series {each.number}")
-    names = _subject_names(sets, taken_groups)
-    is_alone = len(set(names.values()) - {""}) == 1
+    names = subjects.name({each.subject: registry.reader(each.reader).SUBJECT for each in sets})
+    divided = subjects.divided(names.values(), choices.blocks)
     shots = []
     for each in sets:
-        reader = registry.reader(each.reader)
+        reader, name = registry.reader(each.reader), names[each.subject]
         check_template(choices.caption, set(reader.FIELDS))
         for take in plan(each, worker, choices, found, lambda: progress(0, 0, "")):
-            subject = names[each.subject]
-            group = f"{subject}-part-{take.block + 1}" if subject and is_alone and choices.blocks else subject
-            limit = getattr(choices, reader.LIMIT) if reader.LIMIT else 0
-            template, title = choices.caption or reader.CAPTION, f"{each.title} ({each.number})"
-            shot = Shot(each.reader, take.name, take.ask, take.facts, template, group, title, limit, take.split)
+            shot = Shot(
+                each.reader, take.name, take.ask, take.facts, choices.caption or reader.CAPTION,
+                group=f"{divided[name]}-part-{take.block + 1}" if name in divided else name,
+                set_title=f"{each.title} ({each.number})",
+                limit=getattr(choices, reader.LIMIT) if reader.LIMIT else 0,
+                split=take.split,
+                subject=each.subject if name else "",
+            )  # fmt: skip
             shots.append(replace(take.file, label=f"{take.file.label} ({take.name})", shot=shot))
     found.pictures = [*surveyed.plain, *shots]
 
@@ -130,20 +134,6 @@ def chosen_sets(sets: list[Set], choices: Choices) -> list[Set]:
             raise StudioError(f"series: there is no number {word}: {len(sets)} were found, counted from 1")
     numbers = {int(word) for word in words}
     return [each for each in sets if (each.number in numbers if numbers else not each.aside)]
-
-
-def _subject_names(sets: list[Set], taken: Iterable[str]) -> dict[str, str]:
-    """A name for each subject, p1, p2, … for patients and s1, … for scenes, counted on from those that are taken."""
-    last: dict[str, int] = {}
-    for letter, digits in (found.groups() for name in taken if (found := re.match(r"([ps])(\d{1,9})(?:-part-\d+)?$", name))):
-        last[letter] = max(last.get(letter, 0), int(digits))
-    names = {}
-    for each in sets:
-        letter = registry.reader(each.reader).SUBJECT
-        if each.subject not in names:
-            last[letter] = last.get(letter, 0) + 1
-            names[each.subject] = f"{letter}{last[letter]}" if letter else ""
-    return names
 
 
 def describe(sets: list[Set]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from studio.cli import app
 from studio.dataset.intake import create_dataset
-from studio.dataset.readers import geo, tiles
+from studio.dataset.readers import geo, geo_files, tiles
 from studio.dataset.readers.bands import pick_bands
 from studio.dataset.readers.base import parse_choices
 from studio.errors import StudioError
@@ -22,12 +22,16 @@ from tests.dataset.scans import SECRETS, land, scene
 MEASURE = """
 import resource, sys
 from pathlib import Path
+from types import SimpleNamespace
 from studio.dataset.readers import geo
+from studio.dataset.readers.base import parse_choices
 
-path, before = Path(sys.argv[1]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-geo.survey(path, "00" * 16)
-ranges = geo.read(path, {"bands": [4, 3, 2], "measure": [2, 98]}).ranges
-geo.read(path, {"bands": [4, 3, 2], "range": ranges[:3], "said": "", "empty": 1, "cover": 0, "box": [0, 0, 256, 256]})
+file, before = SimpleNamespace(path=Path(sys.argv[1])), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(found,) = geo.gather([(file, geo.survey(file.path, "00" * 16))])
+choices = parse_choices({"bands": "4,3,2", "tile": 256, "stretch": "each"})
+ranges = [geo.read(file.path, ask).ranges for _, ask in geo.measured(found, choices)]
+for take in geo.plan(found, choices, ranges)[:40]:
+    geo.read(file.path, take.ask)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 NAMES = ("B02", "B03", "Red", "nir", f"for {SECRETS[0]}", "Land cover")
@@ -129,12 +133,12 @@ def test_bad_scenes_are_named_and_plain_tiffs_stay_pictures(tmp_path, pictures):
 
 
 def test_without_the_extra_plain_ones_are_read_and_others_name_the_line(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(geo.extras, "installed", lambda name: False)
+    monkeypatch.setattr(geo_files.extras, "installed", lambda name: False)
     assert geo.survey(folder / "photo.tif", "00") is None
     monkeypatch.undo()
     (tmp_path / "rasterio.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(StudioError, match="radar.tif is a GeoTIFF scene, which needs an extra: install it with .*install geo"):
+    with pytest.raises(StudioError, match="radar.tif is a GeoTIFF or JPEG 2000 scene, which needs an extra: install it with .*install geo"):
         make(Workspace.at(tmp_path / "w"), "none", [folder / "radar.tif"])
 
 

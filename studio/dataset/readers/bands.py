@@ -25,12 +25,13 @@ def names_of(scene: Any) -> list[str]:
     """A name for each band of a raster: as described where that is on the list, else by its colour, else by its number."""
     colours = [getattr(colour, "name", "") for colour in scene.colorinterp]
     return [
-        _name(description) or (colour if colour in (*_COLOURS, "alpha") and scene.count > 1 else "") or f"band {i}"
+        name_of(description) or (colour if colour in (*_COLOURS, "alpha") and scene.count > 1 else "") or f"band {i}"
         for i, (description, colour) in enumerate(zip(scene.descriptions, colours, strict=True), 1)
     ]
 
 
-def _name(description: str | None) -> str:
+def name_of(description: str | None) -> str:
+    """The listed name that a description or a part of a file name stands for, "" where it is none."""
     text = " ".join(str(description or "").split()).casefold()
     if text in _PLAIN or text in _ALIKE:
         return _ALIKE.get(text, text)
@@ -65,7 +66,7 @@ def pick_bands(names: Sequence[str], wanted: str) -> list[int]:
 def _find(names: Sequence[str], word: str) -> int:
     if word.isdecimal() and 1 <= int(word) <= len(names):
         return int(word)
-    wanted = {word.casefold(), _name(word).casefold()} - {""}
+    wanted = {word.casefold(), name_of(word).casefold()} - {""}
     for i, name in enumerate(names, 1):
         if name.casefold() in wanted or (_SENTINEL.get(name) in wanted):
             return i

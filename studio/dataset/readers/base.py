@@ -52,6 +52,15 @@ class Choices(Settings):
     high: float = setting(98.0, "White at", "Percentile that becomes white", unit="%", gt=0, le=100, allow_inf_nan=False)
     tile: int = setting(512, "Tile", "Side of the tiles that a scene is cut into", unit="px", ge=32, le=4096)
     overlap: float = setting(0.0, "Overlap", "Share of a tile that the next one repeats", ge=0, le=0.9, allow_inf_nan=False)
+    ground: float = setting(
+        0.0,
+        "Pixel on the ground",
+        "Size to which scenes are resampled; 0 = that of the finest band chosen",
+        unit="m",
+        ge=0,
+        le=10_000,
+        allow_inf_nan=False,
+    )
     empty: float = setting(0.5, "Empty above", "Share without data above which a tile is left out", ge=0, le=1, allow_inf_nan=False)
     max_tiles: int = setting(1000, "Tiles at most", "Of one scene, spread evenly over it", ge=1, le=100_000)
     place: bool = setting(False, "Say the place", "Captions may hold latitude and longitude, rounded to a tenth of a degree", personal=True)
@@ -119,6 +128,7 @@ class Shot:
     set_title: str = ""
     limit: int = 0  # of the pictures of its set; 0 = none
     split: str | None = None
+    subject: str = ""  # the hash of what it is of
 
 
 @dataclass

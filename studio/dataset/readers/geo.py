@@ -1,27 +1,26 @@
-"""GeoTIFF and other multi-band TIFF: scenes of any size, read by windows, stretched, and cut into tiles."""
+"""Scenes of any size: GeoTIFF, multi-band TIFF and band files in JPEG 2000, read by windows, stretched, and cut into tiles."""
 
-import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import TiffImagePlugin
 
-from studio import extras
 from studio.dataset.kinds import suffix_of
-from studio.dataset.pixels import MAX_PIXELS, Unreadable
+from studio.dataset.readers import geo_files as files
+from studio.dataset.readers import geo_layers as layers
 from studio.dataset.readers import tiles
-from studio.dataset.readers.bands import known_name, names_of, pick_bands
+from studio.dataset.readers.bands import known_name, pick_bands
 from studio.dataset.readers.base import Choices, Scan, Set, Take
-from studio.dataset.readers.grey import percentiles, picture, strange_values, to_levels
+from studio.dataset.readers.grey import picture, strange_values, to_levels
+from studio.errors import StudioError
 
-TITLE = "a GeoTIFF scene"
-EXTRA = "geo"
-CAPTION = "satellite image[ of {cover}][, {bands}][, {resolution} per pixel][, {date}][, {place}]"
-FIELDS = frozenset({"bands", "resolution", "date", "place", "cover"})
+TITLE = "a GeoTIFF or JPEG 2000 scene"
+EXTRA = files.EXTRA
+CAPTION = "satellite image[ of {cover}][, {bands}][, {resolution} per pixel][, {date}][, {cloud} cloud cover][, {place}]"
+FIELDS = frozenset({"bands", "resolution", "date", "place", "cover", "cloud"})
 LIMIT = "max_tiles"
 SUBJECT = "s"
 COVERS = {  # the classes of ESA WorldCover, told by the values of a band that is named as land cover
@@ -29,163 +28,179 @@ COVERS = {  # the classes of ESA WorldCover, told by the values of a band that i
     80: "water", 90: "wetland", 95: "mangroves", 100: "moss and lichen",
 }  # fmt: skip
 COVER_SHARE = 0.4  # of a tile that a class must fill to be named
-NUM_MEASURED, MEASURED_PX = 24, 256  # windows from which percentiles are taken
+CLOUDS = (8, 9, 10)  # of Sentinel-2's scene classification
 _SUFFIXES = {".tif", ".tiff", ".gtif", ".gtiff", ".btf", ".tf8", ""}
 _MAGIC = re.compile(rb"II[*+]\0|MM\0[*+]")
-_WIDTH, _HEIGHT, _BITS, _SAMPLES, _GEO = 256, 257, 258, 277, {33550, 33922, 34264, 34735}
-_CACHE_MB = 64
+_FINER = 4  # times finer than the finest band chosen: the most that pixels are made up
 
 
 def recognise(name: str, head: bytes) -> bool:
-    """Whether this is a TIFF file; `survey` then tells scenes from pictures."""
-    return suffix_of(name) in _SUFFIXES and _MAGIC.match(head) is not None
+    """Whether this is a TIFF or JPEG 2000 file; `survey` then tells scenes from pictures."""
+    return (suffix_of(name) in _SUFFIXES and _MAGIC.match(head) is not None) or head[:8] == files.JP2
 
 
 def survey(path: Path, salt: str) -> dict[str, Any] | None:
-    """Size, bands, place and date of a scene; None for a TIFF that is an ordinary picture, or can be read as one without the extra."""
-    tags = _tags(path)
-    samples, bits = tags.get(_SAMPLES, 1), max(tags.get(_BITS, (8,)))
-    width, height = tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
-    is_plain = bits <= 8 and samples in {1, 3, 4} and width * height <= MAX_PIXELS
-    if not (_GEO & set(tags) or samples in {2} or samples > 4 or (samples > 1 and bits > 16) or width * height > MAX_PIXELS):
+    """What a scene holds; None for an ordinary picture, or one that can be read as such without the extra."""
+    if not files.is_scene(path):
         return None
-    if is_plain and not extras.installed(EXTRA):
-        return None
-    with _open(path) as scene:
-        if scene.dtypes[0].startswith("complex"):
-            raise Unreadable("is a scene of complex numbers: export their magnitude")
-        key = hashlib.blake2b(str(path).encode("utf-8", "replace"), key=bytes.fromhex(salt), digest_size=16)
-        return {
-            "subject": key.hexdigest(),
-            "width": scene.width,
-            "height": scene.height,
-            "dtype": scene.dtypes[0],
-            "bands": names_of(scene),
-            "resolution": _resolution(scene),
-            "date": _date(scene),
-            "place": _place(scene),
-        }
-
-
-def _tags(path: Path) -> dict[int, Any]:
-    """The tags of the first directory of a TIFF file; nothing is decoded."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        head += file.read(8) if head[2:3] == b"+" or head[3:4] == b"+" else b""
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
-        file.seek(directory.next)
-        directory.load(file)
-        return dict(directory)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """The raster in `path`, by the GeoTIFF driver alone and without the files beside it."""
-    rasterio = extras.need(EXTRA)
-    quiet = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": _CACHE_MB}
-    try:
-        with rasterio.Env(**quiet), rasterio.open(path, driver="GTiff") as scene:
-            yield scene
-    except rasterio.errors.RasterioError as error:
-        cut = re.search("read|short|unexpected|past end", str(error), re.IGNORECASE)
-        what = "is cut short or damaged: copy or download it again" if cut else f"is a damaged scene ({type(error).__name__})"
-        raise Unreadable(what) from None
-
-
-def _resolution(scene: Any) -> str:
-    """The side of a pixel on the ground, in words; "" where it is not known in metres."""
-    if scene.crs is None or not scene.crs.is_projected or str(scene.crs.linear_units).casefold() not in {"metre", "meter", "m"}:
-        return ""
-    size = abs(scene.res[0])
-    return f"{size * 100:.3g} cm" if size < 1 else f"{size:.3g} m"
-
-
-def _date(scene: Any) -> str:
-    """The date in its tags, such as 2021-06-30; "" where none has that form."""
-    tags = scene.tags()
-    for name in ("ACQUISITION_DATE", "DATE_ACQUIRED", "SENSING_DATE", "PRODUCT_START_TIME", "TIFFTAG_DATETIME"):
-        found = re.match(r"(\d{4})[-:](\d{2})[-:](\d{2})", str(tags.get(name, "")))
-        if found:
-            return "-".join(found.groups())
-    return ""
-
-
-def _place(scene: Any) -> str:
-    """Its centre, rounded to a tenth of a degree; "" where it is not known."""
-    if scene.crs is None:
-        return ""
-    from rasterio.warp import transform
-
-    x, y = scene.xy(scene.height // 2, scene.width // 2)
-    try:
-        (longitude,), (latitude,) = transform(scene.crs, "EPSG:4326", [x], [y])
-    except Exception:
-        return ""
-    if not (abs(latitude) <= 90 and abs(longitude) <= 360):
-        return ""
-    return f"{abs(latitude):.1f}°{'N' if latitude >= 0 else 'S'} {abs(longitude):.1f}°{'E' if longitude >= 0 else 'W'}"
+    with files.opened(path) as scene:
+        return files.about(path, scene, salt)
 
 
 def gather(surveyed: Sequence[tuple[Any, dict[str, Any]]]) -> list[Set]:
-    """One set per scene."""
-    return [_set(file, head) for file, head in surveyed]
+    """One set per scene: band files of one name and place together, each band from its finest file."""
+    scenes: dict[tuple, list[tuple[Any, dict[str, Any]]]] = {}
+    for file, head in surveyed:
+        key = (files.scene_folder(file.path), head["stem"], head["crs"]) if head["stem"] else (str(file.path),)
+        scenes.setdefault(key, []).append((file, head))
+    return [_set(members) for group in scenes.values() for members in _of_one_place(group)]
 
 
-def _set(file: Any, head: dict[str, Any]) -> Set:
-    names = head["bands"]
-    about = [f"{head['width']}x{head['height']} px", f"{len(names)} {'bands' if len(names) > 1 else 'band'} of {head['dtype']}"]
-    about += [head["resolution"] + " per pixel"] if head["resolution"] else []
+def _of_one_place(group: list[tuple[Any, dict[str, Any]]]) -> list[list[tuple[Any, dict[str, Any]]]]:
+    """The members of a group that lie on grids like its finest, together; each other by itself."""
+    group = sorted(group, key=lambda each: (-each[1]["width"], _order(each[1]["bands"][0])))
+    first = group[0][1]
+    together = [each for each in group if each is group[0] or _is_alike(first, each[1])]
+    return [together, *([each] for each in group if each not in together)]
+
+
+def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two files show the same ground but for two pixels of the coarser one."""
+    way = layers.between(one["grid"], other["grid"])
+    if way is None or min(way[0], way[2]) <= 0:
+        return False
+    ends = (way[1], way[3], way[0] * one["width"] + way[1] - other["width"], way[2] * one["height"] + way[3] - other["height"])
+    return max(map(abs, ends)) <= 2 / min(1.0, way[0])
+
+
+def _order(band: str) -> tuple[int, str]:
+    return (int(re.sub(r"\D", "", band) or 99), band)
+
+
+def _set(members: list[tuple[Any, dict[str, Any]]]) -> Set:
+    finest: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for file, head in members:  # the finest first
+        finest.setdefault(head["bands"][0] if len(members) > 1 else "", (file, head))
+    chosen = sorted(finest.values(), key=lambda each: _order(each[1]["bands"][0])) if len(members) > 1 else members
+    heads = [head for _, head in chosen]
+    first = max(heads, key=lambda head: head["width"])
+    names = [name for head in heads for name in head["bands"]]
+    kinds = ", ".join(dict.fromkeys(kind for head in heads for kind in head["dtypes"]))
+    about = [f"{first['width']}x{first['height']} px", f"{len(names)} {'bands' if len(names) > 1 else 'band'} of {kinds}"]
+    about += [_told_metres(first["metres"]) + " per pixel"] if first["metres"] else []
+    notes = [f"{len(chosen)} band files as one scene"] if len(chosen) > 1 else []
+    notes += [f"{len(members) - len(chosen)} coarser copies of its bands left out"] if len(members) > len(chosen) else []
+    notes += ["its complex numbers are shown by their magnitude"] if any(kind.startswith("complex") for kind in first["dtypes"]) else []
     default = Choices()
     return Set(
         reader="geo",
         title="scene",
         about=", ".join(about),
-        files=[file],
-        heads=[head],
-        subject=head["subject"],
-        num=len(tiles.grid(head["width"], head["height"], default.tile, default.overlap)),
-        choices=("bands", "stretch", "low", "high", "tile", "overlap", "empty", "max_tiles", "place"),
-        bands=[f"{i} {name}" for i, name in enumerate(names, 1)],
+        files=[file for file, _ in chosen],
+        heads=heads,
+        subject=first["subject"],
+        num=len(tiles.grid(first["width"], first["height"], default.tile, default.overlap)),
+        choices=("bands", "stretch", "low", "high", "tile", "overlap", "ground", "empty", "max_tiles", "place"),
+        bands=[_told_band(i, head, name) for i, (head, name) in enumerate(_bands(heads), 1)],
+        notes=notes,
+    )
+
+
+def _bands(heads: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    return [(head, name) for head in heads for name in head["bands"]]
+
+
+def _told_band(number: int, head: dict[str, Any], name: str) -> str:
+    return f"{number} {name}" + (f" ({_told_metres(head['metres'])})" if head["stem"] and head["metres"] else "")
+
+
+def _told_metres(metres: float) -> str:
+    return f"{metres * 100:.3g} cm" if metres < 1 else f"{metres:.4g} m"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The bands chosen of a scene, over the grid that they share: the finest of theirs, or of the size asked for."""
+
+    bands: list[layers.Layer]
+    dtypes: list[str]
+    grid: list[float]
+    size: tuple[int, int]  # width, height
+    metres: float  # per pixel, 0 where not known
+    is_coloured: bool  # by a table of colours
+
+
+def _shown(found: Set, choices: Choices) -> Shown:
+    places = [(i, band) for i, head in enumerate(found.heads) for band in range(1, len(head["bands"]) + 1)]
+    chosen = [places[number - 1] for number in pick_bands([name for _, name in _bands(found.heads)], choices.bands)]
+    first = max((found.heads[i] for i, _ in chosen), key=lambda head: head["width"])
+    factor = 1.0
+    if choices.ground:
+        if not first["metres"]:
+            raise StudioError("ground: the size of its pixels in metres is not known: leave it at 0")
+        factor = choices.ground / first["metres"]
+        if factor < 1 / _FINER:
+            raise StudioError(f"ground: its pixels are {_told_metres(first['metres'])}: ask for no less than a {_FINER}th of that")
+    grid = layers.scaled(first["grid"], factor)
+    return Shown(
+        bands=[layers.layer(found.files[i].path, found.heads[i], band, grid) for i, band in chosen],
+        dtypes=[found.heads[i]["dtypes"][band - 1] for i, band in chosen],
+        grid=grid,
+        size=(max(1, int(first["width"] / factor + 1e-6)), max(1, int(first["height"] / factor + 1e-6))),
+        metres=first["metres"] * factor,
+        is_coloured=len(chosen) == 1 and found.heads[chosen[0][0]]["is_palette"][chosen[0][1] - 1],
     )
 
 
 def measured(found: Set, choices: Choices) -> list[tuple[Any, dict[str, Any]]]:
     """The bands chosen, once, unless their values are shown as they are."""
-    head = found.heads[0]
-    if _stretch(head, choices) == "none":
+    shown = _shown(found, choices)
+    if _stretch(shown, choices) == "none":
         return []
-    return [(found.files[0], {"measure": [choices.low, choices.high], "bands": pick_bands(head["bands"], choices.bands)})]
+    return [(found.files[0], {"measure": [choices.low, choices.high], "layers": shown.bands, "size": shown.size})]
 
 
-def _stretch(head: dict[str, Any], choices: Choices) -> str:
-    return choices.stretch if choices.stretch != "auto" else "none" if head["dtype"] == "uint8" else "joint"
+def _stretch(shown: Shown, choices: Choices) -> str:
+    if shown.is_coloured or choices.stretch != "auto":
+        return "none" if shown.is_coloured else choices.stretch
+    return "none" if set(shown.dtypes) == {"uint8"} else "joint"
 
 
 def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[Take]:
     """The tiles, at most so many as are asked for; more stand by for those that turn out to be empty."""
-    head = found.heads[0]
-    chosen = pick_bands(head["bands"], choices.bands)
-    names = [head["bands"][i - 1] for i in chosen]
-    shown, said = _shown(head, choices, ranges)
-    facts = {"bands": ", ".join(names) if all(map(known_name, names)) and len(names) != len(head["bands"]) else ""}
-    facts |= {"resolution": head["resolution"], "date": head["date"], "place": head["place"] if choices.place else ""}
+    shown, first = _shown(found, choices), found.heads[0]
+    names = [each["name"] for each in shown.bands]
+    ends, said = _ends(shown, choices, ranges)
+    is_choice = len(names) != len(_bands(found.heads))
+    facts = {"bands": ", ".join(names) if all(map(known_name, names)) and is_choice else ""}
+    facts |= {"resolution": _told_metres(shown.metres) if shown.metres else "", "date": first["date"]}
+    facts |= {"place": first["place"] if choices.place else ""}
     facts = {name: value for name, value in facts.items() if value}
-    cover = next((i for i, name in enumerate(head["bands"], 1) if name == "land cover"), 0)
-    boxes = tiles.grid(head["width"], head["height"], choices.tile, choices.overlap, is_apart=choices.blocks)
-    ask = {"bands": chosen, "range": shown, "said": f"bands {', '.join(names)}; {said}", "empty": choices.empty, "cover": cover}
+    boxes = tiles.grid(*shown.size, choices.tile, choices.overlap, is_apart=choices.blocks)
+    ask = {"layers": shown.bands, "range": ends, "said": f"bands {', '.join(names)}; {said}", "empty": choices.empty}
+    ask |= {"is_coloured": shown.is_coloured, "codes": _codes(found, shown.grid)}
+    height = shown.size[1]
     return [
-        Take(found.files[0], f"scene {found.number} tile {i + 1:05d}", {**ask, "box": boxes[i]}, facts, 10 * boxes[i][1] // head["height"])
+        Take(found.files[0], f"scene {found.number} tile {i + 1:05d}", {**ask, "box": boxes[i]}, facts, 10 * boxes[i][1] // height)
         for i in tiles.spread(len(boxes), choices.max_tiles)
     ]
 
 
-def _shown(head: dict[str, Any], choices: Choices, ranges: list[list[list[float]]]) -> tuple[list[list[float]], str]:
+def _codes(found: Set, grid: list[float]) -> dict[str, layers.Layer]:
+    """The layers whose codes say what a tile shows: land cover, and Sentinel-2's classification."""
+    kinds = {"land cover": "cover", "scl": "cloud"}
+    pairs = zip(found.files, found.heads, strict=True)
+    named = [(kinds.get(name), file, head, at) for file, head in pairs for at, name in enumerate(head["bands"], 1)]
+    return {kind: layers.layer(file.path, head, at, grid) for kind, file, head, at in named if kind}
+
+
+def _ends(shown: Shown, choices: Choices, ranges: list[list[list[float]]]) -> tuple[list[list[float]], str]:
     """What becomes black and white in each band, and how that is told."""
-    how = _stretch(head, choices)
+    how = _stretch(shown, choices)
     if how == "none":
-        kind = np.dtype(head["dtype"])
-        ends = [0.0, 1.0] if kind.kind == "f" else [float(np.iinfo(kind).min), float(np.iinfo(kind).max)]
-        return [ends], f"values {ends[0]:g} to {ends[1]:g} shown"
+        kind = np.dtype(shown.dtypes[0])
+        ends = [float(np.iinfo(kind).min), float(np.iinfo(kind).max)] if kind.kind in "iu" else [0.0, 1.0]
+        return [ends], "in the colours of its table" if shown.is_coloured else f"values {ends[0]:g} to {ends[1]:g} shown"
     each, joint = ranges[0][:-1], ranges[0][-1]
     told = f"{choices.low:g} to {choices.high:g} % of its values shown"
     return (each, f"{told}, each band by itself") if how == "each" else ([joint], f"{told} ({joint[0]:g} to {joint[1]:g}), bands alike")
@@ -193,49 +208,32 @@ def _shown(head: dict[str, Any], choices: Choices, ranges: list[list[list[float]
 
 def read(path: Path, ask: dict[str, Any]) -> Scan:
     """One tile, or the percentiles of the whole from windows spread over it: of each band, then of all together."""
-    with _open(path) as scene:
-        if "measure" in ask:
-            return Scan(ranges=_measure(scene, ask))
-        values, is_void = _window(scene, ask["bands"], ask["box"])
-        cover = _cover(scene, ask) if ask["cover"] else {}
-    ends = ask["range"] if len(ask["range"]) == len(values) else ask["range"] * len(values)
-    levels = np.stack([to_levels(band, *pair) for band, pair in zip(values, ends, strict=True)], axis=-1)
-    levels[is_void] = 0
-    scan = Scan(picture(levels if len(values) == 3 else levels[..., 0]), [ask["said"], *strange_values(values)], facts=cover)
+    if "measure" in ask:
+        return Scan(ranges=layers.measure(ask["layers"], ask["size"], ask["measure"]))
+    values, is_void = layers.window(ask["layers"], ask["box"])
+    table = layers.colours(ask["layers"][0]) if ask["is_coloured"] else None
+    if table is not None:
+        levels = table[np.clip(values[0], 0, 255).astype(np.uint8)]  # code 0 has its colour, too
+    else:
+        ends = ask["range"] if len(ask["range"]) == len(values) else ask["range"] * len(values)
+        levels = np.stack([to_levels(band, *pair) for band, pair in zip(values, ends, strict=True)], axis=-1)
+        levels = levels if len(values) == 3 else levels[..., 0]
+        levels[is_void] = 0
+    scan = Scan(picture(levels), [ask["said"], *strange_values(values)], facts=_told_codes(ask))
     scan.is_empty = float(is_void.mean()) > ask["empty"] or bool(is_void.all())
     return scan
 
 
-def _window(scene: Any, bands: list[int], box: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(values [B, H, W], where nothing was measured [H, W]) of a box (left, top, width, height)."""
-    from rasterio.windows import Window
-
-    values = scene.read(bands, window=Window(*box), masked=True)
-    is_void = np.ma.getmaskarray(values).all(axis=0) | ~np.isfinite(values.data).all(axis=0)
-    if scene.nodata is None:
-        is_void |= (values.data == 0).all(axis=0)  # the customary filling around a scene
-    return values.data, is_void
-
-
-def _measure(scene: Any, ask: dict[str, Any]) -> list[list[float]]:
-    boxes = tiles.grid(scene.width, scene.height, MEASURED_PX, 0.0)
-    found = []
-    for i in tiles.spread(len(boxes), NUM_MEASURED)[: 4 * NUM_MEASURED]:
-        values, is_void = _window(scene, ask["bands"], boxes[i])
-        if not is_void.all():
-            found.append(values[:, ~is_void])
-        if len(found) == NUM_MEASURED:
-            break
-    if not found:
-        raise Unreadable("is a scene without data in the bands chosen: choose others")
-    sample = np.concatenate(found, axis=1)
-    return [percentiles(values, *ask["measure"]) for values in (*sample, sample)]
-
-
-def _cover(scene: Any, ask: dict[str, Any]) -> dict[str, str]:
-    """The land cover that fills most of a tile, where a class does."""
-    values = _window(scene, [ask["cover"]], ask["box"])[0][0]
-    codes, counts = np.unique(values, return_counts=True)
-    best = int(counts.argmax())
-    name = COVERS.get(int(codes[best]), "") if counts[best] >= COVER_SHARE * values.size else ""
-    return {"cover": name} if name else {}
+def _told_codes(ask: dict[str, Any]) -> dict[str, str]:
+    """The land cover that fills most of a tile, where a class does; and how much of it is under clouds."""
+    told = {}
+    for kind, item in ask["codes"].items():
+        values = layers.window([item], ask["box"])[0][0]
+        if kind == "cloud":
+            told["cloud"] = f"{100 * float(np.isin(values, CLOUDS).mean()):.0f} %"
+            continue
+        codes, counts = np.unique(values, return_counts=True)
+        best = int(counts.argmax())
+        name = COVERS.get(int(codes[best]), "") if counts[best] >= COVER_SHARE * values.size else ""
+        told |= {"cover": name} if name else {}
+    return told

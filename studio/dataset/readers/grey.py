@@ -19,7 +19,8 @@ def percentiles(values: np.ndarray, low: float, high: float) -> list[float]:
 
 def to_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 levels of `values`: `low` and below are black, `high` and above white, what is no number black."""
-    scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
+    exact = np.float64 if values.dtype.itemsize > 2 and values.dtype != np.float32 else np.float32
+    scaled = (values.astype(exact) - low) / max(high - low, 1e-12)
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255).astype(np.uint8)
 
 

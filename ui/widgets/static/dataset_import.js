@@ -8,7 +8,7 @@ import { announce, importing, labelOf, openDataset } from './dataset_state.js';
 
 const AT_ONCE = 4, KEY = 'studio.import';
 const ARCHIVE = /\.(zip|cbz)$/i; // read by the studio, picture by picture
-const SCAN = /\.(parquet|dcm|dicom|ima|nii|nii\.gz|tiff?|gtiff?|btf|tf8)$|(^|\/)[^./]+$/i; // may be scans or scenes: looked into before they are read
+const SCAN = /\.(parquet|dcm|dicom|ima|nii|nii\.gz|tiff?|gtiff?|btf|tf8|jp2|j2k|img|hdr)$|(^|\/)[^./]+$/i; // may be scans or scenes: looked into before they are read
 const NEVER_READ = /(?<!\.nii)\.(7z|rar|tar|t?gz|bz2|xz|mp4|mov|avi|mkv|webm|wmv|mpe?g|m4v|iso|exe|dmg|safetensors|ckpt)$/i; // told by their first bytes
 let line = Promise.resolve(), waiting = 0, current = null;
 
