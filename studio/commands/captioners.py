@@ -37,7 +37,7 @@ def _list(add: str | None, remove: str | None, workspace: WorkspaceOption, as_js
         remove_captioner_place(place, remove)
     found = list_captioners(place)
     lines = [f"{each['title']:40} {each['bytes'] / 2**20:8.0f} MiB  {each['licence']}" for each in found]
-    missing = [each for each in list_kinds() if each["kind"] not in {one["kind"] for one in found}]
+    missing = [each for each in list_kinds() if each["hub_id"] and each["kind"] not in {one["kind"] for one in found}]
     lines += [f"{each['title']}: not here; one is fetched by: captioners get {each['hub_id']}" for each in missing]
     answer(found, as_json, "\n".join(lines))
 

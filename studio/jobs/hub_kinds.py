@@ -51,7 +51,7 @@ def choose_captioner(model_id: str, sizes: dict[str, int]) -> list[str]:
         check_names(model_id, sizes)
     except StudioError as error:
         told = "".join(c for c in model_id.casefold() if c.isalnum())
-        known = [each["hub_id"] for each in list_kinds() if each["kind"] in told]
+        known = [each["hub_id"] for each in list_kinds() if each["hub_id"] and each["kind"] in told]
         raise StudioError(f"{error}, as {known[0]}" if known else str(error)) from None
     if "model_index.json" in sizes:
         raise StudioError(f"{model_id}: this is a model that draws, not one that captions: fetch it with models get")

@@ -20,6 +20,7 @@ from studio.dataset.captioners.folder import open_folder
 from studio.dataset.decode import open_image
 from studio.device import machine_facts, pick_device
 from studio.errors import StudioError
+from tests.fixtures.more_captioners import MORE
 from tests.fixtures.tiny import images
 from tests.fixtures.tiny_captioners import MAKERS
 
@@ -30,7 +31,7 @@ SIZE_PX = {"tiny": 256, "real": 512}
 def makers(size: str, num_tokens: int) -> dict[str, Callable[[Path], Path]]:
     """What makes the folder of each captioner in this size."""
     if size == "tiny":
-        return MAKERS
+        return MAKERS | MORE
     from captioner_sizes import LARGE
 
     return {key: lambda folder, make=make: make(folder, num_tokens) for key, make in LARGE.items()}

@@ -14,10 +14,12 @@ from studio.dataset.captioners.base import Ask
 from studio.dataset.captioners.folder import open_folder
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT, PROMPTS
 from studio.errors import StudioError
+from tests.fixtures.more_captioners import MORE, idefics3
 from tests.fixtures.tiny_captioners import LETTERS, MAKERS, TAG_TABLE, WORDS, qwen_vl
 
 SHORT = Ask(max_tokens=6)
-WRITERS = [key for key in MAKERS if key != "tagger"]
+WRITERS = [key for key in (*MAKERS, *MORE) if key != "tagger"]
+IS_OF = {"llava_next": "llava"}  # folders by another name than their captioner's
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +28,22 @@ def pictures():
 
 
 @pytest.fixture(scope="module")
-def loaded(captioner_folders):
+def loaded(captioner_folders, tmp_path_factory):
     """Each captioner with its weights in memory, loaded once."""
-    kept = {}
+    kept, root = {}, tmp_path_factory.mktemp("more")
 
     def load(key):
         if key not in kept:
-            found, module = open_folder(captioner_folders[key])
-            assert found == key
-            kept[key] = module.load(captioner_folders[key])
+            folder = captioner_folders[key] if key in MAKERS else MORE[key](root / key)
+            found, module = open_folder(folder)
+            assert found == IS_OF.get(key, key)
+            kept[key] = module.load(folder)
         return kept[key]
 
     return load
 
 
-@pytest.mark.parametrize("key", MAKERS)
+@pytest.mark.parametrize("key", [*MAKERS, *MORE])
 def test_each_class_generates_from_a_folder(loaded, pictures, key):
     said = loaded(key).caption(pictures, SHORT)
     assert len(said) == len(pictures)
@@ -55,30 +58,42 @@ def test_each_class_generates_from_a_folder(loaded, pictures, key):
         assert words <= {*WORDS, *LETTERS, ""} | {w.strip(".,;:!?") for w in ("'",)}, words
 
 
-@pytest.mark.parametrize("version", ["Qwen2_5_VL", "Qwen2VL"])
-def test_older_qwen_vl_generates_too(tmp_path, pictures, version):
-    folder = qwen_vl(tmp_path / version, version=version)
+@pytest.mark.parametrize(
+    "known, make, version",
+    [
+        ("qwen_vl", qwen_vl, "Qwen2_5_VL"),
+        ("qwen_vl", qwen_vl, "Qwen2VL"),
+        ("qwen_vl", qwen_vl, "Qwen3VLMoe"),
+        ("idefics3", idefics3, "SmolVLM"),
+    ],
+)
+def test_other_versions_generate_too(tmp_path, pictures, known, make, version):
+    folder = make(tmp_path / version, version=version)
     key, module = open_folder(folder)
     said = module.load(folder).caption(pictures, SHORT)
-    assert key == "qwen_vl" and len(said) == 3 and any(each.caption for each in said)
+    assert key == known and len(said) == 3 and any(each.caption for each in said)
 
 
-@pytest.mark.parametrize("key", ["llava", "qwen_vl"])
+INSTRUCTED = ["llava", "llava_next", "llava_onevision", "qwen_vl", "gemma3", "idefics3", "instructblip"]
+
+
+@pytest.mark.parametrize("key", INSTRUCTED)
 def test_an_instruction_changes_the_answer_and_is_not_repeated(loaded, pictures, key):
     plain = [each.caption for each in loaded(key).caption(pictures, SHORT)]
     asked = [each.caption for each in loaded(key).caption(pictures, Ask("axial brain scan", max_tokens=6))]
     assert asked != plain and not any(text.startswith("axial brain scan") for text in asked)
-    assert loaded(key).caption(pictures, Ask(DEFAULT_PROMPT, max_tokens=6)) == loaded(key).caption(pictures, SHORT)
+    own = registry.captioner(IS_OF.get(key, key)).FACTS.asked or DEFAULT_PROMPT
+    assert loaded(key).caption(pictures, Ask(own, max_tokens=6)) == loaded(key).caption(pictures, SHORT)
     assert "no diagnosis" in PROMPTS["medical"] and all(text.isprintable() for text in PROMPTS.values())
 
 
 def test_a_batch_says_what_each_picture_alone_gets(loaded, pictures):
-    for key in ("qwen_vl", "llava"):  # of which the first pads texts of different lengths
+    for key in ("qwen_vl", "llava", "llava_next", "llava_onevision", "idefics3", "gemma3"):  # most pad texts of different lengths
         together = [each.caption for each in loaded(key).caption(pictures, SHORT)]
         assert together == [loaded(key).caption([each], SHORT)[0].caption for each in pictures], key
 
 
-@pytest.mark.parametrize("key", ["blip", "blip2"])
+@pytest.mark.parametrize("key", ["blip", "blip2", "git", "kosmos2"])
 def test_a_beginning_stands_at_the_beginning(loaded, pictures, key):
     begun = loaded(key).caption(pictures, Ask("a axial", max_tokens=6))
     assert all(each.caption.startswith("a axial ") for each in begun if each.caption) and any(each.caption for each in begun)
@@ -86,10 +101,11 @@ def test_a_beginning_stands_at_the_beginning(loaded, pictures, key):
     assert not any(each.caption.startswith("view :") for each in asked)
 
 
-def test_details_ask_differently(loaded, pictures):
-    module = registry.captioner("florence2")
+@pytest.mark.parametrize("key", ["florence2", "paligemma"])
+def test_details_ask_differently(loaded, pictures, key):
+    module = registry.captioner(key)
     assert list(module.FACTS.details) == ["brief", "detailed", "long"]
-    ask = loaded("florence2")._inputs
+    ask = loaded(key)._inputs
     seen = [str(ask(pictures[:1], Ask(detail=level))["input_ids"].tolist()) for level in ("brief", "detailed", "long")]
     assert len(set(seen)) == 3, "each level puts another question to the model"
 

@@ -34,10 +34,11 @@ class Facts:
     details: Mapping[str, str] = field(default_factory=dict)  # how much it says -> what it is then asked
     detail: str = ""  # the one of these that it says by itself
     prompt: PromptKind = "none"  # whether it can be asked in words, and what they are: how the caption begins, an instruction, a template
+    asked: str = ""  # the instruction that suits it best, where that is not the common one
     sees: Literal["pixels", "facts"] = "pixels"  # what captions are made of: the picture, or what is known beside it
     thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
     licence: str = ""  # of the weights that are known under this name
-    hub_id: str = ""  # of such weights on the hub, as safetensors or ONNX and without code
+    hub_id: str = ""  # of such weights on the hub, as safetensors or ONNX and without code; "" where none is known
 
     @property
     def needs_folder(self) -> bool:

@@ -51,7 +51,7 @@ def open_folder(folder: Path) -> tuple[str, ModuleType]:
     try:
         check_no_code(folder)
     except StudioError as error:
-        raise StudioError(f"{error}; a copy without it: {module.FACTS.hub_id}") from None
+        raise StudioError(f"{error}; one without it: {module.FACTS.hub_id}" if module.FACTS.hub_id else str(error)) from None
     if module.FACTS.architectures:
         _check_weights(folder)
     return key, module

@@ -1,6 +1,7 @@
 """Captioners that write word by word: loaded from their folder without a processor that needs torchvision, and asked batch by batch."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from studio.dataset.captioners.answers import tidy
 from studio.dataset.captioners.base import Ask, Facts, Suggestion
 from studio.device import dtype_of, is_out_of_memory, memory_gib, pick_device, pick_precision
 from studio.errors import StudioError, printable
+from studio.families.folder import read_config
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,27 +34,47 @@ class Parts:
 
 def load_parts(folder: Path, facts: Facts, model_class: Any, pixels_class: Any) -> Parts:
     """The parts in `folder`, from safetensors alone and never from the network; StudioError in one line where they do not fit."""
-    from transformers import AutoTokenizer
-
     device = pick_device()
-    options = {"local_files_only": True}
     dtype = _dtype_that_fits(folder, device)
-    try:
-        model, told = model_class.from_pretrained(folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        pixels = pixels_class.from_pretrained(folder, **options)
-    except Exception as error:
-        if isinstance(error, StudioError) or is_out_of_memory(error):
-            raise
-        reason = printable(str(error)).strip().partition("  ")[0][:200] or "it is damaged"
-        raise StudioError(f"{folder}: cannot be loaded as {facts.title} ({reason}): fetch it again, whole") from None
+    tokenizer = read_tokenizer(folder, facts)
+    with _told(folder, facts):
+        pixels = pixels_class.from_pretrained(folder, local_files_only=True)
+        options = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True, "local_files_only": True}
+        model, told = model_class.from_pretrained(folder, **options)
     if told["missing_keys"] or told["mismatched_keys"]:
         name = sorted(str(key) for key in (told["missing_keys"] or told["mismatched_keys"]))[0]
         raise StudioError(f"{folder}: its weights lack what {facts.title} needs ({printable(name)[:80]} …): fetch it again, whole")
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if not model.config.is_encoder_decoder:
+        tokenizer.padding_side = "left"
+    return Parts(model.to(device).eval(), tokenizer, pixels, device)
+
+
+def read_tokenizer(folder: Path, facts: Facts) -> Any:
+    """The tokenizer in `folder`, with the template for questions that may lie beside it; it can fill up what is short."""
+    from transformers import AutoTokenizer
+
+    with _told(folder, facts):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    beside = folder / "chat_template.json"
+    if not tokenizer.chat_template and beside.is_file():
+        kept = read_config(beside).get("chat_template")
+        tokenizer.chat_template = kept if isinstance(kept, str) else None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return Parts(model.to(device).eval(), tokenizer, pixels, device)
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _told(folder: Path, facts: Facts) -> Iterator[None]:
+    """Within: what cannot be loaded is one line that names the folder."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StudioError) or is_out_of_memory(error):
+            raise
+        reason = " ".join(printable(str(error)).split())[:200] or "it is damaged"
+        raise StudioError(f"{folder}: cannot be loaded as {facts.title} ({reason}): fetch it again, whole") from None
 
 
 def _dtype_that_fits(folder: Path, device: Any) -> Any:

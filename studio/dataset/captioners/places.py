@@ -74,7 +74,7 @@ def list_captioners(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def list_kinds() -> list[dict[str, str]]:
-    """The kinds of captioners that are read from folders: {"kind", "title", "hub_id"}, of which the last is one on the hub."""
+    """The kinds of captioners that are read from folders: {"kind", "title", "hub_id"}, of which the last is one on the hub, or ""."""
     known = {key: registry.captioner(key).FACTS for key in registry.CAPTIONERS}
     return [{"kind": key, "title": facts.title, "hub_id": facts.hub_id} for key, facts in known.items() if facts.needs_folder]
 
@@ -102,7 +102,13 @@ def told(key: str, folder: Path | None) -> dict[str, Any]:
     name = place_name(folder) if folder else ""
     known = facts_of(folder, key) if folder else {"captioner": key, "kind": key, "bytes": 0}
     title = f"{facts.title} · {name}" if name else facts.title
-    details = {"details": list(facts.details), "detail": facts.detail, "prompt": facts.prompt, "thresholds": list(facts.thresholds)}
+    details = {
+        "details": list(facts.details),
+        "detail": facts.detail,
+        "prompt": facts.prompt,
+        "asked": facts.asked,
+        "thresholds": list(facts.thresholds),
+    }
     return {**known, "name": name, "title": title, "licence": facts.licence, **details}
 
 
@@ -141,7 +147,8 @@ def _unknown(workspace: Workspace, name: str) -> str:
     shown = printable(name)[:120]
     if name in registry.CAPTIONERS:
         facts = registry.captioner(name).FACTS
-        return f"captioner {shown!r}: no folder of {facts.title} is here: give its path, or fetch one by: captioners get {facts.hub_id}"
+        fetched = f", or fetch one by: captioners get {facts.hub_id}" if facts.hub_id else ""
+        return f"captioner {shown!r}: no folder of {facts.title} is here: give its path{fetched}"
     there = ", ".join([*dict.fromkeys(each["name"] or each["kind"] for each in list_captioners(workspace))][:12])
     kinds = ", ".join(each["title"] for each in list_kinds())
     return f"{shown!r} is no captioner; there are: {there}; or give a folder of {kinds}; from the hub: captioners get AUTHOR/NAME"

@@ -9,7 +9,7 @@ from studio.dataset.captioners.generate import Generator, load_parts
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 from studio.errors import StudioError
 
-CLASSES = ("Qwen3VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen2VLForConditionalGeneration")
+CLASSES = tuple(f"{version}ForConditionalGeneration" for version in ("Qwen3VL", "Qwen3VLMoe", "Qwen2_5_VL", "Qwen2VL"))
 FACTS = Facts(
     "Qwen-VL",
     CLASSES,

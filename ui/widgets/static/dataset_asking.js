@@ -42,7 +42,7 @@ function draw(view) {
     controls.detail.value = facts.details.includes(own.detail) ? own.detail : facts.detail;
   }
   if (facts.prompt === 'beginning') controls.prompt = h('input', { class: 'studio-input', maxlength: 200, placeholder: 'a photo of', 'aria-label': 'Captions begin with', spellcheck: false, value: own.prompt || '' });
-  if (facts.prompt === 'instruction') controls.prompt = h('textarea', { class: 'studio-input', rows: 4, maxlength: 4000, 'aria-label': 'Prompt', value: own.prompt ?? view.told.prompts.general });
+  if (facts.prompt === 'instruction') controls.prompt = h('textarea', { class: 'studio-input', rows: 4, maxlength: 4000, 'aria-label': 'Prompt', value: own.prompt ?? (facts.asked || view.told.prompts.general) });
   if (facts.prompt === 'template') controls.template = h('input', { class: 'studio-input', maxlength: 4000, 'aria-label': 'Template', spellcheck: false, value: own.template || '{name}' });
   if (facts.thresholds.length > 1) {
     controls.threshold = share('Tags from', own.threshold ?? facts.thresholds[0]);
@@ -119,7 +119,7 @@ function showPlaces(view) {
     h('p', { class: 'muted', text: `${view.told.kinds.map(each => each.title).join(', ')}: folders with config.json and .safetensors; taggers with model.onnx and selected_tags.csv. Nothing is copied; what lies in the workspace’s captioners folder or in the hub’s cache is found by itself.` }),
     list, h('form', { class: 'form', method: 'dialog', onsubmit: event => { event.preventDefault(); change(api.post, path.value); } }, field('Folder of a captioner, or of several', path), told,
       h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'submit', text: 'Add folder' }))),
-    hubPanel(fetched, { kind: 'captioner', known: view.told.kinds }), h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() })));
+    hubPanel(fetched, { kind: 'captioner', known: view.told.kinds.filter(each => each.hub_id) }), h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() })));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   show();
