@@ -19,7 +19,8 @@ NO_TORCH = [
     "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
     "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
     "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.planning",
-    "studio.memory_plan", "studio.jobs.hub", "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
+    "studio.memory_plan", "studio.jobs.hub", "studio.jobs.reading", "studio.jobs.readings",
+    "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
     "studio.jobs.board_export", "studio.method_cards", "studio.extras", "studio.dataset.looking", "studio.dataset.export",
     "studio.jobs.resident_client", "studio.dataset.captioning", "studio.dataset.picking",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ AREAS = (
     "doctor",
     "class_pictures",
     "models",
+    "readings",
 )
 QUEUE_PAUSE_S = 0.04
 # Before any script of Gradio's. Its loading sign counts seconds frame by frame, also when it is long gone: no page would ever rest.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from studio.dataset.views import Views
 from studio.jobs.errands import Errands
 from studio.jobs.metrics import LiveRuns
+from studio.jobs.readings import Readings
 from studio.jobs.resident_client import Resident
 from studio.store import Workspace
 from ui.imports import Imports
@@ -23,6 +24,7 @@ class Desk:
     views: Views = field(init=False)
     live: LiveRuns = field(init=False)
     errands: Errands = field(init=False)
+    readings: Readings = field(init=False)
 
     def __post_init__(self) -> None:
         self.resident = Resident(self.workspace)
@@ -30,6 +32,7 @@ class Desk:
         self.views = Views(self.workspace)
         self.live = LiveRuns(self.workspace)
         self.errands = Errands(self.workspace)
+        self.readings = Readings(self.workspace)
 
     def warm(self) -> None:
         """Have slow imports done before they are needed; DOMAIN_STUDIO_SPARE=0 does without, where memory is short."""
@@ -38,5 +41,5 @@ class Desk:
 
     def close(self) -> None:
         """End what must not outlive this process; runs do."""
-        for part in (self.resident, self.imports, self.views, self.errands):
+        for part in (self.resident, self.imports, self.views, self.errands, self.readings):
             part.close()

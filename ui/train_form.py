@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +35,9 @@ NOUN = "prior.class_noun"
 PRESETS = RunSpec.model_fields["preset"].annotation.__args__
 
 
+Read = Callable[[str, Base, RunSpec], str]  # has captions looked at as a base reads them; the key to ask for what was found
+
+
 @dataclass
 class Draft:
     """All that the form holds; `defaults` is what its controls would show if nothing had been typed."""
@@ -51,8 +55,8 @@ class Draft:
 class TrainForm:
     """Drafts to specs, costs and requests."""
 
-    def __init__(self, workspace: Workspace, form: Form) -> None:
-        self.workspace, self.form = workspace, form
+    def __init__(self, workspace: Workspace, form: Form, read: Read | None = None) -> None:
+        self.workspace, self.form, self.read = workspace, form, read
 
     def foreign(self, draft: Draft) -> set[str]:
         """The settings that the chosen recipe or base does not have; none where the recipe is unknown, as the note says then."""
@@ -163,7 +167,8 @@ class TrainForm:
         told = {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
         shown = {**spec.data.model_dump(include={"crops", "flip", "turns", "colour"}), "base": base.source, "size_px": spec.base.size_px}
         data = {"dataset": dataset.root.name, "pictures": len(dataset.train_rows), "samples": cost["samples"], **shown}
-        return told | {"data": data} | _plan(cost)
+        reading = self.read(dataset.root.name, base, spec) if self.read else ""
+        return told | {"data": data, "reading": reading} | _plan(cost)
 
     def _base_name(self, source: str) -> str:
         """How the list of bases names a source."""

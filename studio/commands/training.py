@@ -11,6 +11,7 @@ from studio.errors import StudioError
 from studio.store import Workspace
 
 app = typer.Typer()
+SHOWN_CUT = 10  # captions that are not read to their end
 
 
 class Preset(StrEnum):
@@ -60,8 +61,35 @@ def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
     cost = estimate(place, spec, opened, base)
     time = f"{in_words(cost['seconds'])}, {cost['memory_gib']:.1f} GB of memory, {cost['disk_mib']} MB on disk ({cost['source']})"
     plan = f"memory plan: about {cost['plan_gib']:.1f} GiB ({cost['plan_details']}); {cost['plan']}"
-    answer(cost, as_json, "\n".join([time, plan, *([f"it {cost['reason']}"] if cost["reason"] else [])]))
+    cost["captions"] = _read_captions(spec, opened, base)
+    lines = [time, plan, _say_read(cost["captions"]), *([f"it {cost['reason']}"] if cost["reason"] else [])]
+    answer(cost, as_json, "\n".join(line for line in lines if line))
     return 0 if cost["fits"] else 1
+
+
+def _read_captions(spec: Any, opened: Any, base: Any) -> dict[str, Any]:
+    """What the base reads of all captions as the run would train on them."""
+    from studio.jobs.reading import tell_long
+    from studio.recipes import worded
+
+    try:
+        return tell_long(base, {row.file: worded(spec, opened.caption(row)) for row in opened.rows})
+    except StudioError as error:
+        return {"error": str(error)}
+
+
+def _say_read(told: dict[str, Any]) -> str:
+    """The captions that are not read to their end, a line each, the first ones."""
+    if "error" in told:
+        return f"captions: what the base reads of them cannot be told: {told['error']}"
+    if not told["limit"]:
+        return ""
+    num, reads = len(told["long"]), f"this base reads {told['limit']} tokens"
+    if not num:
+        return f"captions: all {told['num']} are read to their end ({reads})"
+    first = [f"  {each['file']}: read to “…{each['read'][-40:]}”; not read: “{each['rest'][:80]}”" for each in told["long"][:SHOWN_CUT]]
+    rest = [f"  and {num - SHOWN_CUT} more; --json has them all"] if num > SHOWN_CUT else []
+    return "\n".join([f"captions: {num} of {told['num']} are longer than is read of them ({reads})", *first, *rest])
 
 
 def _end(result: dict, as_json: bool) -> int:

@@ -1,7 +1,5 @@
 """A dataset as the training loop needs it: cached latents and text embeddings, nothing decoded or encoded twice."""
 
-import re
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,6 +13,7 @@ from studio.encode.cache import Cache, key_of
 from studio.encode.plan import Planned, geometry, plan
 from studio.errors import StudioError
 from studio.families.base import Cond, Parts
+from studio.families.reading import cut
 from studio.spec import RunSpec
 from studio.store import sha256, sha256_file
 
@@ -134,16 +133,6 @@ def to_tensor(image: "Image") -> "Tensor":
     import torch
 
     return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def cut(family: ModuleType, parts: Parts, caption: str) -> tuple[str, str]:
-    """(what the base reads of a caption, what lies beyond its limit), cut before the first word that is not read whole."""
-    tokens, limit = family.num_tokens(parts, caption)
-    if tokens <= limit:
-        return caption, ""
-    ends = [0, *(found.end() for found in re.finditer(r"\S+", caption))]
-    first = bisect_right(ends, limit, key=lambda end: family.num_tokens(parts, caption[:end])[0]) - 1
-    return caption[: ends[max(first, 0)]], caption[ends[max(first, 0)] :].strip()
 
 
 def _reduced(mask: "Image", width: int, height: int) -> "Tensor":

@@ -1,5 +1,6 @@
 """Qwen-Image (Wu 2025): a transformer over packed latents of a video autoencoder, Qwen2.5-VL text, guidance of kept length."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +106,17 @@ def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:
 
 def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
     """(tokens of the caption and what the template puts behind it, tokens that are read)."""
-    pipe = pipeline(parts)
-    tokens = parts.tokenizers["tokenizer"](pipe.prompt_template_encode.format(caption)).input_ids
-    return len(tokens) - pipe.prompt_template_encode_start_idx, MAX_TOKENS
+    template, start = _template()
+    return len(parts.tokenizers["tokenizer"](template.format(caption)).input_ids) - start, MAX_TOKENS
+
+
+@cache
+def _template() -> tuple[str, int]:
+    """(what the pipeline puts around a caption, how many tokens of it come first and are left out)."""
+    from diffusers import QwenImagePipeline
+
+    pipe = QwenImagePipeline(scheduler=None, vae=None, text_encoder=None, tokenizer=None, transformer=None)
+    return pipe.prompt_template_encode, pipe.prompt_template_encode_start_idx
 
 
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":

@@ -8,6 +8,9 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError
+from studio.models import Base
+from studio.recipes import worded
+from studio.spec import RunSpec
 from ui.controls import Form
 from ui.desk import Desk
 from ui.frame import QUIET, on_show, safe, widget
@@ -91,7 +94,12 @@ class TrainPage:
         self.defaults = gr.Textbox(visible=False)
         self.note = widget("train_note", value={}, events=("forget", "again"))
         self.button = gr.Button("Train adapter", variant="primary", elem_id="train-button", interactive=False)  # until there is a dataset
-        self.train = TrainForm(workspace, self.form)
+        self.train = TrainForm(workspace, self.form, self._read)
+
+    def _read(self, dataset: str, base: Base, spec: RunSpec) -> str:
+        """Have all captions, as this run would train on them, looked at as the base reads them."""
+        kept = self.desk.views.shelf.open(dataset)
+        return self.desk.readings.ask(base, {row.file: worded(spec, kept.caption(row)) for row in kept.dataset.rows})
 
     def _advanced(self, num_changed: int, foreign: set[str]) -> str:
         number = len([s for s in self.form.settings if s.name not in foreign and s.name not in self.form.elsewhere])

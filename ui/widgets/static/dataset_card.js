@@ -1,6 +1,7 @@
 // One picture of the grid: thumbnail, badges, and its caption, edited in place and saved when left.
 
 import * as api from './api.js';
+import { unreadNote } from './captions_read.js';
 import { clear, h } from './dom.js';
 import { saidOf } from './dataset_said.js';
 import { announce, path } from './dataset_state.js';
@@ -17,10 +18,10 @@ export function card(dataset, item, on) {
   const thumb = h('button', { class: 'thumb', type: 'button', 'aria-label': `Open ${item.source}`, onclick: onThumb, onkeydown: onKey }, image);
   const badges = h('div', { class: 'badges' });
   const text = h('textarea', { class: 'studio-input', rows: 2, 'aria-label': `Caption of ${item.source}`, placeholder: 'No caption yet', spellcheck: true });
-  const told = h('div', { class: 'told', role: 'status' });
+  const told = h('div', { class: 'told', role: 'status' }), unread = unreadNote(text);
   const said = saidOf(caption => { text.value = caption; save(); });
   const root = h('article', { class: 'card', dataset: { file } }, thumb, h('label', { class: 'pick' }, box),
-    h('div', { class: 'name mono muted', text: item.source, title: item.source }), text, said.root, h('div', { class: 'foot' }, badges, told));
+    h('div', { class: 'name mono muted', text: item.source, title: item.source }), text, unread.root, said.root, h('div', { class: 'foot' }, badges, told));
   let saved = item.caption, force = false, saving = null;
   const draft = sessionStorage.getItem(draftKey(dataset, file));
   text.value = draft ?? saved;
@@ -100,6 +101,7 @@ export function card(dataset, item, on) {
     clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : ['problem', 'note', 'text'].includes(name) ? next.note : null })));
     said.draw(next.said, next.caption);
     if (text.value === saved && !saving && document.activeElement !== text) text.value = saved = next.caption;
+    unread.judge();
   }
 
   function picked(isPicked) {

@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
+import { readingPanel } from './captions_read.js';
 import { captionerForm, examples } from './dataset_captioner.js';
 import { bucketsPanel } from './dataset_buckets.js';
 import { sourcesForm } from './dataset_versions.js';
@@ -19,9 +20,10 @@ export function mount({ root }) {
   view.history = h('ul', { class: 'history' });
   view.past = h('details', { class: 'panel past', hidden: true }, h('summary', { text: 'Changes that can be undone' }), view.history);
   view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
+  view.reading = readingPanel(root);
   root.replaceChildren(
     h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, view.captioner.element, sourcesForm(root), triggerForm(view), replaceForm(view), aroundForm(view)),
-    doctorPanel(root), wordsPanel(root), view.buckets.root, classPanel(root), view.past);
+    doctorPanel(root), wordsPanel(root), view.reading.root, view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
@@ -53,6 +55,7 @@ async function editOne(dataset, file) {
 
 function draw(view, dataset, answer) {
   view.buckets.refresh();
+  view.reading.refresh();
   if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
   Object.assign(view, { dataset, version: answer.version });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;

@@ -1,6 +1,7 @@
 // What a run will cost, what stands in its way, and where it continues from; beside the button that starts it.
 
 import { h, clear } from './dom.js';
+import { readingLine } from './captions_read.js';
 import { variantsLine } from './framing_variants.js';
 
 export function mount({ root, props, trigger, watch }) {
@@ -22,6 +23,7 @@ function draw(root, note, trigger) {
   if (note.error) lines.push(h('p', { class: 'error', role: 'alert', text: note.error }));
   if (note.text) lines.push(h('p', { class: 'cost' }, h('span', { text: note.text }), h('span', { class: 'muted', text: ` (${/^your/.test(note.source) ? 'from ' : ''}${note.source})` })));
   if (note.plan) lines.push(h('details', { class: 'plan' }, h('summary', { class: 'muted', text: `Memory plan: ${note.plan}` }), h('p', { class: 'muted', text: note.plan_details })));
+  if (note.reading) lines.push(readingLine(note.reading, root.querySelector('.cut-captions')?.open));
   if (note.data) lines.push(variantsLine(note.data));
   if (note.problem) lines.push(h('p', { class: 'problem', text: `This ${note.problem}.` }));
   const wasOpen = root.querySelector('details.data')?.open;

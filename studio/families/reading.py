@@ -1,0 +1,70 @@
+"""What a base reads of a caption, told by its tokenizer and configurations alone: no weights are loaded, and for most bases no torch."""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from studio.errors import StudioError
+from studio.families import components, denoiser_file
+from studio.families.base import Parts
+from studio.families.folder import check_folder
+from studio.model_facts import configuration
+from studio.store import ASSETS
+
+KNOWN = ("CLIPTokenizer", "T5Tokenizer", "Qwen2Tokenizer", "GemmaTokenizer")  # classes that we choose among
+FILE_CONFIGS = ASSETS / "configs" / "sd15"  # of CLIP, which Stable Diffusion's checkpoint files read with
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A base as far as it reads captions."""
+
+    family: ModuleType
+    parts: Parts
+
+    @property
+    def limit(self) -> int:
+        """Tokens that it reads, marks of begin and end included."""
+        return self.family.num_tokens(self.parts, "")[1]
+
+    def end(self, caption: str) -> int | None:
+        """Where it stops reading, in characters; None where it reads the whole caption."""
+        read, rest = cut(self.family, self.parts, caption)
+        return len(read) if rest else None
+
+
+def open_reader(family: ModuleType, path: Path) -> Reader:
+    """The base at `path` without its weights; StudioError, naming the file, where it has no tokenizer that can be read."""
+    import transformers
+
+    folder = path if path.is_dir() else denoiser_file.find_rest(path) or FILE_CONFIGS
+    classes = {}
+    for name, value in check_folder(folder).items():
+        said = value[1] if isinstance(value, list) and len(value) == 2 else None
+        if name.startswith("tokenizer") and isinstance(said, str):
+            kind = said.removesuffix("Fast")
+            if kind not in KNOWN:
+                raise StudioError(f"{folder}: its {name} is a {kind[:60]}, which is not known here; known are: {', '.join(KNOWN)}")
+            classes[name] = getattr(transformers, kind)
+    tokenizers = components.load_tokenizers(folder, classes)
+    names = (*family.card.text_encoders, family.card.denoiser)
+    modules: dict[str, Any] = {name: _configured(folder / name) for name in names if (folder / name).is_dir()}
+    return Reader(family, Parts(modules, tokenizers, None, None, None, None, path))  # type: ignore[arg-type]
+
+
+def _configured(place: Path) -> SimpleNamespace:
+    """A component of which only the configuration is there."""
+    return SimpleNamespace(config=SimpleNamespace(**configuration(place / "config.json")))
+
+
+def cut(family: ModuleType, parts: Parts, caption: str) -> tuple[str, str]:
+    """(what the base reads of a caption, what lies beyond its limit), cut before the first word that is not read whole."""
+    tokens, limit = family.num_tokens(parts, caption)
+    if tokens <= limit:
+        return caption, ""
+    ends = [0, *(found.end() for found in re.finditer(r"\S+", caption))]
+    first = bisect_right(ends, limit, key=lambda end: family.num_tokens(parts, caption[:end])[0]) - 1
+    return caption[: ends[max(first, 0)]], caption[ends[max(first, 0)] :].strip()
