@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ LEVELS = 4  # of a UNet; in deeper ones more of the parameters work at fewer pos
 SINGLE_FILE_SIDE = 64  # latent positions a side of a single checkpoint
 DRAWN_VALUES = 3 * 256  # per pixel: the widest feature maps of all are the autoencoder's at full size, three of 256 channels at once
 WEIGHTS_FACTOR = 1.1  # of drawing: buffers, casts, what the allocator rounds up
+RECORDED_SHARE = 0.9  # of the memory, at most, where steps are recorded: each shape of batch adds a little
 BYTES_BY_BITS = {16: 2.0, 8: 1.07, 4: 0.57}  # per number of a quantised base, its scales and unquantised layers included
 TRAINED_BYTES = {"adamw": 20, "adamw8bit": 14}  # per trained number: itself, gradient, average, two moments
 
@@ -76,6 +77,7 @@ class Ask:
     offload: str = "auto"
     bits: str = "auto"  # auto, 16, 8, 4
     can_quantise: bool = False  # the extra is installed, and the device knows it
+    recorded: str = "auto"
     previews: bool = True
 
 
@@ -89,6 +91,7 @@ class Plan:
     peak_gib: float
     parts_gib: dict[str, float]  # weights, encoders, training, activations, libraries
     fits: bool | None  # None = not known
+    recorded: bool = False  # steps are recorded as CUDA graphs, whose memory is kept while pictures are drawn
 
     def record(self) -> dict[str, Any]:
         """As kept in a run's folder."""
@@ -99,6 +102,7 @@ class Plan:
         done = ["gradient checkpointing"] if self.checkpointing else []
         done += ["text encoders and autoencoder leave the device after caching"] if self.offload else []
         done += [f"base in {self.bits} bits"] if self.bits < 16 else []
+        done += ["steps recorded"] if self.recorded else []
         return ", ".join(done) or "everything stays on the device, no gradient checkpointing"
 
     def details(self) -> str:
@@ -164,7 +168,30 @@ def plan(sizes: Sizes, ask: Ask, here: Memory) -> Plan:
     checkpoints = {"on": [True], "off": [False]}.get(ask.checkpointing, [False, True])
     bits = [int(ask.bits)] if ask.bits != "auto" else [16, 8, 4] if ask.can_quantise else [16]
     tried = [_weigh(sizes, ask, here, c, o and on_gpu, b) for b in bits for o in offloads for c in checkpoints]
-    return next((p for p in tried if p.fits), tried[-1])
+    chosen = next((p for p in tried if p.fits), tried[-1])
+    return _record(chosen, sizes, ask, here) if on_gpu else chosen
+
+
+def _record(plan: Plan, sizes: Sizes, ask: Ask, here: Memory) -> Plan:
+    """A plan with its steps recorded, where that can be and there is room: what they keep stays while the rest comes for previews."""
+    can = ask.recorded != "off" and not (ask.text_is_live or plan.checkpointing or plan.bits < 16)
+    drawing = _drawing_gib(sizes, ask)
+    visiting = (sizes.text_encoders + sizes.vae) * ask.bytes_per_number / GIB if plan.offload and ask.previews else 0.0
+    peak = round(plan.peak_gib + drawing + visiting, 3)
+    if not can or (ask.recorded == "auto" and peak > here.total_gib * RECORDED_SHARE):
+        return plan
+    return replace(
+        plan,
+        recorded=True,
+        peak_gib=peak,
+        parts_gib=plan.parts_gib | {"previews": round(drawing + visiting, 3)},
+        fits=peak <= here.total_gib,
+    )
+
+
+def _drawing_gib(sizes: Sizes, ask: Ask) -> float:
+    """What drawing a picture takes beside the weights; 0 without previews, or in the space of pixels."""
+    return DRAWN_VALUES * (ask.size_px or sizes.size_px) ** 2 * ask.bytes_per_number / GIB if ask.previews and sizes.vae else 0.0
 
 
 def _weigh(sizes: Sizes, ask: Ask, here: Memory, checkpointing: bool, offload: bool, bits: int) -> Plan:
@@ -174,7 +201,7 @@ def _weigh(sizes: Sizes, ask: Ask, here: Memory, checkpointing: bool, offload: b
     values = sizes.values(ask.size_px) * (sizes.kept if checkpointing else 1)
     activations = values * ask.micro_batch * ask.bytes_per_number / GIB
     training = ask.trained * TRAINED_BYTES[ask.optimizer] / GIB
-    drawing = DRAWN_VALUES * (ask.size_px or sizes.size_px) ** 2 * ask.bytes_per_number / GIB if ask.previews and sizes.vae else 0.0
+    drawing = _drawing_gib(sizes, ask)
     live = sizes.text_encoders * ask.bytes_per_number / GIB if ask.text_is_live else 0.0
     resident = live if offload else others
     peak = LIBRARIES_GIB + max(base + resident + training + max(activations, drawing), (others + drawing) if offload else 0.0)

@@ -91,6 +91,10 @@ class TrainSpec(Settings):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto", "Precision", "Arithmetic of the frozen base; auto = what the device does well"
     )
+    recorded: Switch = setting(
+        "auto", "Recorded steps", "Steps are started as one piece (CUDA graphs): several times faster; auto = where there is memory for it"
+    )
+    compile: bool = setting(False, "Compile", "Compile what is recorded: a minute or two first, then faster steps; for runs of many steps")
     snapshot_every: int | None = setting(
         None, "Snapshot every", "Steps between adapters kept for comparing and choosing; empty = 6 per run", ge=1
     )

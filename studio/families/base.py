@@ -78,13 +78,14 @@ class Parts:
     source: Path
     extra: dict[str, Any] = field(default_factory=dict)
     host: Any = None  # where components wait that are not needed now; None = all stay on the device
+    kept: frozenset[str] = frozenset()  # components that stay on the device once they were needed
 
     def need(self, *names: str) -> None:
         """Have these components on the device, and, where the others are to wait elsewhere, those there."""
         if self.host is None:
             return
         for name, module in self.modules.items():
-            if name not in names:
+            if name not in names and name not in self.kept:
                 module.to(self.host)
         for name in names:
             if name in self.modules:

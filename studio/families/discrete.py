@@ -39,7 +39,12 @@ def load_schedule(path: Path) -> "DDIMScheduler":
 
 def _signal_noise(parts: Parts, t: "Tensor", ndim: int) -> "tuple[Tensor, Tensor]":
     """(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t)), fp32, shaped [B, 1, …] with `ndim` dimensions."""
-    alpha_bar = parts.scheduler.alphas_cumprod.to(t.device).float()[t].view(-1, *[1] * (ndim - 1))
+    table = parts.extra.get("alpha_bars")
+    if (
+        table is None or table[0] is not parts.scheduler or table[1].device != t.device
+    ):  # once: a recorded step copies nothing from the host
+        table = parts.extra["alpha_bars"] = (parts.scheduler, parts.scheduler.alphas_cumprod.to(t.device).float())
+    alpha_bar = table[1][t].view(-1, *[1] * (ndim - 1))
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 

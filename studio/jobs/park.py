@@ -66,6 +66,8 @@ def put_aside(training: "Training") -> Callable[[], None]:
     if device.type == "cpu":
         return lambda: None
     training.optimizer.zero_grad(set_to_none=True)  # the next step begins without gradients anyway
+    if training.recorded:
+        training.recorded.forget()
     groups: list[dict[Any, Any]] = [training.average.tensors, *training.optimizer.state.values()]
     values = [(group, name, value.device) for group in groups for name, value in group.items() if hasattr(value, "device")]
     modules = [(module, next(module.parameters()).device) for module in training.parts.modules.values()]

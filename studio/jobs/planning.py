@@ -40,6 +40,7 @@ def ask_of(spec: RunSpec, card: Any, sizes: Sizes, here: Memory) -> Ask:
         checkpointing=spec.train.gradient_checkpointing,
         offload=spec.train.offload,
         bits=spec.train.base_bits,
+        recorded="off" if spec.train.precision == "fp16" else spec.train.recorded,
         can_quantise=extras.installed("quant") and here.where != "this machine" and several.keeps_base(spec.methods),
         previews=bool(spec.preview.at_steps),
     )
@@ -59,5 +60,5 @@ def read(run: Run) -> Plan | None:
     with contextlib.suppress(StudioError, TypeError, AttributeError, KeyError):
         values = read_json(run.folder / FILE)
         names = Plan.__dataclass_fields__
-        return replace(Plan(False, False, 16, 0.0, {}, None), **{n: values[n] for n in names})
+        return replace(Plan(False, False, 16, 0.0, {}, None), **{n: values[n] for n in names if n in values or n != "recorded"})
     return None

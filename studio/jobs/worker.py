@@ -211,7 +211,7 @@ def _prepare(job: Job) -> Training:
     _require_space(job, adapter.state(), spec)
     maker = Maker(family, parts, adapter, identity, partial(tell, "class_pictures"))
     prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
-    training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior)
+    training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior, plan.recorded)
     training.restore()
     training.need()
     return training

@@ -31,6 +31,7 @@ class Method(Protocol):
 
     Spec: type[MethodSpec]
     keeps_every_snapshot: bool  # False: the best and the last only, because each is large
+    in_half: bool  # its arithmetic may be half precision from end to end, as a base is drawn with; may lack: it may not
 
     def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence
     def live(self, spec: MethodSpec) -> frozenset[str]: ...  # components that stay loaded, and in the gradient, while training

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["adopt", "batchable", "keeps_every_snapshot", "layouts", "live", "reword", "trained", "word"]
 
 FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+in_half = True
 
 
 class Spec(LayerSpec, RankSpec):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["adopt", "batchable", "keeps_every_snapshot", "layouts", "live", "reword", "trained", "word"]
 
 FACTORS = ("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b")  # w2 is whole where its two parts would not be smaller
+in_half = True
 
 
 class Spec(LayerSpec, RankSpec):

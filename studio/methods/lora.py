@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 __all__ = ["adopt", "keeps_every_snapshot", "live", "reword", "trained", "word"]
+in_half = True
 
 
 class Spec(LayerSpec, RankSpec):

@@ -65,6 +65,11 @@ def keeps_base(specs: list[MethodSpec]) -> bool:
     return all(registry.method(s.kind).keeps_every_snapshot for s in specs)
 
 
+def in_half(specs: list[MethodSpec]) -> bool:
+    """Whether all of them may be computed in half precision from end to end, their tensors being kept in fp32."""
+    return all(getattr(registry.method(s.kind), "in_half", False) for s in specs)
+
+
 def writer_of(specs: list[MethodSpec], layout: str, card: Card) -> MethodSpec:
     """The method that writes a layout."""
     return next(s for s in specs if layout in registry.method(s.kind).layouts(card))

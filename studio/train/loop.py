@@ -15,7 +15,7 @@ from studio.families.base import Parts
 from studio.methods import several
 from studio.methods.base import Attached
 from studio.spec import RunSpec
-from studio.train import checkpoint, optim
+from studio.train import checkpoint, optim, recorded
 from studio.train.objective import Batch, batch_loss, draw_batch, kept_loss
 from studio.train.schedule import BatchPlan, lr_factor
 
@@ -48,6 +48,7 @@ class Training:
     folder: Path
     precision: str
     prior: Encoded | None = None  # DreamBooth's: class pictures, or the same pictures with the class's captions
+    record: bool = False  # steps are recorded as CUDA graphs
     step: int = 0
     scores: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,6 +60,7 @@ class Training:
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=self.parts.device.type == "cpu")
         self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device, train.optimizer)
         self.average = optim.Average(self.adapter, train.ema_decay)
+        self.recorded = recorded.Steps(self, compiled=train.compile) if self.record and self.accelerator.scaler is None else None
         self.items = self.encoded.train
         self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed, shared_out([i.repeats for i in self.items]))
         self.prior_plan = BatchPlan([i.bucket for i in self.prior.train], train.batch_size, train.seed) if self.prior else None
@@ -118,6 +120,9 @@ def train(run: Training, hooks: Hooks, emit: Emit) -> str:
         run.average.update(run.step)
         run.step += 1
         emit("step", step=run.step, loss=loss, grad_norm=norm, lr=lr, seconds=round(time.perf_counter() - started, 4))
+        if run.recorded and run.recorded.trouble:
+            emit("warning", message=f"this base's steps cannot be recorded, so they take longer ({run.recorded.trouble})")
+            run.recorded = None
         _after_step(run, hooks, emit)
         verdict = hooks.overfit(run.scores) if spec.early_stop and run.step < spec.steps else None
         stopping = verdict is not None or hooks.stop_requested()
@@ -178,16 +183,10 @@ def _accumulate(run: Training) -> tuple[float, float]:
     run.optimizer.zero_grad(set_to_none=True)
     total = 0.0
     for part in batch.micro(spec.micro_batch or len(batch)):
-        with run.accelerator.autocast():
-            loss = batch_loss(run.family, run.parts, part, spec.min_snr_gamma, len(batch))
-        run.accelerator.backward(loss)
-        total += float(loss.detach())
+        total += _backward(run, part, len(batch))
     prior = run.draw_prior(run.step)
     for part in prior.micro(spec.micro_batch or len(prior)) if prior else ():
-        with run.accelerator.autocast():
-            loss = run.spec.prior.weight * _prior_loss(run, part, len(prior))
-        run.accelerator.backward(loss)
-        total += float(loss.detach())
+        total += _backward(run, part, len(prior), run.spec.prior.weight, run.spec.prior.match == "outputs")
     if run.accelerator.scaler:
         run.accelerator.scaler.unscale_(run.optimizer)
     params = [p for group in run.optimizer.param_groups for p in group["params"]]
@@ -195,11 +194,20 @@ def _accumulate(run: Training) -> tuple[float, float]:
     return total, float(norm)
 
 
-def _prior_loss(run: Training, part: Batch, global_size: int) -> Any:
-    """What keeps the class: the loss on class pictures, or the distance from the base's own outputs."""
-    if run.spec.prior.match == "outputs":
-        return kept_loss(run.family, run.parts, run.adapter, part, run.spec.train.min_snr_gamma, global_size)
-    return batch_loss(run.family, run.parts, part, run.spec.train.min_snr_gamma, global_size)
+def _backward(run: Training, part: Batch, global_size: int, weight: float = 1.0, to_outputs: bool = False) -> float:
+    """Add the gradients of a micro-batch's loss, or of its distance from the base's own outputs; its share of the global loss."""
+    if run.recorded and not to_outputs:
+        loss = run.recorded.backward(part, global_size, weight)
+        if loss is not None:
+            return loss
+    gamma = run.spec.train.min_snr_gamma
+    with run.accelerator.autocast():
+        if to_outputs:
+            loss = weight * kept_loss(run.family, run.parts, run.adapter, part, gamma, global_size)
+        else:
+            loss = weight * batch_loss(run.family, run.parts, part, gamma, global_size)
+    run.accelerator.backward(loss)
+    return float(loss.detach())
 
 
 def _finite(*values: float) -> bool:

@@ -40,6 +40,8 @@ def obey(plan: Plan, parts: Parts, card: Card) -> None:
         if not hasattr(denoiser, "enable_gradient_checkpointing"):
             raise StudioError(f"train.gradient_checkpointing: {card.title} cannot do that: set it to off")
         denoiser.enable_gradient_checkpointing()
+    if plan.recorded:
+        parts.kept = frozenset({card.denoiser})  # what is recorded reads its weights where they are
     if plan.bits < 16:
         quantise(denoiser, plan.bits, parts.device, parts.dtype)
 
