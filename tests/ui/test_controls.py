@@ -28,7 +28,7 @@ OTHER = {  # for every setting a value that is not its default, as a person woul
     "prior.prompt": "a bar", "prior.steps": "9", "prior.guidance": "2.5", "train.optimizer": "adamw8bit",
     "method.initial_words": "a head", "method.replaces": "shape", "method.embedding_lr": "2e-4",
     "method.factor": "4", "method.block_size": "16",
-    "train.gradient_checkpointing": "on", "train.offload": "off", "train.base_bits": "16", "train.recorded": "off", "train.compile": "true",
+    "train.gradient_checkpointing": "on", "train.offload": "off", "train.base_bits": "16", "train.recorded": "off", "train.compile": True,
     "train.steps": "77", "train.batch_size": "3", "train.micro_batch": "2",
     "train.seed": str(2**63 - 1), "train.warmup_share": "0.1", "train.max_grad_norm": "0.5", "train.ema_decay": "0.9",
     "train.min_snr_gamma": "0", "train.timesteps": "logit-normal", "train.timestep_shift": "2.5",
