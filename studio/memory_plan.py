@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.families import denoiser_file
+from studio.families.assembly import Assembly, assemble
 from studio.families.base import Card
 from studio.families.folder import component
 from studio.families.header import Header, read_header
@@ -111,24 +111,27 @@ class Plan:
 
 
 def read_sizes(path: Path, card: Card) -> Sizes | None:
-    """A base in numbers; None where its headers cannot be read. A transformer alone in a file counts as the folder beside it."""
-    path = denoiser_file.find_rest(path) or path
-    is_unet, px = card.denoiser == "unet", size_px(path, card.denoiser)
+    """A base in numbers; None where its headers cannot be read. Of a denoiser's file, what belongs to it counts too."""
+    found = assemble(path)
+    place = found.folder if found and found.folder else path
+    is_unet, px = card.denoiser == "unet", size_px(place, card.denoiser)
     if path.is_dir():
         headers = component_headers(component(path, card.denoiser))
         texts = sum(h.num_values for name in card.text_encoders for h in component_headers(path / name))
         vae = sum(h.num_values for h in component_headers(path / "vae"))
         denoiser = sum(h.num_values for h in headers)
-        config = configuration(component(path, card.denoiser) / "config.json")
     else:
-        headers, config = [], {}
+        headers = []
         with contextlib.suppress(StudioError, OSError):
             headers = [read_header(path)]
         denoiser, texts, vae = _parts(headers)
+        if found:
+            texts, vae = (_of_pieces(found, names) for names in (card.text_encoders, ("vae",)))
     if not denoiser:
         return None
-    scale = vae_scale(path) or 8
-    side = px / scale if path.is_dir() else SINGLE_FILE_SIDE
+    config = configuration(component(place, card.denoiser) / "config.json") if place.is_dir() else {}
+    scale = vae_scale(place) or 8
+    side = px / scale if place.is_dir() else SINGLE_FILE_SIDE
     if is_unet:
         levels = config.get("block_out_channels")
         deeper = max(0, len(levels) - LEVELS) if isinstance(levels, list) else 0
@@ -137,6 +140,17 @@ def read_sizes(path: Path, card: Card) -> Sizes | None:
     own = config.get("patch_size")
     patch = max(card.patch, own if isinstance(own, int) and 0 < own <= 8 else 1)
     return Sizes(denoiser, texts, vae, px / scale, px, width, depth, patch)
+
+
+def _of_pieces(found: Assembly, names: tuple[str, ...]) -> float:
+    """Numbers in these components of a model whose denoiser is one file."""
+    total = 0.0
+    for name in names:
+        if piece := found.pieces.get(name):
+            total += sum(math.prod(shape) for key, shape in piece.header.shapes.items() if key.startswith(piece.root))
+        elif found.rest:
+            total += sum(h.num_values for h in component_headers(found.rest / name))
+    return total
 
 
 def _parts(headers: list[Header]) -> tuple[float, float, float]:
@@ -154,6 +168,8 @@ def _transformer(headers: list[Header]) -> tuple[int, int]:
     widths, blocks = Counter(), set()
     for header in headers:
         for name, shape in header.shapes.items():
+            if re.match(rf"{VAE_PREFIX.pattern}|{TEXT_PARTS}", name):
+                continue
             if found := re.search(r"(\w*(?:blocks|layers))\.(\d+)\.", name):
                 blocks.add(found.groups())
             if len(shape) == 2 and re.search(r"(to_q|qkv|to_qkv_mlp_proj)\.weight$", name):

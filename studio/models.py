@@ -11,7 +11,7 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
-from studio.families import denoiser_file
+from studio.families import assembly
 from studio.families.folder import check_folder, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
@@ -54,8 +54,8 @@ class Base:
 
     @property
     def folder(self) -> Path:
-        """Where its configurations are: the model's own folder, or that beside a file with its transformer alone; else the file."""
-        return denoiser_file.find_rest(self.path) or self.path
+        """Where its configurations are: the model's own folder, or those that complete a file with its transformer; else the file."""
+        return assembly.folder_of(self.path)
 
     def noise_levels(self, size_px: int | None, how: Timesteps) -> dict[str, Any]:
         """Which noise levels training draws, as `model_facts.noise_levels` tells them; None = the model's own size."""
@@ -221,10 +221,10 @@ def read_card(workspace: Workspace, wanted: str) -> str:
 
 
 def examine(path: Path) -> tuple[str | None, str | None]:
-    """(key of its family, None), or (None, why the model cannot be used); of a file that has not changed, as found the last time."""
+    """(key of its family, None), or (None, why the model cannot be used); of a whole file that has not changed, as found the last time."""
     try:
-        stat = path.stat()
-        return _examine_file(path, stat.st_size, stat.st_mtime_ns) if path.is_file() else _examine(path)
+        stat, is_whole = path.stat(), path.is_file() and not assembly.title_of(path)
+        return _examine_file(path, stat.st_size, stat.st_mtime_ns) if is_whole else _examine(path)
     except OSError as error:
         return None, one_line(error)
 

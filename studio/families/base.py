@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from studio.families.file_layout import FileLayout
 from studio.families.timesteps import AUTO, Timesteps
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Card:
     file_px_by_tensor: dict[str, int] = field(default_factory=dict)  # prefix of tensors -> picture size, of files with such tensors
     guidance: float | None = None  # the guidance scale that pictures are drawn with unless told otherwise; None = the usual one
     negative: bool = True  # whether a negative prompt means anything
+    file: FileLayout | None = None  # how its models are kept as files, where not only as folders
     refuses: dict[str, str] = field(default_factory=dict)  # method -> why the family cannot take it, in a sentence
 
 

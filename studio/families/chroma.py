@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.families import components, denoiser_file, flow, language, packing
+from studio.families import assembly, components, flow, language, packing
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.file_layout import COUNT, FileLayout, Size
+from studio.families.file_needs import MMDIT, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
 from studio.families.language import collate
 from studio.families.latents import decode_image, encode_image, vae_scale
@@ -31,6 +33,17 @@ card = Card(
     readers="ComfyUI, diffusers",
     timesteps=flow.KIND,
     patch=PATCH,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "chroma",
+        (
+            *MMDIT,
+            Size("approximator_num_channels", 1, ("distilled_guidance_layer.in_proj.weight",)),
+            Size("approximator_hidden_dim", 0, ("distilled_guidance_layer.in_proj.weight",)),
+            Size("approximator_layers", COUNT, ("distilled_guidance_layer.layers.",)),
+        ),
+        (t5("text_encoder", "tokenizer"), kl("ae.safetensors", hint=r"\bae\b|flux|chroma")),
+    ),
     refuses=language.no_word("Chroma", "T5"),
 )
 
@@ -39,21 +52,19 @@ MAX_TOKENS = 512
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
     if path.is_dir():
         return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return denoiser_file.is_one(path, PIPELINES)
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, ChromaTransformer2DModel
     from transformers import T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": ChromaTransformer2DModel, "vae": AutoencoderKL, "text_encoder": T5EncoderModel}
-    modules = components.load_modules(path, classes, dtype, device)
-    rest = denoiser_file.find_rest(path) or path
-    tokenizers = components.load_tokenizers(rest, {"tokenizer": T5Tokenizer})
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": T5Tokenizer}, dtype, device)
     scheduler = flow.load_scheduler(rest)
     packing.check_channels(path, modules["transformer"], modules["vae"].config.latent_channels)
     language.check_width(path, modules["transformer"].config.joint_attention_dim, modules["text_encoder"].config.d_model)

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import denoiser_file
-from studio.families.folder import check_whole, read_config, weight_variant
+from studio.families import assembly, bundled, denoiser_file, piece_models
+from studio.families.bundled import CONFIGS
+from studio.families.file_layout import Need
+from studio.families.folder import check_folder, check_whole, read_config, weight_variant
+from studio.families.header import read_header
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,22 +18,66 @@ MOST, MOST_OF_A_KIND = 10_000_000, 1024  # of any whole number of a model's conf
 OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
 
 
-def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any) -> "dict[str, nn.Module]":
-    """The frozen components {name: module} of a diffusers folder, without network; StudioError, naming the file, where one is unusable.
+def load(
+    path: Path, classes: dict[str, Any], tokenizers: dict[str, Any], dtype: Any, device: Any
+) -> "tuple[dict[str, nn.Module], dict[str, Any], Path]":
+    """(frozen components, tokenizers, the folder with the noise schedule) of a folder, or of a file and what belongs to it.
 
-    Of a transformer alone in a file, the others come from the folder beside it.
+    Without network; StudioError, naming the file, where one is unusable.
     """
-    alone, path = path, denoiser_file.find_rest(path) or path
+    found = assembly.assemble(path)
+    if found is None:
+        return load_modules(path, classes, dtype, device), load_tokenizers(path, tokenizers), path
+    needs = {need.component: need for need in found.layout.needs} if found.layout else {}
+    from_folder = {name: cls for name, cls in classes.items() if name != "transformer" and name not in found.pieces}
+    modules = load_modules(found.rest, classes, dtype, device, set(from_folder)) if from_folder else {}
+    for name, piece in found.pieces.items():
+        config = _piece_config(found, needs[name])
+        modules[name] = freeze(piece_models.make(piece, config, classes[name], dtype), device)
+    modules["transformer"] = freeze(denoiser_file.load(path, _denoiser_config(found), classes["transformer"], dtype), device)
+    readers = {}
+    for name, cls in tokenizers.items():
+        own = next((n.tokenizer[1] for n in needs.values() if n.component in found.pieces and n.tokenizer[0] == name), None)
+        readers |= {name: bundled.TOKENIZERS[own]()} if own else load_tokenizers(found.rest, {name: cls})
+    return {name: modules[name] for name in classes}, readers, found.folder
+
+
+def _piece_config(found: "assembly.Assembly", need: Need) -> dict[str, Any]:
+    """The published configuration of a piece."""
+    return (
+        bundled.read(CONFIGS, need.config) if need.config else bundled.read(found.layout.folder(read_header(found.path)), "vae/config.json")
+    )
+
+
+def _denoiser_config(found: "assembly.Assembly") -> dict[str, Any]:
+    """The transformer's configuration: that of the folder beside it, else the published one with the file's own sizes."""
+    if found.rest is None:
+        return found.layout.config(read_header(found.path))
+    config, text = read_config(found.rest / "transformer" / "config.json"), read_header(found.path).text
+    if "guidance_embeds" in config:
+        config["guidance_embeds"] = "guidance_in." in text or "guidance_embedder." in text
+    return config
+
+
+def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any, only: set[str] | None = None) -> "dict[str, nn.Module]":
+    """The frozen components {name: module} of a diffusers folder, or some of them, all looked over; StudioError where one is unusable."""
     for name, cls in classes.items():
         _look_over(path, name, cls)
     check_whole(path)
-    others = {name: cls for name, cls in classes.items() if alone == path or name != "transformer"}
-    modules = {name: _load(path / name, cls, dtype) for name, cls in others.items()}
-    if alone != path:
-        modules["transformer"] = denoiser_file.load(alone, path / "transformer" / "config.json", classes["transformer"])
-    for module in modules.values():
-        module.to(device=device, dtype=dtype).requires_grad_(False).eval()
-    return modules
+    return {name: freeze(_load(path / name, cls, dtype), device) for name, cls in classes.items() if only is None or name in only}
+
+
+def freeze(module: "nn.Module", device: Any) -> "nn.Module":
+    """The module on the device, in the precision that it was loaded in, and not to be trained."""
+    return module.to(device=device).requires_grad_(False).eval()
+
+
+def has(path: Path, name: str) -> bool:
+    """Whether a model has this component, which some of its kind are kept without."""
+    found = assembly.assemble(path)
+    if found and (name in found.pieces or not found.rest):
+        return name in found.pieces
+    return check_folder(found.rest if found else path).get(name) not in (None, [None, None])
 
 
 def load_tokenizers(path: Path, classes: dict[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,20 @@
-"""A transformer alone in one .safetensors file, as FLUX.1, Chroma, Z-Image and SD3 are shared: the rest is of a model folder beside it."""
+"""A transformer in one .safetensors file, in its makers' names or in diffusers': its tensors by our names."""
 
-import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families.folder import check_folder, read_config
+from studio.families.file_layout import prefix_of
 from studio.families.header import read_header
 from studio.families.import_names import RULES
-from studio.families.signatures import CHECKPOINT, identify
+from studio.families.tensors import fill, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-KINDS = {  # what such a file is -> the pipelines of the folders that its other parts may come from
-    "FLUX.1 dev": ("FluxPipeline",), "FLUX.1 schnell": ("FluxPipeline",), "FLUX.1": ("FluxPipeline",),
-    "Chroma": ("ChromaPipeline",), "Z-Image": ("ZImagePipeline",), "Stable Diffusion 3": ("StableDiffusion3Pipeline",),
-}  # fmt: skip
-PREFIX = "model.diffusion_model."
-MORE = (  # beside the layers that adapters know: (their name with {} for a number, ours)
+OTHERS = ("text_encoders.", "first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "model_ema.")  # that are no transformer
+MORE_OF_FLUX = (  # beside the layers that adapters know: (their name with {} for a number, ours)
     ("double_blocks.{}.img_attn.norm.query_norm", "transformer_blocks.{}.attn.norm_q"),
     ("double_blocks.{}.img_attn.norm.key_norm", "transformer_blocks.{}.attn.norm_k"),
     ("double_blocks.{}.txt_attn.norm.query_norm", "transformer_blocks.{}.attn.norm_added_q"),
@@ -36,62 +31,55 @@ MORE_OF_Z_IMAGE = (
     ("final_layer.linear", "all_final_layer.2-1.linear"),
     ("final_layer.adaLN_modulation.{}", "all_final_layer.2-1.adaLN_modulation.{}"),
 )  # fmt: skip
+MORE_OF_FLUX2 = (
+    *MORE_OF_FLUX,
+    ("time_in.in_layer", "time_guidance_embed.timestep_embedder.linear_1"),
+    ("time_in.out_layer", "time_guidance_embed.timestep_embedder.linear_2"),
+)
+MORE_OF_PIXART = (
+    ("x_embedder.proj", "pos_embed.proj"),
+    ("y_embedder.y_proj.fc1", "caption_projection.linear_1"),
+    ("y_embedder.y_proj.fc2", "caption_projection.linear_2"),
+    ("t_embedder.mlp.0", "adaln_single.emb.timestep_embedder.linear_1"),
+    ("t_embedder.mlp.2", "adaln_single.emb.timestep_embedder.linear_2"),
+    ("t_block.1", "adaln_single.linear"),
+    ("final_layer.linear", "proj_out"),
+    ("final_layer", ""),  # of which a table is left
+    ("blocks.{}", "transformer_blocks.{}"),
+)
+MORE = {"ZImageTransformer2DModel": MORE_OF_Z_IMAGE, "Flux2Transformer2DModel": MORE_OF_FLUX2, "PixArtTransformer2DModel": MORE_OF_PIXART}
+CONVERTERS = {  # a tensor of a file -> diffusers' own function for its kind
+    "joint_blocks.0.x_block.attn.qkv.weight": "convert_sd3_transformer_checkpoint_to_diffusers",
+    "blocks.0.mlp.inverted_conv.conv.weight": "convert_sana_transformer_to_diffusers",
+}
+UNREAD = {"norm_final.weight", "pos_embed", "y_embedder.y_embedding"}  # left over in files of Z-Image and PixArt
 
 
-def is_one(path: Path, pipelines: set[str]) -> bool:
-    """Whether the file is the transformer of one of these pipelines; StudioError where it is, and no folder for the rest lies beside it."""
-    kind = identify(path)
-    if kind.what != CHECKPOINT or not pipelines & set(KINDS.get(kind.title, ())):
-        return False
-    if find_rest(path) is None:
-        raise StudioError(
-            f"{path}: this is {kind.words()}, its transformer alone: put a diffusers folder of {kind.title} beside it, "
-            "from which text encoders and autoencoder are taken"
-        )
-    return True
-
-
-def find_rest(path: Path) -> Path | None:
-    """The model folder beside such a file that has its other parts, the first by name; None for other files, or where there is none."""
-    wanted: tuple[str, ...] = ()
-    with contextlib.suppress(StudioError):  # of a damaged file others tell
-        wanted = KINDS.get(identify(path).title, ()) if path.is_file() else ()
-    for folder in sorted(path.parent.iterdir()) if wanted else ():
-        with contextlib.suppress(StudioError, OSError):
-            if (folder / "model_index.json").is_file() and check_folder(folder).get("_class_name") in wanted:
-                return folder
-    return None
-
-
-def load(path: Path, config: Path, cls: Any) -> "nn.Module":
-    """The transformer in the precision it is stored in, of the widths of this configuration; StudioError unless every tensor fits."""
+def load(path: Path, config: dict[str, Any], cls: Any, dtype: Any) -> "nn.Module":
+    """The transformer of this configuration; StudioError unless every tensor fits."""
     from accelerate import init_empty_weights
 
-    from studio.families.single_file import fill, read_tensors
-
-    values = read_config(config)
-    header = read_header(path)
-    if "guidance_embeds" in values:
-        values["guidance_embeds"] = "guidance_in." in header.text or "guidance_embedder." in header.text
-    prefix = PREFIX if header.has(PREFIX) else ""
+    prefix = prefix_of(read_header(path))
 
     def make() -> "nn.Module":
-        return cls.from_config(values)
+        return cls.from_config(config)
 
     with init_empty_weights():
         shapes = {name: tuple(value.shape) for name, value in make().state_dict().items()}
-    theirs = {name.removeprefix(prefix): value for name, value in read_tensors(path, prefix).items()}
-    ours = _sd3_to_ours(path, theirs) if any(name.startswith("joint_blocks.") for name in theirs) else None
-    return fill(path, "transformer", make, ours or _to_ours(theirs, shapes, cls.__name__))
+    theirs = {name.removeprefix(prefix): value for name, value in read_tensors(path, prefix, dtype).items()}
+    if not prefix:
+        theirs = {name: value for name, value in theirs.items() if not name.startswith(OTHERS)}
+    converter = next((name for mark, name in CONVERTERS.items() if mark in theirs), None)
+    return fill(path, "transformer", make, _convert(path, theirs, converter) if converter else _to_ours(theirs, shapes, cls.__name__))
 
 
-def _sd3_to_ours(path: Path, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Tensors of Stable Diffusion 3 by our names, as diffusers converts them; StudioError where one that it needs is missing."""
-    from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
+def _convert(path: Path, state: "dict[str, Tensor]", converter: str) -> "dict[str, Tensor]":
+    """Tensors by our names, as diffusers converts them; StudioError where one that it needs is missing."""
+    from diffusers.loaders import single_file_utils
 
     left = dict(state)
     try:
-        ours = convert_sd3_transformer_checkpoint_to_diffusers(left)
+        ours = getattr(single_file_utils, converter)(left)
     except LookupError as error:
         raise StudioError(f"{path}: tensor {str(error).strip(chr(39))[:200]} of its transformer is missing: fetch it again") from None
     return ours | left  # what it did not know is refused by name
@@ -101,8 +89,8 @@ def _to_ours(state: "dict[str, Tensor]", shapes: dict[str, tuple[int, ...]], kin
     """Tensors by our names: renamed, fused ones taken apart by the rows that ours have, the last modulation's halves swapped."""
     import torch
 
-    more = MORE_OF_Z_IMAGE if kind.startswith("ZImage") else MORE
-    rules = [(re.compile(re.escape(a).replace(r"\{\}", r"(\d+)")), b) for a, b in (*RULES[kind], *((a, (b,)) for a, b in more))]
+    known = (*RULES.get(kind, ()), *((a, (b,)) for a, b in MORE.get(kind, MORE_OF_FLUX)))
+    rules = [(re.compile(re.escape(a).replace(r"\{\}", r"(\d+)")), b) for a, b in known]
     ours: dict[str, Tensor] = {}
     for key, value in state.items():
         name, _, part = key.rpartition(".")
@@ -111,10 +99,10 @@ def _to_ours(state: "dict[str, Tensor]", shapes: dict[str, tuple[int, ...]], kin
             ours[f"norm_out.linear.{part}"] = torch.cat(value.chunk(2)[::-1])
             continue
         found = next(((match, told) for rule, told in rules if (match := rule.fullmatch(name))), None)
-        names = [f"{n.format(*found[0].groups())}.{part}" for n in found[1]] if found else [f"{name}.{part}"]
+        names = [f"{n.format(*found[0].groups())}.{part}".lstrip(".") for n in found[1]] if found else [f"{name}.{part}"]
         rows = [shapes[n][0] if n in shapes else 0 for n in names]
         if len(names) > 1 and sum(rows) == len(value):
             ours |= {n: piece.clone() for n, piece in zip(names, value.split(rows), strict=True)}
-        elif key != "norm_final.weight":  # left over in Z-Image's files, and read by nothing
+        elif key not in UNREAD:
             ours[names[0] if name else key] = value
     return ours

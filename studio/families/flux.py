@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.families import components, denoiser_file, flow, language, packing
+from studio.families import assembly, components, flow, language, packing
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Facts, Parts
+from studio.families.file_layout import FileLayout, Size
+from studio.families.file_needs import CLIP_L, MMDIT, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.header import Header
 from studio.families.latents import decode_image, encode_image, vae_scale
 from studio.families.packing import PATCH
 
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+
+
+def _has_guidance(header: Header) -> bool:
+    """Whether this is dev, which was distilled with guidance as an input."""
+    return "guidance_in." in header.text or "guidance_embedder." in header.text
+
 
 card = Card(
     key="flux",
@@ -32,6 +41,12 @@ card = Card(
     patch=PATCH,
     guidance=3.5,
     negative=False,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "flux" if _has_guidance(header) else "flux_schnell",
+        (*MMDIT, Size("pooled_projection_dim", 1, ("vector_in.in_layer.weight", "time_text_embed.text_embedder.linear_1.weight"))),
+        (CLIP_L, t5("text_encoder_2", "tokenizer_2"), kl("ae.safetensors", hint=r"\bae\b|flux")),
+    ),
     refuses=language.no_word("FLUX.1", "T5"),
 )
 
@@ -40,21 +55,20 @@ MAX_TOKENS, MAX_TOKENS_WITHOUT_GUIDANCE = 512, 256  # of T5, as dev and schnell 
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
     if path.is_dir():
         return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return denoiser_file.is_one(path, PIPELINES)
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, FluxTransformer2DModel
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": FluxTransformer2DModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
-    modules = components.load_modules(path, classes, dtype, device)
-    rest = denoiser_file.find_rest(path) or path
-    tokenizers = components.load_tokenizers(rest, {"tokenizer": CLIPTokenizer, "tokenizer_2": T5Tokenizer})
+    readers = {"tokenizer": CLIPTokenizer, "tokenizer_2": T5Tokenizer}
+    modules, tokenizers, rest = components.load(path, classes, readers, dtype, device)
     scheduler = flow.load_scheduler(rest)
     packing.check_channels(path, modules["transformer"], modules["vae"].config.latent_channels)
     language.check_width(path, modules["transformer"].config.joint_attention_dim, modules["text_encoder_2"].config.d_model)

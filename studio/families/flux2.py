@@ -1,13 +1,17 @@
 """FLUX.2 klein (Black Forest Labs 2026): a transformer over patches of normalised latents, text from inner layers of Qwen3."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, flow, language
+from studio.families import assembly, components, flow, language
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Latent, Parts
+from studio.families.file_layout import FileLayout, Need
+from studio.families.file_needs import MMDIT, QUARTER
 from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.header import Header
 from studio.families.language import collate
 from studio.families.latents import vae_scale
 
@@ -19,6 +23,20 @@ __all__ = ["add_noise", "card", "collate", "sample_t", "target", "weight"]
 
 PATCH = 2  # positions of the autoencoder per side of one of ours: the denoiser's latents are patches already
 TEXT_SIDE = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
+
+
+def _refuse_dev(header: Header) -> dict[str, Any]:
+    if "guidance_in." in header.text or "guidance_embedder." in header.text:
+        raise StudioError(f"{header.path}: this is FLUX.2 dev, which reads prompts with Mistral and is not trained here: use FLUX.2 klein")
+    return {}
+
+
+def _is_distilled(path: Path, rest: Path) -> bool:
+    """Whether it draws in a few steps without guidance: as its folder says; of files, all but those that are called base."""
+    if (rest / "model_index.json").is_file():
+        return model_folder.check_folder(rest).get("is_distilled") is True
+    return "base" not in path.stem.lower()
+
 
 card = Card(
     key="flux2",
@@ -39,6 +57,24 @@ card = Card(
     timesteps=flow.KIND,
     patch=PATCH,
     guidance=4.0,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "flux2",
+        MMDIT,
+        (
+            Need(
+                "text_encoder",
+                "qwen3",
+                "joint_attention_dim",
+                "qwen_3_4b.safetensors for klein 4B, qwen_3_8b.safetensors for 9B",
+                "qwen3/config.json",
+                Fraction(1, 3),  # three of its layers are read side by side
+                ("tokenizer", "qwen"),
+            ),
+            Need("vae", "kl_flux2", "in_channels", "flux2-vae.safetensors", share=QUARTER),
+        ),
+        lambda header, config: _refuse_dev(header),
+    ),
     refuses=language.no_word("FLUX.2 klein", "Qwen3"),
 )
 
@@ -47,19 +83,20 @@ MAX_TOKENS = 512
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
     from transformers import Qwen2Tokenizer, Qwen3ForCausalLM
 
     classes = {"transformer": Flux2Transformer2DModel, "vae": AutoencoderKLFlux2, "text_encoder": Qwen3ForCausalLM}
-    modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": Qwen2Tokenizer})
-    transformer, vae, scheduler = modules["transformer"].config, modules["vae"], flow.load_scheduler(path)
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": Qwen2Tokenizer}, dtype, device)
+    transformer, vae, scheduler = modules["transformer"].config, modules["vae"], flow.load_scheduler(rest)
     channels = vae.config.latent_channels * PATCH * PATCH
     if transformer.in_channels != channels:
         raise StudioError(
@@ -72,7 +109,7 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     scale = vae_scale(vae)
     facts = flow.facts_of(card, scheduler, vae.config.sample_size, scale, channels, vae_scale=PATCH * scale)
     layers = tuple((i + 1) * text.num_hidden_layers // (count + 1) for i in range(count))  # of 36: 9, 18, 27
-    is_distilled = model_folder.check_folder(path).get("is_distilled") is True
+    is_distilled = _is_distilled(path, rest)
     return Parts(modules, tokenizers, scheduler, facts, device, dtype, path, {"patch": 1, "layers": layers, "is_distilled": is_distilled})
 
 

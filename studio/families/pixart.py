@@ -1,20 +1,42 @@
 """PixArt-Sigma (Chen 2024): a transformer over KL-VAE latents that reads T5 texts by cross attention, epsilon prediction."""
 
+import math
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components
+from studio.families import assembly, components
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Facts, Parts
 from studio.families.discrete import SAMPLERS, add_noise, load_schedule, sample_t, target, weight
+from studio.families.file_layout import COUNT, FileLayout, Size, find_tensor
+from studio.families.file_needs import kl, t5
+from studio.families.header import Header
 from studio.families.latents import check_channels, decode_image, encode_image, vae_scale
 
 if TYPE_CHECKING:
     from diffusers import PixArtSigmaPipeline
     from torch import Tensor
 
+MAX_TOKENS = 300  # of T5, as the model was trained
 __all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+
+
+ALPHA = "this is PixArt-Alpha, which is not trained here: use PixArt-Sigma"
+
+
+def _places(header: Header, config: dict[str, Any]) -> dict[str, Any]:
+    """How large a picture it was made for, by its places; StudioError for PixArt-Alpha, which reads fewer tokens, or sizes too."""
+    captions = find_tensor(header, "y_embedder.y_embedding")
+    if (captions and captions[0] < MAX_TOKENS) or re.search(r"(csize_embedder|resolution_embedder)\.", header.text):
+        raise StudioError(f"{header.path}: {ALPHA}")
+    places = find_tensor(header, "pos_embed")
+    side = math.isqrt(places[1]) * config["patch_size"] if places else header.declared_px and header.declared_px // 8
+    side = side or config["sample_size"]
+    return {"sample_size": side, "interpolation_scale": max(side // 64, 1)}
+
 
 card = Card(
     key="pixart",
@@ -40,32 +62,46 @@ card = Card(
     samplers=SAMPLERS,
     presets="sd",
     readers="ComfyUI",
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "pixart",
+        (
+            Size("num_layers", COUNT, ("blocks.", "transformer_blocks.")),
+            Size("in_channels", 1, ("x_embedder.proj.weight", "pos_embed.proj.weight")),
+            Size("out_channels", 0, ("final_layer.linear.weight", "proj_out.weight"), per=4),
+            Size("caption_channels", 1, ("y_embedder.y_proj.fc1.weight", "caption_projection.linear_1.weight")),
+            Size("cross_attention_dim", 0, ("x_embedder.proj.weight", "pos_embed.proj.weight")),
+            Size("num_attention_heads", 0, ("x_embedder.proj.weight", "pos_embed.proj.weight"), per="attention_head_dim"),
+        ),
+        (t5("text_encoder", "tokenizer", "caption_channels"), kl("the VAE of Stable Diffusion XL", Fraction(1), "xl|pixart")),
+        lambda header, config: _places(header, config),
+    ),
     export_note="diffusers' own pipeline has no loader for adapters of PixArt: there, and in your own Python, use peft.",
 )
 
 PIPELINES = {"PixArtSigmaPipeline"}
-MAX_TOKENS = 300  # of T5, as the model was trained
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, PixArtTransformer2DModel
     from transformers import T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": PixArtTransformer2DModel, "vae": AutoencoderKL, "text_encoder": T5EncoderModel}
-    modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": T5Tokenizer})
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": T5Tokenizer}, dtype, device)
     check_channels(path, modules["transformer"], modules["vae"])
     if modules["transformer"].use_additional_conditions:
         raise StudioError(f"{path}: its transformer also reads picture sizes, as PixArt-Alpha's does: use PixArt-Sigma")
     if modules["transformer"].config.caption_channels != modules["text_encoder"].config.d_model:
         raise StudioError(f"{path}: its transformer and its text_encoder are of different widths: put the T5 of this very model there")
-    scheduler = load_schedule(path)
+    scheduler = load_schedule(rest)
     return Parts(modules, tokenizers, scheduler, _facts(modules, scheduler), device, dtype, path)
 
 

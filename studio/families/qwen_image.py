@@ -4,9 +4,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.families import components, flow, language, packing
+from studio.families import assembly, components, flow, language, packing
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Latent, Parts
+from studio.families.file_layout import COUNT, FileLayout, Need, Size
+from studio.families.file_needs import QUARTER
 from studio.families.flow import add_noise, sample_t, target, weight
 from studio.families.language import collate
 from studio.families.packing import OF_PICTURE, OF_TEXT, PATCH
@@ -35,6 +37,29 @@ card = Card(
     timesteps=flow.KIND,
     patch=PATCH,
     guidance=4.0,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "qwen_image",
+        (
+            Size("num_layers", COUNT, ("transformer_blocks.",)),
+            Size("in_channels", 1, ("img_in.weight",)),
+            Size("out_channels", 0, ("proj_out.weight",), per=PATCH * PATCH),
+            Size("joint_attention_dim", 1, ("txt_in.weight",)),
+            Size("attention_head_dim", 0, ("transformer_blocks.0.attn.norm_q.weight",)),
+            Size("num_attention_heads", 0, ("img_in.weight",), per="attention_head_dim"),
+        ),
+        (
+            Need(
+                "text_encoder",
+                "qwen_vl",
+                "joint_attention_dim",
+                "qwen_2.5_vl_7b.safetensors",
+                "qwen_vl/config.json",
+                tokenizer=("tokenizer", "qwen"),
+            ),
+            Need("vae", "qwen_vae", "in_channels", "qwen_image_vae.safetensors", share=QUARTER, hint="qwen"),
+        ),
+    ),
     refuses=language.no_word("Qwen-Image", "Qwen2.5-VL"),
 )
 
@@ -44,19 +69,21 @@ USUAL_SIDE = 128  # latent positions: nothing in its files says for which size i
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
     classes = {"transformer": QwenImageTransformer2DModel, "vae": AutoencoderKLQwenImage}
-    modules = components.load_modules(path, classes | {"text_encoder": Qwen2_5_VLForConditionalGeneration}, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": Qwen2Tokenizer})
-    scheduler, channels = flow.load_scheduler(path), modules["vae"].config.z_dim
+    classes |= {"text_encoder": Qwen2_5_VLForConditionalGeneration}
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": Qwen2Tokenizer}, dtype, device)
+    scheduler, channels = flow.load_scheduler(rest), modules["vae"].config.z_dim
     packing.check_channels(path, modules["transformer"], channels)
     width = modules["text_encoder"].config.get_text_config().hidden_size
     language.check_width(path, modules["transformer"].config.joint_attention_dim, width)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, flow, language
+from studio.families import assembly, components, flow, language
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Latent, Parts
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -39,19 +39,20 @@ MAX_TOKENS = 300
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family."""
-    return path.is_dir() and model_folder.check_folder(path).get("_class_name") in PIPELINES
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
+    if path.is_dir():
+        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
     from diffusers import AutoencoderDC, SanaTransformer2DModel
     from transformers import Gemma2Model, GemmaTokenizer, Qwen2Tokenizer
 
     classes = {"transformer": SanaTransformer2DModel, "vae": AutoencoderDC, "text_encoder": Gemma2Model}
-    modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(path, {"tokenizer": (GemmaTokenizer, Qwen2Tokenizer)})
-    transformer, vae, scheduler = modules["transformer"].config, modules["vae"].config, flow.load_scheduler(path)
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": (GemmaTokenizer, Qwen2Tokenizer)}, dtype, device)
+    transformer, vae, scheduler = modules["transformer"].config, modules["vae"].config, flow.load_scheduler(rest)
     if transformer.in_channels != vae.latent_channels:
         raise StudioError(
             f"{path}: its VAE writes {vae.latent_channels} channels, its transformer reads {transformer.in_channels}: "

@@ -1,13 +1,20 @@
 """Stable Diffusion 3 and 3.5 (Esser 2024): a transformer over KL-VAE latents and texts of two CLIP towers and T5; rectified flow."""
 
+import math
+import re
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, denoiser_file, flow
+from studio.families import assembly, components, flow
 from studio.families import folder as model_folder
 from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
+from studio.families.file_layout import COUNT, FileLayout, Need, Size, find_tensor
+from studio.families.file_needs import CLIP_L, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.header import Header
 from studio.families.latents import check_channels, decode_image, encode_image, vae_scale
 
 if TYPE_CHECKING:
@@ -19,6 +26,18 @@ __all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "tar
 ATTENTION = tuple(f"{attn}.{part}" for attn in ("attn", "attn2") for part in ("to_q", "to_k", "to_v", "to_out.0"))
 ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")  # of the text's side
 PATCH = 2  # latent positions per side of a token
+
+
+def _blocks(header: Header) -> dict[str, Any]:
+    """What 3.5 has more: norms of queries and keys, a second attention in some blocks; and how large a picture has places."""
+    names = header.text
+    places = find_tensor(header, "pos_embed", "pos_embed.pos_embed")
+    return {
+        "dual_attention_layers": sorted({int(n) for n in re.findall(r"(?:joint|transformer)_blocks\.(\d+)\.(?:x_block\.)?attn2\.", names)}),
+        "qk_norm": "rms_norm" if ".attn.ln_q." in names or ".attn.norm_q." in names else None,
+        "pos_embed_max_size": math.isqrt(places[1]) if places else 192,
+    }
+
 
 card = Card(
     key="sd3",
@@ -35,6 +54,33 @@ card = Card(
     timesteps=flow.KIND,
     patch=PATCH,
     guidance=4.5,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "sd3",
+        (
+            Size("num_layers", COUNT, ("joint_blocks.", "transformer_blocks.")),
+            Size("in_channels", 1, ("x_embedder.proj.weight", "pos_embed.proj.weight")),
+            Size("num_attention_heads", 0, ("x_embedder.proj.weight", "pos_embed.proj.weight"), per="attention_head_dim"),
+            Size("joint_attention_dim", 1, ("context_embedder.weight",)),
+            Size("caption_projection_dim", 0, ("context_embedder.weight",)),
+            Size("pooled_projection_dim", 1, ("y_embedder.mlp.0.weight", "time_text_embed.text_embedder.linear_1.weight")),
+        ),
+        (
+            replace(CLIP_L, share=Fraction(3, 8)),  # 768 and 1280 of 2048 pooled numbers
+            Need(
+                "text_encoder_2",
+                "clip",
+                "pooled_projection_dim",
+                "clip_g.safetensors",
+                "sdxl/text_encoder_2/config.json",
+                Fraction(5, 8),
+                ("tokenizer_2", "open_clip"),
+            ),
+            t5("text_encoder_3", "tokenizer_3", optional=True),
+            kl("the VAE of Stable Diffusion 3", Fraction(1), hint="sd3"),
+        ),
+        lambda header, config: _blocks(header),
+    ),
 )
 
 PIPELINES = {"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"}
@@ -43,25 +89,23 @@ CLIP_TOKENS = 77
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
     if path.is_dir():
         return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return denoiser_file.is_one(path, PIPELINES)
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, or of a file beside one, without network; T5 may be left out. StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it; T5 may be left out. StudioError if unusable."""
     from diffusers import AutoencoderKL, SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
     classes = {"transformer": SD3Transformer2DModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModelWithProjection}
     classes |= {"text_encoder_2": CLIPTextModelWithProjection}
     readers = {"tokenizer": CLIPTokenizer, "tokenizer_2": CLIPTokenizer}
-    rest = denoiser_file.find_rest(path) or path
-    if model_folder.check_folder(rest).get("text_encoder_3") not in (None, [None, None]):
+    if components.has(path, "text_encoder_3"):
         classes, readers = classes | {"text_encoder_3": T5EncoderModel}, readers | {"tokenizer_3": T5Tokenizer}
-    modules = components.load_modules(path, classes, dtype, device)
-    tokenizers = components.load_tokenizers(rest, readers)
+    modules, tokenizers, rest = components.load(path, classes, readers, dtype, device)
     check_channels(path, modules["transformer"], modules["vae"])
     _check_texts(path, modules)
     scheduler = flow.load_scheduler(rest)

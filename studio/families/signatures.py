@@ -29,6 +29,11 @@ class Kind:
     quantised: str = ""
     shard: str = ""  # "1 of 3"
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether its weights can be read as plain numbers: as they are, or out of 8-bit floats."""
+        return self.quantised in READABLE
+
     def words(self) -> str:
         """What it is, as it stands after "this is"."""
         text = self.title
@@ -136,6 +141,8 @@ TEXTS = (
     Sign(TEXT, "a Gemma text encoder", (r"layers\.0\.(post_feedforward|pre_feedforward)_layernorm\.",)),
     Sign(TEXT, "a language model (text encoder)", (r"layers\.0\.self_attn\.q_proj\.", r"embed_tokens\.weight$")),
 )
+READABLE = {"", "fp8", "scaled fp8"}
+INTEGERS = re.compile(r"^[IU](8|16|32)$")  # precisions that no plain weight has
 QUANTISED = (
     (r"quant_state\.bitsandbytes__(nf4|fp4)", "bitsandbytes, 4 bits"),
     (r"\.SCB$", "bitsandbytes, 8 bits"),
@@ -220,8 +227,13 @@ def _is_embedding(header: Header) -> bool:
 def _quantised(header: Header) -> str:
     for pattern, title in QUANTISED:
         if re.search(pattern, header.text, re.MULTILINE):
-            return title
+            return "4 or 8 bits, as ComfyUI packs them" if title == "scaled fp8" and _packed(header) else title
     return "fp8" if any(dtype.startswith("F8") for dtype in header.dtypes.values()) else ""
+
+
+def _packed(header: Header) -> bool:
+    """Whether weights are stored as integers, several in one or scaled by blocks."""
+    return any(name.endswith(".weight") and INTEGERS.match(dtype) for name, dtype in header.dtypes.items())
 
 
 def refuse_other(path: Path) -> None:
@@ -231,6 +243,10 @@ def refuse_other(path: Path) -> None:
         raise StudioError(f"{path}: this is {kind.words()}: give the folder that all shards of the model lie in")
     if kind.what == CHECKPOINT and NOT_PLAIN.search(kind.title):
         raise StudioError(f"{path}: this is {kind.words()}, which reads more than text and noise: use its plain version")
+    if kind.what == CHECKPOINT and not kind.is_readable:
+        raise StudioError(
+            f"{path}: this is {kind.words()}, which is for drawing and cannot be trained on: fetch its bf16, fp16 or fp8 version"
+        )
     if kind.what not in {CHECKPOINT, UNKNOWN}:
         raise StudioError(f"{path}: this is {kind.words()}, not a base model: {WAY_OUT[kind.what]}")
 

@@ -3,15 +3,16 @@
 Sizes are read from the tensors' shapes. What shapes cannot tell (activations, norms, noise schedule, tokenizer) is in assets/configs.
 """
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
+from studio.families.bundled import CONFIGS
+from studio.families.bundled import read as bundled
 from studio.families.header import Header, read_header
+from studio.families.kl_file import kl_config, kl_state
 from studio.families.signatures import ADAPTER, EMBEDDING, kind_of
-from studio.store import ASSETS
+from studio.families.tensors import fill, read_tensors
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-CONFIGS = ASSETS / "configs"
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."  # text encoder of 1.x
@@ -88,11 +88,11 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMSch
 def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]":
     """Both modules, of these configurations; StudioError if a tensor is missing or does not fit."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     state = convert_ldm_unet_checkpoint(read_tensors(header.path, UNET), unet)
     modules = {"unet": fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
-    state = convert_ldm_vae_checkpoint(read_tensors(header.path, VAE), vae)
+    state = kl_state({name.removeprefix(VAE): value for name, value in read_tensors(header.path, VAE).items()}, vae)
     return modules | {"vae": fill(header.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)}
 
 
@@ -101,10 +101,6 @@ def check_text(path: Path, text: dict, num_tokens: int) -> None:
     if text["vocab_size"] != num_tokens:
         known = f"its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer {num_tokens}"
         raise StudioError(f"{path}: {known}: give this model as a diffusers folder, which brings its own tokenizer")
-
-
-def bundled(folder: Path, name: str) -> dict:
-    return json.loads((folder / name).read_text("utf-8"))
 
 
 def unet_config(header: Header, folder: Path) -> dict:
@@ -141,16 +137,7 @@ def vae_config(header: Header, folder: Path) -> dict:
     """The bundled VAE configuration with the file's own widths and levels."""
     if not header.has(VAE):
         raise StudioError(f"{header.path}: this file has no VAE: use a copy of the model that has one")
-    levels = range(header.count(VAE + "encoder.down."))
-    return bundled(folder, "vae/config.json") | {
-        "in_channels": header.shape(VAE + "encoder.conv_in.weight")[1],
-        "out_channels": header.shape(VAE + "decoder.conv_out.weight")[0],
-        "latent_channels": header.shape(VAE + "decoder.conv_in.weight")[1],
-        "block_out_channels": [header.shape(f"{VAE}encoder.down.{level}.block.0.conv1.weight")[0] for level in levels],
-        "layers_per_block": header.count(VAE + "encoder.down.0.block."),
-        "down_block_types": ["DownEncoderBlock2D" for _ in levels],
-        "up_block_types": ["UpDecoderBlock2D" for _ in levels],
-    }
+    return kl_config(header, VAE, bundled(folder, "vae/config.json"))
 
 
 def _text_config(header: Header, folder: Path) -> dict:
@@ -182,19 +169,6 @@ def _sizes(tokens: tuple[int, ...], places: int, hidden: int) -> dict:
     return told | {"max_position_embeddings": places, "intermediate_size": hidden}
 
 
-def read_tensors(path: Path, prefix: str) -> "State":
-    """The tensors whose names start so, in one precision: the stored one, or fp32 where they differ or nothing computes in it."""
-    import torch
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
-    state = {key: value for key, value in tensors.items() if value.is_floating_point()}
-    dtypes = {value.dtype for value in state.values()}
-    dtype = dtypes.pop() if len(dtypes) == 1 and dtypes <= {torch.float16, torch.bfloat16} else torch.float32
-    return {key: value.to(dtype) for key, value in state.items()}
-
-
 def _text_state(header: Header, num_layers: int) -> "State":
     """A text encoder's tensors by CLIPTextModel's names, which have no leading `text_model.` since transformers 5.6."""
     return open_clip_state(header, OPEN_CLIP, num_layers) if header.has(OPEN_CLIP) else clip_state(header, CLIP)
@@ -221,26 +195,6 @@ def open_clip_state(header: Header, root: str, num_layers: int) -> "State":
         elif name.startswith(TEXT_PARTS):
             state[name] = value
     return state
-
-
-def fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State") -> "nn.Module":
-    """The model that `make` describes with `state` as its weights; StudioError unless every tensor is there and fits."""
-    from accelerate import init_empty_weights
-
-    with init_empty_weights():
-        model = make()
-    wanted = model.state_dict()
-    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    if missing:
-        raise StudioError(f"{path}: {len(missing)} of the {name}'s {len(wanted)} tensors are missing, first {missing[0]}: fetch it again")
-    if unknown:
-        raise StudioError(f"{path}: {len(unknown)} tensors of the {name} are not known here, first {unknown[0]}: use another copy")
-    for key, value in wanted.items():
-        if value.shape != state[key].shape:
-            shapes = f"{list(state[key].shape)}, not {list(value.shape)}"
-            raise StudioError(f"{path}: tensor {key} of the {name} is {shapes}: use another copy of the model")
-    model.load_state_dict(state, assign=True)
-    return model.eval()
 
 
 def schedule(header: Header, folder: Path, unet: "nn.Module", size_px: int) -> "DDIMScheduler":

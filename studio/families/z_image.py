@@ -1,13 +1,17 @@
 """Z-Image (Tongyi 2025): a transformer over lists of pictures and captions, Qwen3 text; it answers z - eps, and is fed 1 - t."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families import components, denoiser_file, flow, language
+from studio.families import assembly, components, flow, language
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.file_layout import COUNT, FileLayout, Need, Size, find_tensor
+from studio.families.file_needs import kl
 from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.header import Header
 from studio.families.language import collate
 from studio.families.latents import decode_image, encode_image, vae_scale
 
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["add_noise", "card", "collate", "decode_image", "encode_image", "sample_t", "target", "weight"]
 
 PATCH = 2  # latent positions per side of a token
+
+
+def _head_width(header: Header) -> int:
+    return (find_tensor(header, "layers.0.attention.q_norm.weight", "layers.0.attention.norm_q.weight") or (128,))[0]
+
 
 card = Card(
     key="z_image",
@@ -37,6 +46,29 @@ card = Card(
     timesteps=flow.KIND,
     patch=PATCH,
     guidance=5.0,
+    file_shape_px=(1024, 16),
+    file=FileLayout(
+        lambda header: "z_image",
+        (
+            Size("n_layers", COUNT, ("layers.",)),
+            Size("n_refiner_layers", COUNT, ("noise_refiner.",)),
+            Size("in_channels", 1, ("x_embedder.weight", "all_x_embedder.2-1.weight"), per=PATCH * PATCH),
+            Size("dim", 0, ("x_embedder.weight", "all_x_embedder.2-1.weight")),
+            Size("cap_feat_dim", 1, ("cap_embedder.1.weight",)),
+        ),
+        (
+            Need(
+                "text_encoder",
+                "qwen3",
+                "cap_feat_dim",
+                "qwen_3_4b.safetensors",
+                "qwen3/config.json",
+                tokenizer=("tokenizer", "qwen"),
+            ),
+            kl("ae.safetensors", Fraction(1), hint=r"\bae\b|flux|z.?image"),
+        ),
+        lambda header, config: {"n_heads": (heads := max(1, config["dim"] // _head_width(header))), "n_kv_heads": heads},
+    ),
     refuses=language.no_word("Z-Image", "Qwen3"),
 )
 
@@ -45,21 +77,19 @@ MAX_TOKENS = 512
 
 
 def recognise(path: Path) -> bool:
-    """Whether `path` is a diffusers folder of this family, or a file with its transformer beside one."""
+    """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
     if path.is_dir():
         return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return denoiser_file.is_one(path, PIPELINES)
+    return assembly.is_one(path, card.key)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
-    """The frozen modules of a diffusers folder, or of a file beside one, without network; StudioError if unusable."""
+    """The frozen modules of a diffusers folder, or of a file and what belongs to it, without network; StudioError if unusable."""
     from diffusers import AutoencoderKL, ZImageTransformer2DModel
     from transformers import Qwen2Tokenizer, Qwen3Model
 
     classes = {"transformer": ZImageTransformer2DModel, "vae": AutoencoderKL, "text_encoder": Qwen3Model}
-    modules = components.load_modules(path, classes, dtype, device)
-    rest = denoiser_file.find_rest(path) or path
-    tokenizers = components.load_tokenizers(rest, {"tokenizer": Qwen2Tokenizer})
+    modules, tokenizers, rest = components.load(path, classes, {"tokenizer": Qwen2Tokenizer}, dtype, device)
     scheduler = flow.load_scheduler(rest)
     reads, writes = modules["transformer"].config.in_channels, modules["vae"].config.latent_channels
     if reads != writes:

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from studio.errors import StudioError
-from studio.families import denoiser_file
+from studio.families.assembly import assemble
 from studio.store import Workspace, read_json, sha256, sha256_file, write_json
 
 SHA256_DIGITS = 64
@@ -13,8 +14,9 @@ SHA256_DIGITS = 64
 
 def base_identity(path: Path, workspace: Workspace) -> str:
     """The SHA-256 over the weights and configurations of a model folder's components, or of a file; OSError where unreadable."""
-    rest = denoiser_file.find_rest(path)
-    files = ([path] if path.is_file() else _component_files(path)) + (_component_files(rest) if rest else [])
+    found = assemble(path)
+    files = [path] if path.is_file() else _component_files(path)
+    files += [*found.files, *(_component_files(found.rest) if found.rest else [])] if found else []
     memo_file = workspace.cache / "hashes.json"
     try:
         memo = read_json(memo_file)
@@ -26,7 +28,7 @@ def base_identity(path: Path, workspace: Workspace) -> str:
         stat = file.stat()
         key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}"
         known[key] = known.get(key) or sha256_file(file)
-        hashes[file.relative_to(path.parent if path.is_file() else path).as_posix()] = known[key]
+        hashes[Path(os.path.relpath(file, path.parent if path.is_file() else path)).as_posix()] = known[key]
     if known != memo:
         with contextlib.suppress(OSError):  # only a memory; a read-only workspace can do without
             write_json(memo_file, known)

@@ -1,14 +1,12 @@
 """Transformers alone in one file, under their original names: loaded beside a model folder, tensor for tensor."""
 
-import re
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from studio import registry
 from studio.errors import StudioError
-from studio.families.denoiser_file import find_rest
+from studio.families.assembly import assemble
 from studio.jobs.create import Request, create_run
 from studio.jobs.estimate import estimate
 from studio.jobs.identity import base_identity
@@ -16,75 +14,12 @@ from studio.jobs.tasks import export_run
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace
+from tests.fixtures.original_names import to_original
 from tests.fixtures.runs import carry_out, dataset
 from tests.fixtures.tiny_flow import MODELS, tiny
 
 CPU = torch.device("cpu")
 SMALL = ["train.steps=2", "train.batch_size=2", "method.rank=2", "method.lr=0.01", "evaluate.num_timesteps=2", "preview.every=0"]
-PLAIN = ("attn.to_q", "attn.to_k", "attn.to_v")
-ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-OF_Z_IMAGE = ("attention.to_q", "attention.to_k", "attention.to_v")
-FUSED = (  # (ours, in the order of the rows, theirs)
-    (r"transformer_blocks\.(\d+)\.attn\.to_q", PLAIN, "double_blocks.{}.img_attn.qkv"),
-    (r"transformer_blocks\.(\d+)\.attn\.add_q_proj", ADDED, "double_blocks.{}.txt_attn.qkv"),
-    (r"single_transformer_blocks\.(\d+)\.attn\.to_q", (*PLAIN, "proj_mlp"), "single_blocks.{}.linear1"),
-    (r"((?:layers|noise_refiner|context_refiner)\.\d+)\.attention\.to_q", OF_Z_IMAGE, "{}.attention.qkv"),
-)  # fmt: skip
-RENAMED = (
-    (r"^transformer_blocks\.(\d+)\.attn\.norm_added_(q|k)\.weight", r"double_blocks.\1.txt_attn.norm.\2_norm.scale"),
-    (r"^transformer_blocks\.(\d+)\.attn\.norm_(q|k)\.weight", r"double_blocks.\1.img_attn.norm.\2_norm.scale"),
-    (r"^single_transformer_blocks\.(\d+)\.attn\.norm_(q|k)\.weight", r"single_blocks.\1.norm.\2_norm.scale"),
-    (r"\.q_norm\.scale", ".query_norm.scale"),
-    (r"\.k_norm\.scale", ".key_norm.scale"),
-    (r"^transformer_blocks\.(\d+)\.attn\.to_out\.0", r"double_blocks.\1.img_attn.proj"),
-    (r"^transformer_blocks\.(\d+)\.attn\.to_add_out", r"double_blocks.\1.txt_attn.proj"),
-    (r"^transformer_blocks\.(\d+)\.ff\.net\.0\.proj", r"double_blocks.\1.img_mlp.0"),
-    (r"^transformer_blocks\.(\d+)\.ff\.net\.2", r"double_blocks.\1.img_mlp.2"),
-    (r"^transformer_blocks\.(\d+)\.ff_context\.net\.0\.proj", r"double_blocks.\1.txt_mlp.0"),
-    (r"^transformer_blocks\.(\d+)\.ff_context\.net\.2", r"double_blocks.\1.txt_mlp.2"),
-    (r"^transformer_blocks\.(\d+)\.norm1\.linear", r"double_blocks.\1.img_mod.lin"),
-    (r"^transformer_blocks\.(\d+)\.norm1_context\.linear", r"double_blocks.\1.txt_mod.lin"),
-    (r"^single_transformer_blocks\.(\d+)\.proj_out", r"single_blocks.\1.linear2"),
-    (r"^single_transformer_blocks\.(\d+)\.norm\.linear", r"single_blocks.\1.modulation.lin"),
-    (r"^time_text_embed\.timestep_embedder\.linear_1", "time_in.in_layer"),
-    (r"^time_text_embed\.timestep_embedder\.linear_2", "time_in.out_layer"),
-    (r"^time_text_embed\.text_embedder\.linear_1", "vector_in.in_layer"),
-    (r"^time_text_embed\.text_embedder\.linear_2", "vector_in.out_layer"),
-    (r"^time_text_embed\.guidance_embedder\.linear_1", "guidance_in.in_layer"),
-    (r"^time_text_embed\.guidance_embedder\.linear_2", "guidance_in.out_layer"),
-    (r"^(distilled_guidance_layer\.layers\.\d+)\.linear_1", r"\1.in_layer"),
-    (r"^(distilled_guidance_layer\.layers\.\d+)\.linear_2", r"\1.out_layer"),
-    (r"^(distilled_guidance_layer\.norms\.\d+)\.weight", r"\1.scale"),
-    (r"^x_embedder", "img_in"),
-    (r"^context_embedder", "txt_in"),
-    (r"^proj_out", "final_layer.linear"),
-    (r"\.attention\.norm_(q|k)", r".attention.\1_norm"),
-    (r"\.attention\.to_out\.0", ".attention.out"),
-    (r"^all_x_embedder\.2-1", "x_embedder"),
-    (r"^all_final_layer\.2-1", "final_layer"),
-)  # fmt: skip
-
-
-def to_original(state):
-    """The tensors of a transformer under the names that its makers gave them."""
-    theirs, gone = {}, set()
-    for name, value in state.items():
-        for pattern, parts, fused in FUSED:
-            for kind in ("weight", "bias"):
-                if found := re.fullmatch(rf"{pattern}\.{kind}", name):
-                    block = name.removesuffix(f"{parts[0]}.{kind}")
-                    pieces = [f"{block}{part}.{kind}" for part in parts]
-                    theirs[f"{fused.format(found[1])}.{kind}"] = torch.cat([state[p] for p in pieces])
-                    gone |= set(pieces)
-        if name.startswith("norm_out.linear."):
-            theirs[name.replace("norm_out.linear", "final_layer.adaLN_modulation.1")] = torch.cat(value.chunk(2)[::-1])
-            gone.add(name)
-    for name in state.keys() - gone:
-        spelled = name
-        for pattern, other in RENAMED:
-            spelled = re.sub(pattern, other, spelled)
-        theirs[spelled] = state[name]
-    return theirs
 
 
 def put(folder, file, change=to_original, prefix=""):
@@ -128,7 +63,7 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(StudioError, match="put a diffusers folder of FLUX.1 dev beside it"):
         find_base(str(file))
     workspace, beside = Workspace.at(tmp_path / "workspace"), put(folder, tmp_path / "shelf" / "tuned.safetensors")
-    assert find_rest(beside) == folder and find_rest(folder) is None
+    assert assemble(beside).rest == folder and assemble(folder) is None
     before = base_identity(beside, workspace)
     config = folder / "text_encoder_2" / "config.json"
     config.write_text(config.read_text() + "\n")

@@ -1,0 +1,93 @@
+"""Where the components of a model come from whose denoiser is one file: the file itself, a model folder beside it, files near it."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio import registry
+from studio.errors import StudioError
+from studio.families.file_layout import FileLayout, Need
+from studio.families.folder import check_folder
+from studio.families.header import read_header
+from studio.families.pieces import Piece, find_pieces, say_missing
+from studio.families.signatures import CHECKPOINT, identify
+
+KINDS = {  # what such a file is -> (its family, the pipeline of folders that its other parts may come from)
+    "FLUX.1 dev": ("flux", "FluxPipeline"), "FLUX.1 schnell": ("flux", "FluxPipeline"), "FLUX.1": ("flux", "FluxPipeline"),
+    "Chroma": ("chroma", "ChromaPipeline"), "Z-Image": ("z_image", "ZImagePipeline"),
+    "Stable Diffusion 3": ("sd3", "StableDiffusion3Pipeline"), "FLUX.2": ("flux2", "Flux2KleinPipeline"),
+    "Qwen-Image": ("qwen_image", "QwenImagePipeline"), "PixArt": ("pixart", "PixArtSigmaPipeline"), "Sana": ("sana", "SanaPipeline"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A denoiser's file and what belongs to it."""
+
+    path: Path
+    title: str
+    family: str
+    layout: FileLayout | None
+    rest: Path | None  # the model folder beside it
+    pieces: dict[str, Piece]
+    missing: tuple[Need, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the configurations are: in the model folder beside it, else the bundled ones."""
+        return self.rest if self.rest or not self.layout else self.layout.folder(read_header(self.path))
+
+    @property
+    def files(self) -> list[Path]:
+        """The other files that pieces are in."""
+        return sorted({piece.path for piece in self.pieces.values()} - {self.path})
+
+
+def title_of(path: Path) -> str:
+    """What a file is that is not whole by itself alone, a denoiser of one of these kinds; empty for all others."""
+    with contextlib.suppress(StudioError):  # of a damaged file others tell
+        kind = identify(path) if path.is_file() else None
+        if kind and kind.what == CHECKPOINT and not kind.shard and kind.title in KINDS:
+            return kind.title
+    return ""
+
+
+def assemble(path: Path) -> Assembly | None:
+    """What belongs to this file; None for folders, and for files that are no denoiser of these kinds."""
+    title = title_of(path)
+    if not title:
+        return None
+    family, pipeline = KINDS[title]
+    layout, rest = registry.family(family).card.file, _find_rest(path, pipeline)
+    there = {name for name, value in check_folder(rest).items() if isinstance(value, list) and any(value)} if rest else set()
+    pieces, missing = find_pieces(path, layout, there) if layout else ({}, [])
+    return Assembly(path, title, family, layout, rest, pieces, tuple(missing))
+
+
+def _find_rest(path: Path, pipeline: str) -> Path | None:
+    """The first model folder of this pipeline beside a file, by name."""
+    for folder in sorted(path.parent.iterdir()):
+        with contextlib.suppress(StudioError, OSError):
+            if (folder / "model_index.json").is_file() and check_folder(folder).get("_class_name") == pipeline:
+                return folder
+    return None
+
+
+def is_one(path: Path, family: str) -> bool:
+    """Whether the file is a denoiser of this family; StudioError where it is, and something that belongs to it is nowhere near."""
+    found = assemble(path)
+    if found is None or found.family != family:
+        return False
+    alone = "" if any(piece.path == path for piece in found.pieces.values()) else ", its transformer alone"
+    beside = f"put a diffusers folder of {found.title} beside it, from which text encoders and autoencoder are taken"
+    if found.layout is None and found.rest is None:
+        raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {beside}")
+    if found.layout and found.missing:
+        raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {say_missing(path, found.layout, found.missing)}; or {beside}")
+    return True
+
+
+def folder_of(path: Path) -> Path:
+    """Where a model's configurations are: its own folder, or those that complete its file; else the file itself."""
+    found = assemble(path)
+    return found.folder if found and found.folder else path
