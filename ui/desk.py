@@ -1,9 +1,12 @@
 """What routes and tabs share: the workspace, and the helpers that work on it for this process."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from studio.dataset.views import Views
+from studio.errors import StudioError
+from studio.jobs.checkups import create_checkup
 from studio.jobs.errands import Errands
 from studio.jobs.metrics import LiveRuns
 from studio.jobs.readings import Readings
@@ -28,7 +31,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.resident = Resident(self.workspace)
-        self.imports = Imports(self.workspace)
+        self.imports = Imports(self.workspace, self.check_soon)
         self.views = Views(self.workspace)
         self.live = LiveRuns(self.workspace)
         self.errands = Errands(self.workspace)
@@ -38,6 +41,15 @@ class Desk:
         """Have slow imports done before they are needed; DOMAIN_STUDIO_SPARE=0 does without, where memory is short."""
         if os.environ.get("DOMAIN_STUDIO_SPARE", "1") != "0":
             self.resident.warm()
+
+    def check_soon(self, dataset: str) -> None:
+        """Have the doctor look over a dataset into which pictures have come; DOMAIN_STUDIO_CHECK=0 leaves that to who asks for it."""
+        if os.environ.get("DOMAIN_STUDIO_CHECK", "1") == "0":
+            return
+        with suppress(StudioError, OSError):  # nobody has asked for it; it can be asked for
+            checkup, is_new = create_checkup(self.workspace, dataset)
+            if is_new:
+                self.resident.look(checkup.id)
 
     def close(self) -> None:
         """End what must not outlive this process; runs do."""

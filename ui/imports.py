@@ -53,8 +53,9 @@ SCANS = "scans"  # folders of scans are often called after a person
 class Imports:
     """All imports of this process; whatever a former one left behind is removed at the start."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace, self._imports = workspace, {}
+    def __init__(self, workspace: Workspace, taken: Callable[[str], None] = lambda dataset: None) -> None:
+        """`taken` is told the dataset's folder once pictures have come into it."""
+        self._workspace, self._imports, self._taken = workspace, {}, taken
         self._lock, self._reading = threading.RLock(), threading.Semaphore(1)
         self._ended, self._reaper = threading.Event(), None
         clean(self._incoming)
@@ -226,6 +227,8 @@ class Imports:
             job.error, state = one_line(error), FAILED
         with self._lock:
             self._end(job, state)
+        if state == FINISHED and job.added and job.dataset:
+            self._taken(job.dataset)
 
     def _take(self, job: Import, sources: list[Path], progress: Callable[[int, int, str], None]) -> None:
         if job.dataset:

@@ -47,7 +47,18 @@ def dataset_new(
     if not made.held_out_rows and len({row.group for row in made.rows} - {""}) == 1:
         lines.append("nothing is held out: all pictures are of one patient or scene; import more of them, or hold out a part: --blocks")
     lines.append(f"dataset {made.name}: {len(made.train_rows)} pictures to train on, {len(made.held_out_rows)} held out, in {made.root}")
+    lines.append(_what_the_doctor_says(place, made.root.name))
     answer({"dataset": made.root.name, "images": len(made.rows), "skipped": skipped}, as_json, "\n".join(lines))
+
+
+def _what_the_doctor_says(place: Workspace, name: str) -> str:
+    """One line on how ready a dataset is; what its pictures show is not compared for it."""
+    from studio.dataset.doctor.fix import examined
+
+    found = examined(place, name)
+    titles = [each["title"].lower() for each in found["findings"] if each["cost"]]
+    what = f"{', '.join(titles[:4])}{f' and {len(titles) - 4} more' if len(titles) > 4 else ''}: " if titles else ""
+    return f"readiness {found['score']} of 100; {what}look with dataset check {name}"
 
 
 @app.command("add")
@@ -72,6 +83,7 @@ def dataset_add(
     skipped = [s.model_dump() for s in added.skipped]
     lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
     lines.append(f"added {count(len(added.files))} to {added.dataset.name}, which has {len(added.dataset.rows)} now")
+    lines.append(_what_the_doctor_says(Workspace.at(workspace), added.dataset.root.name))
     answer({"dataset": added.dataset.root.name, "added": added.files, "skipped": skipped}, as_json, "\n".join(lines))
 
 

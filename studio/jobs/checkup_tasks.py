@@ -22,5 +22,9 @@ def describe(workspace: Workspace, checkup: Checkup) -> tuple[Wanted, int]:
 
 
 def carry_out(workspace: Workspace, checkup: Checkup, warm: Warm, tick: Tick) -> None:
-    """Check; what was found is kept beside the dataset."""
-    examine(workspace, checkup.dataset(), lambda done, total: tick("checking", done), tower_looker())
+    """Check, and again where pictures have come meanwhile; what was found is kept beside the dataset."""
+    looker, name = tower_looker(), checkup.dataset()
+    seen: set[str] = set()
+    while not (now := {row.pixels for row in open_dataset(workspace, name).rows}) <= seen:
+        seen |= now
+        examine(workspace, name, lambda done, total: tick("checking", done), looker)

@@ -1,8 +1,9 @@
 """The process that keeps a base model in memory, draws, exports, captions and checks: `python -m studio.jobs.resident WORKSPACE`.
 
-Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"cancel": id},
-{"probe": true}. Writes a JSON line per change to its standard output: its state, or {"over": id}. Ends, at once, with its
-input. What went wrong with a request is a line in the request's own status; nothing a request does ends the process.
+Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"look": id}, {"cancel": id},
+{"probe": true}. A look is a check that nobody waits for: it steps aside for all else and for runs, and goes on afterwards.
+Writes a JSON line per change to its standard output: its state, or {"over": id}. Ends, at once, with its input. What went wrong
+with a request is a line in the request's own status; nothing a request does ends the process.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +25,7 @@ from studio import model_facts, quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
 from studio.errors import StudioError, one_line
 from studio.jobs import caption_tasks, captionings, checkup_tasks, checkups, drawing_tasks, drawings, export_tasks, exports, park, room
+from studio.jobs.asked import OVER
 from studio.jobs.runs import BUSY, Run, identify, list_runs
 from studio.jobs.warm import Warm
 from studio.models import find_base
@@ -29,13 +33,16 @@ from studio.store import Workspace, write_json
 
 TELL_EVERY_S = 0.2
 POLL_S = 0.2
+LOOK_AGAIN_S = 1.0
 KINDS = {
     "draw": (drawings.read_drawing, drawing_tasks),
     "export": (exports.read_export, export_tasks),
     "caption": (captionings.read_captioning, caption_tasks),
     "check": (checkups.read_checkup, checkup_tasks),
+    "look": (checkups.read_checkup, checkup_tasks),
 }
 WAITING = "waiting for the run"
+ASIDE, AFTER_RUN = "after what was asked for", "after the run"  # why a look waits
 NO_MEMORY = "out of memory: ask for fewer pictures at once, or for smaller ones"
 
 
@@ -43,17 +50,24 @@ class Cancelled(Exception):
     """Nobody wants this any more."""
 
 
-class Progress:
-    """Says in a request's status how far it is, not too often; raises Cancelled when it is not wanted any more."""
+class Later(Exception):
+    """Something else comes first."""
 
-    def __init__(self, job: Any) -> None:
+
+class Progress:
+    """Says in a request's status how far it is, not too often; raises Cancelled when it is not wanted any more, Later when it must wait."""
+
+    def __init__(self, job: Any, must_wait: Callable[[], str] = lambda: "") -> None:
         self._job, self.total, self.note = job, 1, ""
-        self._state, self._told = "", 0.0
+        self._state, self._told, self._must_wait = "", 0.0, must_wait
         self._created = job.status().get("created")
 
     def __call__(self, state: str, done: float) -> None:
         if self._job.cancelled:
             raise Cancelled
+        if why := self._must_wait():
+            self.note = why
+            raise Later
         if state != self._state or time.monotonic() - self._told > TELL_EVERY_S:
             self.tell(state, done)
 
@@ -82,6 +96,8 @@ class Server:
     def __init__(self, workspace: Workspace, out: TextIO) -> None:
         self._workspace, self._out, self._warm = workspace, out, Warm()
         self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._later: deque[str] = deque()  # looks that have stepped aside
+        self._asked = 0.0  # when it was last asked whether a run is at work
         self._parked: Run | None = None
         self._told: dict[str, Any] = {"doing": "", "job": None}
         self._device: Any = None
@@ -110,13 +126,29 @@ class Server:
             if self._requests.empty():
                 self._release()
                 self._say("idle", doing="", job=None)
-            request = self._requests.get()
+            request = self._next()
             for kind in KINDS:
-                if kind in request:
-                    self._work(kind, str(request[kind]))
+                if kind in request and self._work(kind, str(request[kind])):
                     self._write({"over": request[kind]})
             if "probe" in request:
                 self._probe()
+
+    def _next(self) -> dict[str, Any]:
+        """The next request; a look that has stepped aside once nothing else is asked for and no run is at work."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._requests.get(timeout=LOOK_AGAIN_S if self._later else None)
+            if not self._busy_run():
+                return {"look": self._later.popleft()}
+
+    def _what_comes_first(self) -> str:
+        """Why a look steps aside; "" where it need not. Runs are asked about now and then only."""
+        if not self._requests.empty():
+            return ASIDE
+        if time.monotonic() - self._asked < LOOK_AGAIN_S:
+            return ""
+        self._asked = time.monotonic()
+        return AFTER_RUN if self._busy_run() else ""
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
@@ -139,15 +171,18 @@ class Server:
         except (StudioError, OSError):
             traceback.print_exc()  # told again, to whoever asks for a picture
 
-    def _work(self, kind: str, job_id: str) -> None:
-        """Carry one request out; whatever happens is told in its status."""
+    def _work(self, kind: str, job_id: str) -> bool:
+        """Carry one request out; whatever happens is told in its status. False where it stepped aside and is to be gone on with."""
         read, tasks = KINDS[kind]
         try:
             job = read(self._workspace, job_id)
-            progress = Progress(job)
+            if kind == "look" and job.status()["state"] in OVER:
+                return True  # somebody asked for it outright meanwhile
+            self._asked = 0.0
+            progress = Progress(job, self._what_comes_first if kind == "look" else lambda: "")
         except Exception:
             traceback.print_exc()  # deleted or damaged meanwhile: there is nobody to tell
-            return
+            return True
         try:
             self._say("busy", doing="", job=job_id)
             progress("loading", 0)
@@ -161,8 +196,13 @@ class Server:
             progress.tell("finished", progress.total)
         except Cancelled:
             progress.tell("cancelled")
+        except Later:
+            progress.tell("waiting")
+            self._later.append(job_id)
+            return False
         except Exception as error:
             progress.tell("failed", error=self._explain(error))
+        return True
 
     def _explain(self, error: Exception) -> str:
         """The one line of a failure; what is in memory is let go of unless the request itself was wrong."""

@@ -30,6 +30,7 @@ READ = {
     "export": exports.read_export,
     "caption": captionings.read_captioning,
     "check": checkups.read_checkup,
+    "look": checkups.read_checkup,
 }
 
 
@@ -62,21 +63,27 @@ class Resident:
         """Have a check of a dataset carried out; StudioError when too many wait already."""
         self._enqueue("check", checkup_id)
 
+    def look(self, checkup_id: str) -> None:
+        """Have a check carried out that nobody waits for: it steps aside for all else, and for runs."""
+        self._enqueue("look", checkup_id)
+
     def _enqueue(self, kind: str, job_id: str) -> None:
         with self._lock:
             if self._is_closed:
                 raise StudioError("the studio is ending: start it again")
+            if (kind, job_id) in self._waiting:
+                return
             waiting = self._num_waiting()
-            if waiting >= MAX_WAITING:
+            if kind != "look" and waiting >= MAX_WAITING:
                 raise StudioError(f"{waiting} requests are waiting already: let some finish, or cancel them")
-            self._waiting.append((kind, job_id))
+            self._waiting = [*(w for w in self._waiting if w != ("look", job_id)), (kind, job_id)]
             if self._process is None:
                 self._start()
             else:
                 self._send({kind: job_id})
 
     def _num_waiting(self) -> int:
-        return sum(job_id != self._told.get("job") for _, job_id in self._waiting)
+        return sum(kind != "look" and job_id != self._told.get("job") for kind, job_id in self._waiting)
 
     def cancel(self, job_id: str) -> None:
         """Have a request left, at work or waiting."""
@@ -137,7 +144,7 @@ class Resident:
 
     def _make_room(self, run: Run) -> None:
         """End the process when it holds memory that the run needs, and is doing nothing."""
-        if self._process is None or self._waiting:
+        if self._process is None or any(kind != "look" for kind, _ in self._waiting):
             return
         device = self._told.get("device") or {}
         free = psutil.virtual_memory().available if device.get("device", "cpu") == "cpu" else self._told.get("free_bytes")

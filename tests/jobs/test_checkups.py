@@ -1,13 +1,19 @@
 """Checks of a dataset as jobs: one at a time for each dataset, followed, stopped, and what they find is kept with the dataset."""
 
+import time
+
+import psutil
 import pytest
 
 from studio.dataset.doctor.chart import read_chart
+from studio.dataset.edit import add_pictures
 from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.jobs import checkup_tasks, checkups
+from studio.jobs.resident_client import Resident
+from studio.jobs.runs import identify
 from studio.jobs.warm import Warm
-from studio.store import Workspace
+from studio.store import Workspace, write_json
 from tests.dataset.messy import scene
 
 
@@ -50,3 +56,60 @@ def test_a_stopped_check_changes_nothing_and_wrong_ones_are_a_line(workspace):
             checkups.read_checkup(workspace, name)
     with pytest.raises(StudioError, match="no dataset is called"):
         checkups.create_checkup(workspace, "gone")
+
+
+def wait_until(true, what, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def test_a_check_that_nobody_waits_for_steps_aside_for_runs_and_requests_and_goes_on_afterwards(workspace, tmp_path):
+    run = workspace.runs / "0001-busy"
+    run.mkdir(parents=True)
+    (run / "spec.json").write_text("{}")
+    me = {"state": "running", **identify(psutil.Process())}
+    write_json(run / "status.json", me)
+    scene(20, (64, 64)).save(tmp_path / "other.png")
+    create_dataset(workspace, "Other", [tmp_path / "other.png", tmp_path / "0.png"])
+    resident = Resident(workspace)
+    try:
+        look, _ = checkups.create_checkup(workspace, "Scenes")
+        resident.look(look.id)
+        wait_until(lambda: look.status().get("note") == "after the run", "it waits for the run")
+        assert look.status()["state"] == "waiting" and resident.state()["queue"] == 0
+        asked, _ = checkups.create_checkup(workspace, "Other")
+        resident.check(asked.id)
+        resident.check(asked.id)  # a second click
+        wait_until(lambda: asked.status()["state"] == "finished", "what was asked for waits for no run")
+        assert look.status()["state"] == "waiting" and not read_chart(workspace.datasets / "scenes").compared
+        write_json(run / "status.json", {**me, "state": "finished"})
+        wait_until(lambda: look.status()["state"] == "finished", "it goes on after the run")
+        assert read_chart(workspace.datasets / "scenes").num_compared == 9
+        write_json(run / "status.json", me)
+        again, _ = checkups.create_checkup(workspace, "Scenes")
+        resident.look(again.id)
+        wait_until(lambda: again.status().get("note") == "after the run", "it waits for the run")
+        resident.check(again.id)  # somebody presses Check
+        wait_until(lambda: again.status()["state"] == "finished", "it is carried out although a run is at work")
+        last, _ = checkups.create_checkup(workspace, "Scenes")
+        resident.look(last.id)
+        wait_until(lambda: last.status().get("note") == "after the run", "it waits for the run")
+        last.cancel()
+        assert last.status()["state"] == "cancelled"
+    finally:
+        resident.close()
+
+
+def test_pictures_that_come_during_a_check_are_looked_at_too(workspace, tmp_path):
+    scene(30, (64, 64)).save(tmp_path / "late.png")
+    checkup, _ = checkups.create_checkup(workspace, "Scenes")
+    late = [tmp_path / "late.png"]
+
+    def tick(state, done):
+        if done == 18 and late:
+            add_pictures(workspace, "Scenes", [late.pop()])
+
+    checkup_tasks.carry_out(workspace, checkup, Warm(), tick)
+    assert read_chart(workspace.datasets / "scenes").num_compared == 10

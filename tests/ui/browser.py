@@ -51,7 +51,14 @@ class Studio:
         port = self.url.rpartition(":")[2] or "0"
         self._log = open(self.workspace.root / "studio-under-test.log", "a+")  # noqa: SIM115
         words = ["ui", "--no-browser", "--port", port, "--workspace", str(self.workspace.root), *self._options]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "DOMAIN_STUDIO_SPARE": "0", "DOMAIN_STUDIO_DEBUG": "1", **self._env}
+        env = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "DOMAIN_STUDIO_SPARE": "0",
+            "DOMAIN_STUDIO_CHECK": "0",
+            "DOMAIN_STUDIO_DEBUG": "1",
+            **self._env,
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "studio.cli", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=self._log, text=True
         )

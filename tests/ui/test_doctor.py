@@ -2,9 +2,20 @@
 
 import re
 
+import pytest
+
 from studio.dataset.rows import open_dataset
 from tests.dataset.messy import SPOILED, fill
-from tests.ui.browser import drop, wait_until
+from tests.ui.browser import Studio, drop, wait_until
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """A studio that looks over what comes in by itself, as it does for a person."""
+    running = Studio(tmp_path_factory.mktemp("workspace"), DOMAIN_STUDIO_CHECK="1").start()
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log(), running.log()[-3000:]
 
 
 def finding(page, check):
@@ -20,6 +31,8 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     drop(page, "body", sorted(fill(tmp_path / "in").iterdir()))
     for check in (*SPOILED, "exact", "near", "turned", "no_caption", "skipped"):
         finding(page, check).wait_for()
+    wait_until(lambda: page.locator(".doctor .checking .bar").count() == 0, "what the pictures show, compared unasked", 120)
+    assert "not yet compared" not in page.locator(".doctor").inner_text()
     first = score(page)
     assert re.search(rf"readiness {first} ▸ \d+ things to look at", page.locator(".counts").inner_text())
 
@@ -79,18 +92,16 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     assert len([path for path in dataset.root.iterdir() if path.suffix in (".png", ".jpg")]) == len(dataset.rows)
 
 
-def test_a_check_is_followed_and_can_be_stopped_and_every_empty_state_has_its_sentence(studio, page, tmp_path):
+def test_a_check_begins_by_itself_is_followed_and_can_be_stopped(studio, page, tmp_path):
     page.wait_for_selector(".dataset-grid")
     page.goto(f"{studio.url}/?tab=dataset")
     page.wait_for_selector(".dataset-grid[data-state=empty]")
     page.get_by_role("button", name="Load demo").click()
     page.locator(".dataset-dialog [data-demo=icons]").click()
-    page.locator(".doctor .score").wait_for()
-    wait_until(lambda: "not yet compared" in page.locator(".doctor").inner_text(), "the word on what is missing")
-    page.get_by_role("button", name="Check", exact=True).click()
     stop = page.get_by_role("button", name="Stop checking")
-    stop.click()
+    stop.click()  # it has begun by itself
     wait_until(lambda: "Stopped" in page.locator(".doctor .checking").inner_text(), "the end of the check")
+    assert "not yet compared" in page.locator(".doctor").inner_text()
     page.get_by_role("button", name="Check", exact=True).click()
     wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the whole check", 120)
     assert score(page) >= 94

@@ -139,6 +139,7 @@ def _add_wholes(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/datasets/demo")
     def load_demo(request: DemoRequest) -> dict[str, Any]:
         made = create_demo(workspace, request.demo, request.name or _free_title(workspace, request.demo))
+        desk.check_soon(made.root.name)
         return summary(desk.views.shelf.open(made.root.name))
 
     @routes.post("/datasets/restore")

@@ -98,7 +98,7 @@ def _add_checks(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/datasets/{dataset}/doctor/check")
     def start(dataset: str) -> dict[str, Any]:
         checkup, is_new = checkups.create_checkup(desk.workspace, dataset)
-        if is_new:
+        if is_new or checkup.status()["state"] == "waiting":  # one that nobody had asked for is carried out now
             try:
                 desk.resident.check(checkup.id)
             except StudioError as error:  # too many wait already: told here, and not left as waiting

@@ -50,7 +50,7 @@ def diagnose(
         "checked": chart.checked,
         "measured": sum(each is not None for each in case.measures),
         "images": len(dataset.rows),
-        "compared": bool(chart.compared) and chart.num_compared >= len(dataset.rows),
+        "compared": len(dataset.rows) < 2 or (bool(chart.compared) and chart.num_compared + len(chart.damaged) >= len(dataset.rows)),
         "findings": findings,
     }
 

@@ -52,7 +52,7 @@ function draw(view, dataset, told) {
   const missing = told.images - told.measured;
   const unlooked = missing ? ` · ${missing} not measured yet: press Check` : told.images && !told.compared ? ' · not yet compared by what they show' : '';
   view.line.textContent = told.images ? `${num ? `${num} ${num === 1 ? 'thing' : 'things'} to look at` : 'Nothing stands out'}${unlooked}` : 'No pictures yet.';
-  view.go.disabled = !told.images || Boolean(view.current);
+  view.go.disabled = !told.images || Boolean(view.current && !view.isWaiting);
   const focused = document.activeElement?.dataset?.doctor, opened = new Set([...view.list.querySelectorAll('details[open]')].map(each => each.dataset.key));
   clear(view.list, told.findings.map(each => finding(view, each, opened)));
   if (focused) view.list.querySelector(`[data-doctor="${focused}"]`)?.focus();
@@ -114,7 +114,9 @@ async function start(view) {
   clear(view.out);
   try {
     const told = await api.post(path(dataset, '/doctor/check'));
-    if (dataset === view.dataset) follow(view, told);
+    if (dataset !== view.dataset) return;
+    leave(view);
+    follow(view, told);
   } catch (error) {
     view.go.disabled = false;
     clear(view.out, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
@@ -123,7 +125,7 @@ async function start(view) {
 
 function leave(view) {
   view.poll?.stop();
-  Object.assign(view, { current: '', poll: null, shape: '' });
+  Object.assign(view, { current: '', poll: null, shape: '', isWaiting: false });
   clear(view.out);
   view.go.disabled = false;
 }
@@ -154,7 +156,9 @@ function follow(view, { id, status }) {
 
   function step({ state, done, total, note }) {
     fill.style.width = `${Math.max(4, 100 * (done || 0) / Math.max(1, total || 1))}%`;
-    if (state !== 'checking') { text.textContent = `${state === 'loading' ? 'Loading the image tower' : 'Waiting'}${note ? `, ${note}` : ''} …`; return; }
+    view.isWaiting = state === 'waiting'; // one that came by itself steps aside; pressing Check has it carried out now
+    view.go.disabled = !view.isWaiting;
+    if (state !== 'checking') { text.textContent = `${state === 'loading' ? 'Loading the image tower' : `The check goes on ${note || 'soon'}`} …`; return; }
     const now = performance.now();
     first ??= { now, done };
     const speed = 1000 * (done - first.done) / (now - first.now);
