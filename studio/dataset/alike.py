@@ -112,21 +112,26 @@ def bits_apart(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _pairs(thumbs: np.ndarray, others: np.ndarray, fresh: np.ndarray | None) -> Iterator[tuple[int, int]]:
     """Pairs one at a time, so that thousands of pictures of one thing, which are millions of pairs, are never held at once."""
-    hashes, other_hashes = difference_hash(thumbs), difference_hash(others)
-    (shape, spread), (other_shape, other_spread) = _shapes(thumbs), _shapes(others)
-    numbers = np.arange(len(thumbs))
-    for start in range(0, len(thumbs), BLOCK):
-        bits = bits_apart(hashes[start : start + BLOCK], other_hashes[start:])
-        for i in range(start, min(start + BLOCK, len(thumbs))):
-            near = numbers[start:][bits[i - start] <= MAX_HASH_BITS]
-            near = near[near > i]
-            if fresh is not None and not fresh[i]:
-                near = near[fresh[near]]
-            if not near.size:
-                continue
-            apart = np.abs(other_shape[near] - shape[i]) * np.minimum(other_spread[near], spread[i])[:, None]
-            is_same = (other_shape[near] @ shape[i] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
-            yield from ((i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)])
+    for i, near in _candidates(difference_hash(thumbs), difference_hash(others), fresh):
+        (shape, spread), (other_shape, other_spread) = _shapes(thumbs[i : i + 1]), _shapes(others[near])
+        apart = np.abs(other_shape - shape) * np.minimum(other_spread, spread)[:, None]
+        is_same = (other_shape @ shape[0] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
+        yield from ((i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)])
+
+
+def _candidates(hashes: np.ndarray, others: np.ndarray, fresh: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
+    """(i, those after i whose hashes are near its own), for every i that has any."""
+    every = np.arange(len(hashes))
+    parts = [(every, every)] if fresh is None else [(every, every[fresh]), (every[fresh], every[~fresh])]
+    for rows, columns in parts:
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            later = columns[columns > block[0]]
+            is_near = bits_apart(hashes[block], others[later]) <= MAX_HASH_BITS
+            for k in np.flatnonzero(is_near.any(1)):
+                near = later[is_near[k] & (later > block[k])]
+                if near.size:
+                    yield int(block[k]), near
 
 
 def _shapes(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from studio.dataset.doctor.pairs import all_pairs, index_pairs, is_by_print
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
-from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, files_of, find_root, list_datasets
+from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, changed, files_of, find_root, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.split_rule import given_names, rule_of
 from studio.dataset.subjects import Subjects
@@ -138,7 +138,7 @@ def regroup(dataset: Dataset, chart: Chart) -> Dataset:
     except StudioError:  # the rule fits none of the pictures that are left
         given = [row.group for row in rows]
     names = group(pixels, index_pairs(pixels, chart.pairs), given)
-    grouped = [row.model_copy(update={"group": name}) for row, name in zip(rows, names, strict=True)]
+    grouped = [changed(row, group=name) for row, name in zip(rows, names, strict=True)]
     return dataset.model_copy(update={"rows": hold_out(grouped, share=rule.share, seed=rule.seed)})
 
 

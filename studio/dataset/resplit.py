@@ -7,7 +7,7 @@ from studio.dataset.alike import ALIKE, group
 from studio.dataset.doctor.pairs import index_pairs
 from studio.dataset.edit import editing, known_pairs
 from studio.dataset.removal import add_record, count, forget_record, read_record
-from studio.dataset.rows import Dataset, Row
+from studio.dataset.rows import Dataset, Row, changed
 from studio.dataset.split import hold_out
 from studio.dataset.split_rule import RULE, SplitRule, columns_of, given_names
 from studio.errors import StudioError
@@ -20,7 +20,7 @@ def split_rows(workspace: Workspace, dataset: Dataset, rule: SplitRule) -> list[
     """The rows of `dataset`, split anew by `rule`: copies, look-alikes and named groups stay on one side."""
     rows, pixels = dataset.rows, [row.pixels for row in dataset.rows]
     names = group(pixels, index_pairs(pixels, known_pairs(workspace, dataset)), given_names(rows, rule))
-    free = [row.model_copy(update={"group": name, "split": None}) for row, name in zip(rows, names, strict=True)]
+    free = [changed(row, group=name, split=None) for row, name in zip(rows, names, strict=True)]
     return hold_out(free, share=rule.share, seed=rule.seed)
 
 

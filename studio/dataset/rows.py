@@ -51,6 +51,11 @@ class Row(BaseModel):
         return self.edit or Edit()
 
 
+def changed(row: Row, **values: Any) -> Row:
+    """`row` with these values; itself where they are its own: of thousands few change."""
+    return row if all(getattr(row, name) == value for name, value in values.items()) else row.model_copy(update=values)
+
+
 class Skipped(BaseModel):
     """A file that was seen but not taken, and why."""
 

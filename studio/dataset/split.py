@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from studio.dataset.alike import equal_pairs, families
-from studio.dataset.rows import Row, Split
+from studio.dataset.rows import Row, Split, changed
 
 
 def num_held_out(num_rows: int, share: float | None = None) -> int:
@@ -39,7 +39,7 @@ def hold_out(rows: Sequence[Row], *, share: float | None = None, seed: int = 0) 
     for family in _choose(free, wanted, len(rows), has_train="train" in splits):
         for i in family:
             splits[i] = "held_out"
-    return [row.model_copy(update={"split": split or "train"}) for row, split in zip(rows, splits, strict=True)]
+    return [changed(row, split=split or "train") for row, split in zip(rows, splits, strict=True)]
 
 
 def _families(rows: Sequence[Row], seed: int) -> list[list[int]]:

@@ -30,10 +30,11 @@ def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int,
     words = np.frombuffer(bytes.fromhex("".join(measures[i]["hash"] for i in known)), np.uint64).reshape(len(known), -1)
     nearest = np.full(len(known), 256)
     for start in range(0, len(known), BLOCK):
-        bits = bits_apart(words[start : start + BLOCK], words)
+        bits = bits_apart(words[start : start + BLOCK], words[start:])  # each two once
         rows = np.arange(len(bits))
-        bits[rows, start + rows] = 256
-        nearest[start : start + len(bits)] = bits.min(1)
+        bits[rows, rows] = 256
+        nearest[start : start + BLOCK] = np.minimum(nearest[start : start + BLOCK], bits.min(1))
+        nearest[start:] = np.minimum(nearest[start:], bits.min(0))
     usual = float(np.median(nearest))
     limit = FEW_BITS if len(known) < USUAL_FROM else min(MAX_BITS, max(MIN_BITS, _USUAL_SHARE * usual))
     for i in np.flatnonzero(nearest <= limit):
