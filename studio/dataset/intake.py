@@ -21,7 +21,7 @@ from studio.dataset.doctor.pairs import all_pairs, index_pairs
 from studio.dataset.facts import fill
 from studio.dataset.kinds import MAX_FILE_BYTES, PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.kohya import is_class_picture, proposal, repeats_of
-from studio.dataset.mask_names import pair
+from studio.dataset.mask_names import leave_masks_of_many, pair
 from studio.dataset.prints import keep_prints
 from studio.dataset.readers.base import Choices, grey_choice
 from studio.dataset.rows import MASK_SUFFIX, Dataset, Row
@@ -175,6 +175,7 @@ def take_all(intake: Intake) -> list[Words]:
     with Worker() as worker:
         expand(intake.found, worker, intake.choices, intake.subjects, intake.progress)
         pictures = intake.found.pictures
+        leave_masks_of_many(intake.found, intake.masks)
         for done, picture in enumerate(pictures):
 
             def tick(done=done, label=picture.label):
@@ -248,9 +249,6 @@ def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick
         alpha.rename(target)
     mask = intake.masks.pop(picture.path, None)
     if mask is None:
-        return
-    if picture.shot:
-        intake.found.skip(mask.label, "is the mask of a scan or scene: masks are read beside single pictures alone")
         return
     answer = worker.read_mask(mask.path, target, (row.width, row.height), tick)
     if "errno" in answer:

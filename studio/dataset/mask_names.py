@@ -1,9 +1,10 @@
 """Which files of an import are masks of others, told by their names."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from studio.dataset.sources import Picture
+from studio.dataset.sources import Found, Picture
 
 FOLDERS = {"mask", "masks"}
 ENDINGS = (".mask", "_mask", "-mask", "_masklabel", "-masklabel")
@@ -26,6 +27,13 @@ def pair(pictures: Iterable[Picture]) -> tuple[list[Picture], dict[Path, Picture
             masks[owner.path] = picture
             found.add(picture.path)
     return [picture for picture in pictures if picture.path not in found], {own: mask for own, mask in masks.items() if own not in found}
+
+
+def leave_masks_of_many(found: Found, masks: dict[Path, Picture]) -> None:
+    """Take out of `masks` those beside a file out of which several pictures are taken: they belong to none of them, and that is told."""
+    for path, num in Counter(picture.path for picture in found.pictures).items():
+        if num > 1 and path in masks:
+            found.skip(masks.pop(path).label, f"is the mask of a file out of which {num} pictures are taken: paint theirs after the import")
 
 
 def _owners(path: Path, by_name: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:

@@ -20,6 +20,7 @@ from studio.dataset.sources import Picture
 from studio.dataset.wording import undo_change
 from studio.errors import StudioError
 from tests.dataset.corpus import photo
+from tests.dataset.scans import dicom, head
 
 FILE = "0001-a0.png"
 
@@ -143,3 +144,17 @@ def test_transparency_becomes_a_mask_when_asked(workspace, tmp_path):
     assert np.array_equal(grey(made), np.asarray(half())) and mask_bytes(made, made.rows[1]) is None
     plain = create_dataset(workspace, "plain", [tmp_path / "cut.png"])
     assert mask_bytes(plain, plain.rows[0]) is None
+
+
+def test_a_mask_beside_a_scan_of_one_picture_is_its_mask_and_beside_one_of_several_it_is_told(workspace, tmp_path):
+    pytest.importorskip("pydicom")
+    (tmp_path / "in").mkdir()
+    dicom(tmp_path / "in" / "one.dcm", head(0.5))
+    half((64, 64)).save(tmp_path / "in" / "one.mask.png")
+    dicom(tmp_path / "in" / "film.dcm", np.stack([head(0.4), head(0.6)]), NumberOfFrames=2, SeriesInstanceUID="1.2.3.4")
+    half((64, 64)).save(tmp_path / "in" / "film_mask.png")
+    made = create_dataset(workspace, "scans", [tmp_path / "in"])
+    assert len(made.rows) == 3 and sum(made.mask_path(row).exists() for row in made.rows) == 1
+    row = next(row for row in made.rows if made.mask_path(row).exists())
+    assert np.array_equal(np.asarray(open_mask(made, row, mask_bytes(made, row))), np.asarray(half((64, 64))))
+    assert [(s.file, "2 pictures are taken" in s.reason) for s in made.skipped] == [("film_mask.png", True)]

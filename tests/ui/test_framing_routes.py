@@ -1,6 +1,7 @@
 """Framing by its routes: what is decided is kept and undone, and the samples that are shown hold the very pixels that training reads."""
 
 import io
+import re
 import zipfile
 from functools import partial
 
@@ -12,12 +13,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from studio.dataset.framing import describe_frame
 from studio.dataset.intake import create_dataset
 from studio.dataset.masks import mask_bytes
 from studio.dataset.rows import open_dataset
+from studio.dataset.views import sample_name
+from studio.encode.buckets import MAX_BUCKETS
 from studio.encode.build import Encoder, encode_dataset
 from studio.encode.cache import Cache
+from studio.encode.plan import plan
 from studio.families import ddpm
+from studio.models import find_base
 from studio.store import Workspace
 from tests.dataset.corpus import photo
 from tests.fixtures.runs import spec_for
@@ -229,3 +235,81 @@ def test_transparency_becomes_masks_when_the_page_asks_and_goes_out_when_asked(r
         answer = client.get(f"/studio/datasets/{told['dataset']}/export.zip", params={"masks": masks})
         names[masks] = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
     assert "mask/0001-a.png" in names[True] and "mask/0001-a.png" not in names[False]
+
+
+@pytest.fixture(scope="module")
+def odd(room, tmp_path_factory):
+    """What cameras and programs write: turned by EXIF, transparent, 16-bit, CMYK, wide, tall, small; edits and masks on some."""
+    client, workspace = room
+    given = tmp_path_factory.mktemp("odd")
+    camera = Image.Exif()
+    camera[274] = 6
+    photo(20).resize((90, 60)).save(given / "camera.jpg", exif=camera, quality=95)
+    clear = photo(21).resize((70, 50)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(given / "clear.png")
+    deep = np.add.outer(np.arange(64) * 500, np.arange(96) * 300).astype(np.uint16)
+    Image.fromarray(deep).save(given / "deep.png")
+    photo(22).resize((64, 64)).convert("CMYK").save(given / "press.jpg", quality=95)
+    for i, size in enumerate(((320, 41), (39, 300), (20, 17), (120, 70), (70, 120), (81, 64))):
+        photo(30 + i).resize(size).save(given / f"size{i}.png")
+    Image.radial_gradient("L").resize((320, 41)).save(given / "size0_mask.png")
+    Image.linear_gradient("L").resize((60, 35)).save(given / "size3.mask.png")
+    create_dataset(workspace, "odd", [given])
+    names = {row.source: row.file for row in open_dataset(workspace, "odd").rows}
+    for source, edit in {
+        "camera.jpg": {"crop": [0.1, 0.2, 0.8, 0.9], "turns": 3},
+        "size0.png": {"focus": [0.9, 0.5], "mirror": True},
+        "size3.png": {"crop": [0.0, 0.1, 0.7, 1.0], "focus": [0.6, 0.9], "turns": 1, "mirror": True},
+    }.items():
+        assert client.put("/studio/datasets/odd/framing", json={"file": names[source], "edit": edit}).status_code == 200
+    assert client.put("/studio/datasets/odd/domain", json={"domain": "satellite"}).status_code == 200
+    return open_dataset(workspace, "odd")
+
+
+def test_odd_files_are_trained_as_they_are_shown_in_every_version_with_their_masks(room, base, odd):
+    client, workspace = room
+    spec = spec_for(odd, base, "data.turns=true", "data.flip=true", "data.colour=0.1", "data.crops=3", recipe="ddpm-lora")
+    parts = ddpm.load(base, torch.float32, torch.device("cpu"))
+    encoder = Encoder(ddpm, parts, "pixels", Cache(workspace.cache / "odd"))
+    found = encode_dataset(odd, encoder, spec, False, lambda done, total: None)
+    planned = plan(odd.rows, parts.facts.size_px, parts.facts.pixel_multiple, spec.data)
+    assert len({each.bucket for each in planned}) == MAX_BUCKETS and find_base(str(base)).shape_px == (32, parts.facts.pixel_multiple)
+    said, num_masks = set(), 0
+    for each, item in zip(planned, found.items, strict=True):
+        assert item.file == each.row.file and item.bucket == each.bucket and len(item.latents) == len(each.frames)
+        for number, (frame, key) in enumerate(zip(each.frames, item.latents, strict=True)):
+            seen = pixels_of(client, f"/studio/samples/{sample_name(each.row.pixels, frame)}")
+            assert torch.equal(torch.from_numpy(seen.copy()).permute(2, 0, 1).float() / 127.5 - 1, found.latent(key)[0]), (
+                each.row.source,
+                frame,
+            )
+            said.add(describe_frame(frame))
+            if item.masks:
+                shown = client.get("/studio/datasets/odd/mask", params={"file": item.file, "frame": frame.token()})
+                weights = np.asarray(Image.open(io.BytesIO(shown.content)))
+                assert np.array_equal(weights, found.cache.read(item.masks[number])["mask"][0].numpy())
+                num_masks += len(np.unique(weights)) > 20  # soft edges stay soft
+    assert num_masks > 20 and {"as it is", "mirrored", "turned by 180°", "turned by 90°, mirrored"} <= said
+    assert any("brightness" in words and "turned" in words and "mirrored" in words for words in said)
+
+
+def test_the_samples_on_the_screens_are_those_that_a_run_of_the_dataset_would_read(room, base, odd):
+    client, _ = room
+    parts = ddpm.load(base, torch.float32, torch.device("cpu"))
+    planned = plan(odd.rows, parts.facts.size_px, parts.facts.pixel_multiple, spec_for(odd, base, recipe="ddpm-lora").data)
+    tokens = {}
+    for each in planned:
+        tokens.setdefault(each.row.file, []).extend(frame.token() for frame in each.frames)
+    assert any(each.is_lying for each in planned), "the kind of pictures has them turned"
+    for file, own in tokens.items():
+        shown = client.get("/studio/datasets/odd/framing", params={"file": file, "base": "pixels"}).json()
+        assert {sample["frame"] for sample in shown["samples"]} <= set(own)
+        assert tuple(shown["bucket"]) == next(each.bucket for each in planned if each.row.file == file)
+    told = client.get("/studio/datasets/odd/variants", params={"base": "pixels"}).json()
+    assert told["samples"] == sum(len(each.frames) for each in planned if each.row.split == "train")
+    for row in told["rows"]:
+        assert [re.search(r"-([0-9._]+)\.webp", sample["src"])[1] for sample in row["samples"]] == tokens[row["file"]]
+    shapes = client.get("/studio/datasets/odd/buckets", params={"base": "pixels"}).json()["buckets"]
+    assert sum(shape["images"] for shape in shapes) == len(odd.rows) and any(shape["enlarged"] for shape in shapes)
+    assert {(s["width"], s["height"]) for s in shapes} == {each.bucket for each in planned if not each.is_lying}
