@@ -1,5 +1,6 @@
 """Pictures put before a captioner batch by batch: short of memory they are halved; what it fails on is told, and the rest goes on."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from studio.errors import StudioError, one_line, printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ASK_EVERY_S = 0.1  # whether anybody still wants the captions: captioners ask between two layers
 MAX_FAILURES = 3  # before anything was captioned: then it is the captioner, not the pictures
 
 
@@ -24,7 +26,13 @@ class Batches:
     """A captioner at work on the rows of a dataset; what cannot be read or captioned is added to `skipped`."""
 
     def __init__(self, dataset: Dataset, loaded: Loaded, ask: Ask, sees_facts: bool, skipped: list[dict[str, str]]) -> None:
+        asked = 0.0
+
         def alive() -> None:
+            nonlocal asked
+            if time.monotonic() < asked + ASK_EVERY_S:
+                return
+            asked = time.monotonic()
             try:
                 ask.alive()
             except Exception as error:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from studio import registry
-from studio.dataset.captioners import generate, places, tagger
+from studio.dataset.captioners import generate, loading, places, tagger
 from studio.dataset.captioners.answers import cut, tidy
 from studio.dataset.captioners.base import Ask
 from studio.dataset.captioners.folder import open_folder
@@ -55,7 +55,7 @@ def test_each_class_generates_from_a_folder(loaded, pictures, key):
     assert loaded(key).caption([], SHORT) == [] and loaded(key).batch >= 1
     if key != "tagger":
         words = {word.strip(".,;:!?") for each in said for word in each.caption.split()}
-        assert words <= {*WORDS, *LETTERS, ""} | {w.strip(".,;:!?") for w in ("'",)}, words
+        assert words <= {*WORDS, *LETTERS, "", "cap", "caption", "describe"} | {w.strip(".,;:!?") for w in ("'",)}, words
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,22 @@ def test_details_ask_differently(loaded, pictures, key):
     ask = loaded(key)._inputs
     seen = [str(ask(pictures[:1], Ask(detail=level))["input_ids"].tolist()) for level in ("brief", "detailed", "long")]
     assert len(set(seen)) == 3, "each level puts another question to the model"
+
+
+def test_templates_for_questions_that_cannot_be_used_are_a_line(tmp_path, captioner_folders, pictures):
+    folder = shutil.copytree(captioner_folders["llava"], tmp_path / "llava")
+    for text in ("{% for %}", "{{ ''.__class__.__mro__ }}", "{{ raise_exception('no') }}", "{% for m in messages %}no picture{% endfor %}"):
+        (folder / "chat_template.jinja").write_text(text)
+        with pytest.raises(StudioError, match="chat template is damaged, or has no place for a picture"):
+            open_folder(folder)[1].load(folder).caption(pictures, SHORT)
+    (folder / "chat_template.jinja").unlink()
+    loaded = open_folder(folder)[1].load(folder)
+    assert any(each.caption for each in loaded.caption(pictures, SHORT)), "as LLaVA 1.5 was trained"
+    marked = loaded.caption(pictures, Ask("what is <image> in <image>?", max_tokens=6))
+    assert len(marked) == len(pictures), "a prompt that writes the picture's own token names no second picture"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "{{ raise_exception('read') }}"}))
+    with pytest.raises(StudioError, match="chat template"):
+        open_folder(folder)[1].load(folder).caption(pictures, SHORT)
 
 
 @pytest.mark.parametrize("key", WRITERS)
@@ -176,6 +192,8 @@ def test_nobody_waits_for_an_answer_that_is_not_wanted(loaded, pictures):
         ("\u202eevil\x00 text", "evil text"),
         ("<b>bold</b>", "<b>bold</b>"),
         ("his hat, her hat", "his hat, her hat"),
+        ("一只狗，一只狗，一只狗，一只狗，", "一只狗"),
+        ("红色的屋顶。", "红色的屋顶。"),
     ],
 )
 def test_answers_become_captions(answer, caption):
@@ -185,6 +203,7 @@ def test_answers_become_captions(answer, caption):
 def test_what_ran_on_is_cut_where_it_makes_sense():
     assert tidy("A red roof beside a river. The road leads to a small", ran_on=True) == "A red roof beside a river."
     assert tidy("red roof, small river, wide fie", ran_on=True) == "red roof, small river"
+    assert tidy("红色屋顶，小河。一条路通向", ran_on=True) == "红色屋顶，小河。" and tidy("屋顶，小河，田", ran_on=True) == "屋顶，小河"
     assert cut("one two thr") == "one two" and cut("word") == "word"
     assert len(tidy("wor ld " * 10_000).encode()) <= 8192
     assert tidy("A roof. It is red") == "A roof. It is red"
@@ -203,8 +222,29 @@ WRONG = {  # ways of not being a captioner's folder, and what is said
     "no weights": (lambda f, kept: (f / "model.safetensors").unlink(), "no .safetensors weights"),
     "torn weights": (lambda f, kept: os.truncate(f / "model.safetensors", 999), "cannot be loaded as BLIP"),
     "other weights": (lambda f, kept: shutil.copy(kept["blip2"] / "model.safetensors", f), "lack what BLIP needs"),
-    "no tokenizer": (lambda f, kept: (f / "tokenizer.json").unlink(), "cannot be loaded as BLIP"),
+    "no tokenizer": (lambda f, kept: (f / "tokenizer.json").unlink(), "no tokenizer is here"),
     "broken config": (lambda f, kept: (f / "config.json").write_text("{"), "cannot be read as JSON"),
+    "no processor": (lambda f, kept: (f / "processor_config.json").unlink(), "no preprocessor_config.json says how BLIP sees pictures"),
+    "quantised": (lambda f, kept: change(f, quantization_config={"quant_method": "gptq"}), "its weights are quantised (gptq)"),
+    "a part of a drawing model": (
+        lambda f, kept: (f / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
+        "UNet2DConditionModel is no captioner",
+    ),
+    "an adapter": (
+        lambda f, kept: ((f / "config.json").unlink(), (f / "adapter_config.json").write_text("{}")),
+        "this is an adapter, not a whole captioner",
+    ),
+    "GGUF": (lambda f, kept: ((f / "config.json").unlink(), (f / "x.gguf").write_bytes(b"GGUF")), "GGUF files are for other programs"),
+    "a file": (lambda f, kept: (shutil.rmtree(f), f.write_bytes(b"x")), "this is a file: give the folder of a captioner"),
+    "parts of weights": (
+        lambda f, kept: (
+            (f / "model.safetensors").rename(f / "model-00002-of-00002.safetensors"),
+            (f / "model.safetensors.index.json").write_text(
+                '{"weight_map": {"a": "../../model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+            ),
+        ),
+        "model-00001-of-00002.safetensors is missing or damaged",
+    ),
     "strange config": (lambda f, kept: change(f, text_config={"hidden_size": 999}), "BLIP"),
     "strange names": (lambda f, kept: change(f, architectures=[1, None]), "no captioner's config.json"),
     "a drawing model": (lambda f, kept: (f / "model_index.json").write_text("{}"), "a model that draws"),
@@ -228,9 +268,9 @@ def test_memory_decides_how_many_at_once_and_whether_at_all(captioner_folders, m
     import torch
 
     assert [generate.batch_that_fits(*each) for each in ((8, 0.2), (8, 8), (0.1, 8), (80, 8))] == [16, 1, 1, 8]
-    monkeypatch.setattr(generate, "memory_gib", lambda device: (0.0, generate._stored_gib(captioner_folders["blip"]) * 1.5))
-    assert generate._dtype_that_fits(captioner_folders["blip"], torch.device("cpu")) == torch.bfloat16
-    monkeypatch.setattr(generate, "memory_gib", lambda device: (1.0, 1.0))
+    monkeypatch.setattr(loading, "memory_gib", lambda device: (0.0, loading._stored_gib(captioner_folders["blip"]) * 1.5))
+    assert loading._dtype_that_fits(captioner_folders["blip"], torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(loading, "memory_gib", lambda device: (1.0, 1.0))
     with pytest.raises(StudioError, match="choose a smaller one"):
         registry.captioner("blip").load(captioner_folders["blip"])
 

@@ -16,7 +16,8 @@ _TALK = re.compile(
     re.IGNORECASE,
 )
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|$)|^.*?</think>", re.IGNORECASE | re.DOTALL)  # some templates open it themselves
-_SENTENCE_END = re.compile(r"[.!?…](?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?…](?=\s|$)|[。！？]")
+_LOOP = re.compile(r"([^\W\d_a-zA-Z].{1,40}?)\1{2,}")  # three times in a row, in scripts that put no blanks between words
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "`": "`"}
 
 
@@ -26,11 +27,12 @@ def tidy(answer: str, ran_on: bool = False) -> str:
     text = _TALK.sub("", text).strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         text = text[1:-1].strip()
-    words = text.split()
+    looped = _LOOP.sub(r"\1", text)
+    words = looped.split()
     once = without_repeats(words)
-    ran_on = ran_on and len(once) == len(words)  # what went round in circles has been said
+    ran_on = ran_on and looped == text and len(once) == len(words)  # what went round in circles has been said
     text = " ".join(once)
-    return (cut(text) if ran_on else text).strip(" ,;-")
+    return (cut(text) if ran_on else text).strip(" ,;-，、；")
 
 
 def without_repeats(words: list[str]) -> list[str]:
@@ -53,5 +55,5 @@ def cut(text: str) -> str:
     ends = [match.end() for match in _SENTENCE_END.finditer(text) if match.end() > least]
     if ends:
         return text[: ends[-1]]
-    comma = text.rfind(",")
+    comma = max(text.rfind(mark) for mark in ",，、")
     return text[:comma] if comma > least else text.rpartition(" ")[0] or text

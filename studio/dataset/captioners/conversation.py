@@ -1,6 +1,11 @@
 """A question about a picture as instructed models were trained to read it: by the tokenizer's template, else as their papers word it."""
 
+import contextlib
 from typing import Any
+
+import jinja2
+
+from studio.errors import StudioError
 
 
 def conversation(tokenizer: Any, token: str, prompt: str, plain: str) -> str:
@@ -8,12 +13,13 @@ def conversation(tokenizer: Any, token: str, prompt: str, plain: str) -> str:
 
     The text begins without the token for the beginning, which is put there when the text becomes tokens.
     """
+    prompt = prompt.replace(token, " ")
     if not tokenizer.chat_template:
         return plain.format(token=token, prompt=prompt)
     parts = [{"type": "image"}, {"type": "text", "text": prompt}]
-    text = tokenizer.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False)
-    if text.count(token) != 1:  # templates for plain text, as JoyCaption's, take a string
-        turn = [{"role": "user", "content": f"{token}\n{prompt}"}]
-        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-    begin = tokenizer.bos_token or ""
-    return text.removeprefix(begin) if begin else text
+    for content in (parts, f"{token}\n{prompt}"):  # templates for plain text, as JoyCaption's, take a string
+        with contextlib.suppress(jinja2.TemplateError, TypeError):
+            text = tokenizer.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
+            if text.count(token) == 1:
+                return text.removeprefix(tokenizer.bos_token or "")
+    raise StudioError(f"{tokenizer.name_or_path}: its chat template is damaged, or has no place for a picture: use another copy")

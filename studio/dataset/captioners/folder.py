@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from studio import registry
+from studio.dataset.captioners.base import Facts
 from studio.errors import StudioError, printable
 from studio.families.folder import check_no_code, read_config, refuse_pickle
 
@@ -36,17 +37,11 @@ def read_architecture(folder: Path, known: tuple[str, ...]) -> str:
 
 def open_folder(folder: Path) -> tuple[str, ModuleType]:
     """(key, module) of the captioner in `folder`; StudioError in one line where it is none, is not whole, or carries code."""
-    known = ", ".join(registry.captioner(key).FACTS.title for key in registry.CAPTIONERS if registry.captioner(key).FACTS.needs_folder)
     refuse_pickle(folder)
-    if not folder.is_dir():
-        raise StudioError(f"{folder}: no captioner is there: give a folder with config.json and .safetensors weights of {known}")
-    if (folder / "model_index.json").is_file():
-        raise StudioError(f"{folder}: this is a model that draws, not one that captions: give a folder with one of {known}")
-    key = kind_of(folder)
+    key = kind_of(folder) if folder.is_dir() and not (folder / "model_index.json").is_file() else None
     if key is None:
-        named = ", ".join(sorted(_architectures(folder)))
-        what = f"{printable(named)[:MAX_NAME]} is no captioner" if named else "no captioner's config.json is here; what can be used is one"
-        raise StudioError(f"{folder}: {what} that is known here; known are: {known}")
+        known = ", ".join(facts.title for facts in map(_facts, registry.CAPTIONERS) if facts.needs_folder)
+        raise StudioError(f"{folder}: {_what_instead(folder)}; known are: {known}")
     module = registry.captioner(key)
     try:
         check_no_code(folder)
@@ -57,13 +52,52 @@ def open_folder(folder: Path) -> tuple[str, ModuleType]:
     return key, module
 
 
+def _facts(key: str) -> Facts:
+    return registry.captioner(key).FACTS
+
+
+def _what_instead(folder: Path) -> str:
+    """What lies at `folder`, where it is no captioner, and the way out."""
+    if folder.is_file():
+        return "this is a file: give the folder of a captioner, with config.json and .safetensors weights"
+    if not folder.is_dir():
+        return "no captioner is there: give a folder with config.json and .safetensors weights"
+    if (folder / "model_index.json").is_file():
+        return "this is a model that draws, not one that captions"
+    named = ", ".join(sorted(_architectures(folder))) or _class_name(folder)
+    if named:
+        return f"{printable(named)[:MAX_NAME]} is no captioner that is known here"
+    if (folder / "adapter_config.json").is_file():
+        return "this is an adapter, not a whole captioner: merge it into its model first"
+    if any(folder.glob("*.gguf")):
+        return "GGUF files are for other programs: take the same captioner as .safetensors, with its config.json"
+    return "no captioner's config.json is here"
+
+
+def _class_name(folder: Path) -> str:
+    """What a part of a model that draws is called; "" where none is here."""
+    file = folder / "config.json"
+    name = read_config(file).get("_class_name") if file.is_file() else None
+    return name if isinstance(name, str) else ""
+
+
 def _check_weights(folder: Path) -> None:
-    weights = [file for file in folder.iterdir() if file.suffix == ".safetensors"]
-    if not weights:
+    names = {file.name for file in folder.glob("*.safetensors")}
+    if not names:
         refused = sorted(folder.glob("*.bin")) or sorted(folder.glob("*.pt*"))
         if refused:
             refuse_pickle(refused[0])
         raise StudioError(f"{folder}: no .safetensors weights are here: fetch the captioner again, whole")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and "model.safetensors" not in names:
+        files = read_config(index).get("weight_map")
+        missing = sorted({str(name) for name in files.values()} - names) if isinstance(files, dict) else [index.name]
+        if missing:
+            raise StudioError(f"{folder}: {printable(missing[0])[:MAX_NAME]} is missing or damaged: fetch the captioner again, whole")
+    how = read_config(folder / "config.json").get("quantization_config")
+    if how is not None:
+        method = printable(str(how.get("quant_method") if isinstance(how, dict) else how))[:40]
+        raise StudioError(f"{folder}: its weights are quantised ({method}): use a copy in 16 or 32 bits")
 
 
 def facts_of(folder: Path, key: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.conversation import conversation
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 from studio.errors import StudioError
 

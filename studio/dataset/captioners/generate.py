@@ -1,98 +1,22 @@
-"""Captioners that write word by word: loaded from their folder without a processor that needs torchvision, and asked batch by batch."""
+"""Captioners that write word by word, asked batch by batch; ended between two layers of the model where nobody waits any more."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.dataset.captioners.answers import tidy
 from studio.dataset.captioners.base import Ask, Facts, Suggestion
-from studio.device import dtype_of, is_out_of_memory, memory_gib, pick_device, pick_precision
-from studio.errors import StudioError, printable
-from studio.families.folder import read_config
+from studio.dataset.captioners.loading import Parts
+from studio.device import memory_gib
+from studio.errors import StudioError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SHARE = 0.9  # of free memory that weights may take
 ONE_PICTURE_GIB = 0.35  # beside the weights, of a model of a billion parameters: its feature maps and what it remembers of the text
 MAX_BATCH = 16
 SILENCE = "answered with nothing"
 Inputs = Callable[[Sequence["Image"], Ask], dict[str, Any]]  # what `generate` is given, on the CPU
-
-
-@dataclass
-class Parts:
-    """What a folder holds: model on its device, tokenizer, and how pictures become pixels."""
-
-    model: Any
-    tokenizer: Any
-    pixels: Any
-    device: Any
-
-
-def load_parts(folder: Path, facts: Facts, model_class: Any, pixels_class: Any) -> Parts:
-    """The parts in `folder`, from safetensors alone and never from the network; StudioError in one line where they do not fit."""
-    device = pick_device()
-    dtype = _dtype_that_fits(folder, device)
-    tokenizer = read_tokenizer(folder, facts)
-    with _told(folder, facts):
-        pixels = pixels_class.from_pretrained(folder, local_files_only=True)
-        options = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True, "local_files_only": True}
-        model, told = model_class.from_pretrained(folder, **options)
-    if told["missing_keys"] or told["mismatched_keys"]:
-        name = sorted(str(key) for key in (told["missing_keys"] or told["mismatched_keys"]))[0]
-        raise StudioError(f"{folder}: its weights lack what {facts.title} needs ({printable(name)[:80]} …): fetch it again, whole")
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    if not model.config.is_encoder_decoder:
-        tokenizer.padding_side = "left"
-    return Parts(model.to(device).eval(), tokenizer, pixels, device)
-
-
-def read_tokenizer(folder: Path, facts: Facts) -> Any:
-    """The tokenizer in `folder`, with the template for questions that may lie beside it; it can fill up what is short."""
-    from transformers import AutoTokenizer
-
-    with _told(folder, facts):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    beside = folder / "chat_template.json"
-    if not tokenizer.chat_template and beside.is_file():
-        kept = read_config(beside).get("chat_template")
-        tokenizer.chat_template = kept if isinstance(kept, str) else None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-@contextlib.contextmanager
-def _told(folder: Path, facts: Facts) -> Iterator[None]:
-    """Within: what cannot be loaded is one line that names the folder."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, StudioError) or is_out_of_memory(error):
-            raise
-        reason = " ".join(printable(str(error)).split())[:200] or "it is damaged"
-        raise StudioError(f"{folder}: cannot be loaded as {facts.title} ({reason}): fetch it again, whole") from None
-
-
-def _dtype_that_fits(folder: Path, device: Any) -> Any:
-    """The precision of this device, or a shorter one where memory is short; StudioError where not even that fits."""
-    used, total = memory_gib(device)
-    free, stored = total - used, _stored_gib(folder)
-    precision = pick_precision(device, "auto")
-    if precision == "fp32" and 2 * stored > SHARE * free:  # most are stored in half precision
-        precision = "bf16"
-    if stored > SHARE * free:
-        raise StudioError(
-            f"{folder}: its weights take {stored:.1f} GiB, {free:.1f} GiB of memory are free: end other work, or choose a smaller one"
-        )
-    return dtype_of(precision)
-
-
-def _stored_gib(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 2**30
 
 
 def batch_that_fits(free_gib: float, num_billions: float) -> int:
@@ -126,17 +50,20 @@ class Generator:
         limit = _num_positions(model) - start
         if limit < 1:
             raise StudioError(f"prompt: it is too long for {self._facts.title}: shorten it")
-        with torch.inference_mode():
-            ids = model.generate(
-                **inputs,
-                max_new_tokens=min(ask.max_tokens, limit),
-                do_sample=False,
-                num_beams=1,
-                stopping_criteria=[lambda ids, scores, **more: _keep_on(ask, ids)],
-            )
-        ids = ids[:, start:].tolist()
-        ends = _ends(model)
-        return [self._said(row, ask, ran_on=not ends & set(row)) for row in ids]
+        lost = torch.zeros(len(pictures), dtype=torch.bool, device=self._parts.device)
+
+        def look(ids: Any, scores: Any) -> Any:
+            lost.logical_or_(scores.isnan().any(-1))
+            return scores
+
+        chosen = {"do_sample": False, "num_beams": 1, "logits_processor": [look]}
+        with torch.inference_mode(), _watched(model, ask):
+            ids = model.generate(**inputs, max_new_tokens=min(ask.max_tokens, limit), **chosen)
+        ends, rows = _ends(model), zip(ids[:, start:].tolist(), lost.tolist(), strict=True)
+        return [self._lost() if is_lost else self._said(row, ask, ran_on=not ends & set(row)) for row, is_lost in rows]
+
+    def _lost(self) -> Suggestion:
+        return Suggestion("", reason=f"{self._facts.title} lost count (NaN): its weights are damaged, or too large for this precision")
 
     def _place(self, value: Any) -> Any:
         value = value.to(self._parts.device)
@@ -162,12 +89,18 @@ class Generator:
             torch.cuda.empty_cache()
 
 
-def _keep_on(ask: Ask, ids: Any) -> Any:
-    """No sequence is done because of this; raises where nobody wants the captions any more."""
+@contextlib.contextmanager
+def _watched(model: Any, ask: Ask) -> Iterator[None]:
+    """Within: before each layer of the model it is asked whether anybody still wants the captions."""
     import torch
 
-    ask.alive()
-    return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    hooks = [layer.register_forward_pre_hook(lambda *given: ask.alive()) for stack in stacks for layer in stack]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _num_positions(model: Any) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.conversation import conversation
 from studio.dataset.captioners.folder import read_architecture
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
 FACTS = Facts(

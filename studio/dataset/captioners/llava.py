@@ -6,7 +6,8 @@ from typing import Any
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.conversation import conversation
 from studio.dataset.captioners.folder import read_architecture
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts, picture_token
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
 PROCESSORS = {"LlavaForConditionalGeneration": "LlavaProcessor", "LlavaNextForConditionalGeneration": "LlavaNextProcessor"}
@@ -27,7 +28,7 @@ def load(folder: Path | None) -> Generator:
     architecture = read_architecture(folder, FACTS.architectures)
     parts = load_parts(folder, FACTS, getattr(transformers, architecture), transformers.AutoImageProcessor)
     config = parts.model.config
-    token = parts.tokenizer.convert_ids_to_tokens(config.image_token_index)
+    token = picture_token(folder, parts.tokenizer, config.image_token_index)
     options = {"vision_feature_select_strategy": config.vision_feature_select_strategy, "image_token": token}
     has_class_token = config.vision_config.model_type == "clip_vision_model"
     options |= {"patch_size": config.vision_config.patch_size, "num_additional_image_tokens": int(has_class_token)}

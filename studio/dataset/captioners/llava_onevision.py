@@ -5,7 +5,8 @@ from typing import Any
 
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.conversation import conversation
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts, picture_token
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
 FACTS = Facts(
@@ -36,7 +37,7 @@ def load(folder: Path | None) -> Generator:
     classes = transformers.LlavaOnevisionForConditionalGeneration, transformers.LlavaOnevisionImageProcessorPil
     parts = load_parts(folder, FACTS, *classes)
     config, tokenizer = parts.model.config, parts.tokenizer
-    token, counted = tokenizer.convert_ids_to_tokens(config.image_token_index), Counted(parts.pixels, config)
+    token, counted = picture_token(folder, tokenizer, config.image_token_index), Counted(parts.pixels, config)
     missing = int(config.vision_feature_select_strategy == "default")
 
     def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:

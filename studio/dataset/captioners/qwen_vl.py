@@ -5,9 +5,9 @@ from typing import Any
 
 from studio.dataset.captioners.base import Ask, Facts
 from studio.dataset.captioners.folder import read_architecture
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts, picture_token
 from studio.dataset.captioners.prompts import DEFAULT_PROMPT
-from studio.errors import StudioError
 
 CLASSES = tuple(f"{version}ForConditionalGeneration" for version in ("Qwen3VL", "Qwen3VLMoe", "Qwen2_5_VL", "Qwen2VL"))
 FACTS = Facts(
@@ -31,15 +31,12 @@ def load(folder: Path | None) -> Generator:
 
     parts = load_parts(folder, FACTS, getattr(transformers, read_architecture(folder, CLASSES)), transformers.Qwen2VLImageProcessorPil)
     config, tokenizer = parts.model.config, parts.tokenizer
-    tokenizer.padding_side = "left"
-    token = tokenizer.convert_ids_to_tokens(config.image_token_id)
-    if token is None:
-        raise StudioError(f"{folder}: its tokenizer has no token for pictures: fetch it again, whole")
+    token = picture_token(folder, tokenizer, config.image_token_id)
     area = config.vision_config.spatial_merge_size**2
 
     def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
         seen = parts.pixels(images=[_reduced(picture) for picture in pictures], return_tensors="pt")
-        prompt = ask.prompt.strip() or DEFAULT_PROMPT
+        prompt = (ask.prompt.strip() or DEFAULT_PROMPT).replace(token, " ")
         texts = [
             f"<|im_start|>user\n<|vision_start|>{token * int(grid.prod() // area)}<|vision_end|>{prompt}<|im_end|>\n<|im_start|>assistant\n"
             for grid in seen.image_grid_thw

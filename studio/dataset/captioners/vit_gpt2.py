@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.dataset.captioners.base import Ask, Facts
-from studio.dataset.captioners.generate import Generator, load_parts
+from studio.dataset.captioners.generate import Generator
+from studio.dataset.captioners.loading import load_parts
 from studio.errors import StudioError, printable
 from studio.families.folder import read_config
 
