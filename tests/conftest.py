@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -14,7 +15,10 @@ for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
 os.environ["HF_HUB_CACHE"] = os.path.join(os.path.dirname(__file__), "no-hub-cache")  # what this machine has fetched is none of the tests'
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one thread, also beside other work
 
+from tests.fixtures import forks  # noqa: E402
 from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
+
+forks.install()
 
 LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
 
@@ -23,6 +27,12 @@ def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one of them at the end."""
     places = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.nodeid.removeprefix("tests/").partition(".py")[0], len(LONG)))
+
+
+@pytest.fixture()
+def plain_starts(monkeypatch):
+    """Processes of the studio that start as a person's do, each with imports of its own; see forks.py."""
+    monkeypatch.setattr(subprocess, "Popen", forks.Plain)
 
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])

@@ -12,6 +12,7 @@ from PIL import Image
 from studio.models import STARTER
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("plain_starts")  # as on a user's machine
 FEW = ["train.steps=6", "train.batch_size=4", "preview.steps=2", "preview.every=6", "train.snapshot_every=3", "evaluate.num_timesteps=2"]
 
 

@@ -61,7 +61,7 @@ def test_the_order_is_that_of_queueing(tmp_path, sleeper):
     _until(lambda: first_ahead(workspace, b, 3.0) is None)
 
 
-def test_a_queued_run_waits_without_loading_anything_and_then_runs(shop, tiny_folder, sleeper):
+def test_a_queued_run_waits_without_loading_anything_and_then_runs(shop, tiny_folder, sleeper, plain_starts):
     first, second = make_run_of(shop, tiny_folder), make_run_of(shop, tiny_folder)
     first.write_status("running", sleeper)
     process = supervisor.start(second, queued=True)

@@ -15,6 +15,7 @@ from studio.jobs.supervisor import spawn
 from tests.jobs.conftest import make_run_of
 
 PATIENCE_S = 120
+pytestmark = pytest.mark.usefixtures("plain_starts")
 
 
 @pytest.fixture()

@@ -43,6 +43,7 @@ class Studio:
     def __init__(self, workspace: Path, *options: str, **env: str) -> None:
         self.workspace = Workspace.at(workspace)
         self._options, self._env = options, env
+        self.program = ["-m", "studio.cli"]
         self.process: subprocess.Popen | None = None
         self.url = ""
 
@@ -60,7 +61,7 @@ class Studio:
             **self._env,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "studio.cli", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=self._log, text=True
+            [sys.executable, *self.program, *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=self._log, text=True
         )
         for line in self.process.stdout:
             found = re.search(r"https?://[^\s/]+", line)

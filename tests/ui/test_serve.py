@@ -55,8 +55,10 @@ def start(tmp_path):
             studio.stop()
 
 
-def test_the_page_is_served_without_heavy_libraries(studio, page):
+def test_the_page_is_served_without_heavy_libraries(start, new_page, plain_starts):
     """All tabs opened: no torch in the process, and at most 250 MB."""
+    studio = start()
+    page = new_page(studio.url)
     for label in ("Train", "Compare", "Runs", "Export", "Models", "Dataset"):
         open_tab(page, label)
     page.wait_for_timeout(500)
@@ -70,7 +72,7 @@ def test_the_page_is_served_without_heavy_libraries(studio, page):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 @pytest.mark.skipif(os.name == "nt", reason="signals as of POSIX")
-def test_it_ends_soon_with_one_line(start, number):
+def test_it_ends_soon_with_one_line(start, number, plain_starts):
     studio = start()
     assert _ask(studio.url + "/")[0] == 200
     began = time.monotonic()

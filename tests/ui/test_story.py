@@ -13,6 +13,18 @@ from tests.ui.browser import Studio, address, drop, open_tab, wait_until
 
 LONG_S = 400  # of the embedded model, on two cores that others use too
 BOX = "Wipe between base and adapted"
+SHORT = """
+from studio import recipes
+whole = recipes._read
+def short(name):
+    recipe = whole(name)
+    for base in recipe["bases"].values():
+        base["presets"]["quick"] *= 0.1
+    return recipe
+recipes._read = short
+from studio.cli import app
+app()
+"""  # the studio, with a preset that is a tenth as long
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +112,14 @@ def _changes_a_fresh_pipeline(base, file):
     assert not torch.equal(before, draw())
 
 
-def test_five_clicks_from_a_demo_to_a_verified_adapter(tmp_path_factory, new_page):
-    """Nothing typed, nothing chosen: the embedded model, the demo and the preset as they are."""
-    studio = Studio(tmp_path_factory.mktemp("five")).start()
+@pytest.mark.parametrize(
+    "program", [pytest.param(["-m", "studio.cli"], marks=pytest.mark.slow, id="whole"), pytest.param(["-c", SHORT], id="short")]
+)
+def test_five_clicks_from_a_demo_to_a_verified_adapter(tmp_path_factory, new_page, plain_starts, program):
+    """Nothing typed, nothing chosen: the embedded model, the demo and the preset as they are, or a tenth as long."""
+    studio = Studio(tmp_path_factory.mktemp("five"))
+    studio.program = program
+    studio.start()
     try:
         page = new_page(studio.url)
         page.get_by_role("button", name="Brain MRI").click()
