@@ -30,6 +30,8 @@ def caption(
         float | None, typer.Option(metavar="0..1", help="Below this confidence no caption or tag is written; empty = the captioner's own.")
     ] = None,
     character_threshold: Annotated[float | None, typer.Option(metavar="0..1", help="The same for characters, of taggers.")] = None,
+    rating: Annotated[bool, typer.Option("--rating", help="Of taggers: the likeliest rating is a tag, too.")] = False,
+    escape: Annotated[bool, typer.Option("--escape", help="Of taggers: brackets as prompts have them, \\( and \\).")] = False,
     template: Annotated[str | None, typer.Option(metavar="TEXT", help=TEMPLATE)] = None,
     versions: Annotated[
         str | None, typer.Option(metavar="FILE", help="Show every caption that this picture has had or was offered.")
@@ -49,7 +51,7 @@ def caption(
         return compare(place, name, versions, picked, as_json)
     values = {
         "detail": detail, "prompt": prompt, "max_tokens": max_tokens, "recaption": recaption, "overwrite": overwrite,
-        "threshold": threshold, "character_threshold": character_threshold,
+        "threshold": threshold, "character_threshold": character_threshold, "rating": rating, "escape": escape,
     }  # fmt: skip
     if template is not None:
         if prompt or captioner not in ("embedded", "template"):

@@ -23,6 +23,7 @@ from studio.store import Workspace
 
 MAX_FILES = 100_000
 MAX_PROMPT = 4000
+SWITCHES = ("rating", "escape")
 Progress = Callable[[int, int], None]  # (pictures looked at, of how many); may raise, and then nothing is changed
 
 
@@ -50,6 +51,8 @@ class CaptionRequest(Settings):
     character_threshold: float | None = setting(
         None, "Character threshold", "The same for names of characters, of taggers; empty = 0.85", ge=0, le=1, allow_inf_nan=False
     )
+    rating: bool = setting(False, "Rating", "Of taggers: the likeliest rating is a tag, too")
+    escape: bool = setting(False, "Escape brackets", "Of taggers: brackets as prompts of A1111 and ComfyUI have them, as \\(series\\)")
     recaption: bool = setting(False, "Recaption", "Also replace what captioners wrote; captions by hand and from files stay")
     overwrite: bool = setting(False, "Overwrite", "Also replace captions that exist, whoever wrote them; they stay among the versions")
     files: list[str] | None = Field(None, max_length=MAX_FILES, description="only these pictures; None for all")
@@ -116,7 +119,11 @@ def _ask(chosen: Chosen, request: CaptionRequest) -> Ask:
     for num, name in enumerate(("threshold", "character_threshold")):
         if getattr(request, name) is not None and len(facts.thresholds) <= num:
             raise StudioError(f"{name}: {title} gives no such confidence: leave the {name.replace('_', ' ')} empty")
-    return Ask(prompt, request.detail, request.max_tokens, request.threshold, request.character_threshold)
+    for name in SWITCHES:
+        if getattr(request, name) and name not in facts.switches:
+            raise StudioError(f"{name}: {title} has no such switch, only taggers have: leave it off")
+    thresholds = request.threshold, request.character_threshold
+    return Ask(prompt, request.detail, request.max_tokens, *thresholds, request.rating, request.escape)
 
 
 def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Progress) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class LookedAt:
     """The answers of one captioner, asked in one way, about one dataset."""
 
     def __init__(self, workspace: Workspace, dataset: Dataset, chosen: Chosen, ask: Ask) -> None:
-        words = (ask.prompt, ask.detail, ask.max_tokens, ask.threshold, ask.character_threshold, ask.trigger)
+        words = (ask.prompt, ask.detail, ask.max_tokens, ask.threshold, ask.character_threshold, ask.rating, ask.escape, ask.trigger)
         self._mark = _known if chosen.facts.sees == "facts" else _seen
         key = json.dumps([dataset.root.name, dataset.created, chosen.key, _fingerprint(chosen), *words])
         self._path = workspace.cache / "captioned" / f"{sha256(key.encode())[:24]}.jsonl"

@@ -86,6 +86,7 @@ WRONG = {
     "no tokens": (["icons", "--max-tokens", "0"], "max_tokens"),
     "a prompt to one that takes none": (["icons", "--prompt", "x"], "takes no words"),
     "a level to one that has none": (["icons", "--detail", "brief"], "no levels"),
+    "a switch to one that has none": (["icons", "--rating"], "rating: embedded has no such switch"),
     "a folder that is none": (["icons", "--with", "/nowhere/at/all"], "is no captioner"),
     "no captioner's folder": (["icons", "--with", "/usr"], "no captioner's config.json"),
 }
@@ -114,6 +115,12 @@ def test_each_captioner_captions_from_its_folder(icons, captioner_folders, key):
     file = open_dataset(Workspace.at(icons.workspace), "icons").rows[[bool(text) for text in written].index(True)].file
     found = icons.here("caption", "icons", "--versions", file, "--json").well().json
     assert [each["by"] for each in found] == [key] and found[0]["is_used"]
+
+
+def test_a_tagger_takes_its_switches(icons, captioner_folders):
+    words = ["--with", captioner_folders["tagger"], "--threshold", "0", "--character-threshold", "0", "--escape", "--rating"]
+    icons.here("caption", "icons", *words).well()
+    assert all(r"some one \(series\)" in text and text.split(", ")[-1] in ("general", "explicit") for text in captions(icons))
 
 
 def test_versions_are_shown_and_picked(icons, captioner_folders):

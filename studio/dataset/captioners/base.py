@@ -37,6 +37,7 @@ class Facts:
     asked: str = ""  # the instruction that suits it best, where that is not the common one
     sees: Literal["pixels", "facts"] = "pixels"  # what captions are made of: the picture, or what is known beside it
     thresholds: tuple[float, ...] = ()  # its own: below the first nothing is said; taggers have a second one, for characters
+    switches: tuple[str, ...] = ()  # those of `Ask` that it heeds: rating, escape
     licence: str = ""  # of the weights that are known under this name
     hub_id: str = ""  # of such weights on the hub, as safetensors or ONNX and without code; "" where none is known
 
@@ -54,6 +55,8 @@ class Ask:
     max_tokens: int = 128
     threshold: float | None = None
     character_threshold: float | None = None
+    rating: bool = False  # of taggers: the likeliest rating is a tag, too
+    escape: bool = False  # of taggers: brackets as prompts of A1111 and ComfyUI have them, \( and \)
     fields: tuple[str, ...] = ()  # what is known of any picture of the dataset, by names that a template can write
     trigger: str = ""  # the dataset's trigger word
     alive: Callable[[], None] = lambda: None  # called between two words; raises to end the work

@@ -108,6 +108,7 @@ def told(key: str, folder: Path | None) -> dict[str, Any]:
         "prompt": facts.prompt,
         "asked": facts.asked,
         "thresholds": list(facts.thresholds),
+        "switches": list(facts.switches),
     }
     return {**known, "name": name, "title": title, "licence": facts.licence, **details}
 

@@ -6,6 +6,7 @@ import { hubPanel } from './models_errands.js';
 
 const KEY = 'studio.captioner'; // what was asked last, so that a prompt is typed once
 const OWN_WORDS = 'own words';
+const SWITCHES = { rating: 'The rating is a tag, too', escape: 'Escape brackets, as prompts do: \\(series\\)' };
 const remembered = () => { try { return JSON.parse(localStorage.getItem(KEY)) || {}; } catch { return {}; } };
 
 // Returns {select, fields, add, read(), know(names), isTemplate(), toTemplate()}: the choice of a captioner, what it can be asked, a button, all of it as
@@ -48,6 +49,7 @@ function draw(view) {
     controls.threshold = share('Tags from', own.threshold ?? facts.thresholds[0]);
     controls.character_threshold = share('Characters from', own.character_threshold ?? facts.thresholds[1]);
   } else if (facts.details.length || ['beginning', 'instruction'].includes(facts.prompt)) controls.max_tokens = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, step: 1, 'aria-label': 'Longest caption in tokens', value: own.max_tokens ?? 128 });
+  for (const name of facts.switches) controls[name] = h('input', { type: 'checkbox', checked: Boolean(own[name]) });
   clear(view.fields, fields(view, facts, controls));
   view.changed();
 }
@@ -62,6 +64,7 @@ function fields(view, facts, controls) {
     facts.prompt === 'instruction' && [domains(view, controls.prompt), field('Prompt', controls.prompt, 'What the model is asked of each picture.')],
     controls.template && [field('Template', controls.template, 'A part in [brackets] is left out where a field of it is missing.'), names(view)],
     controls.threshold && h('div', { class: 'pair' }, field('Tags from', controls.threshold), field('Characters from', controls.character_threshold)),
+    ...facts.switches.map(name => h('label', { class: 'check' }, controls[name], ` ${SWITCHES[name]}`)),
     controls.max_tokens && field('Longest caption', controls.max_tokens, 'In tokens; what runs on is cut at a sentence. CLIP reads 77.'),
   ].flat(2);
 }
@@ -104,7 +107,7 @@ function toTemplate(view) {
 
 function read(view) {
   const captioner = view.select.value, facts = chosen(view), asked = {};
-  for (const [name, control] of Object.entries(view.controls)) if (control) asked[name] = control.type === 'number' ? (control.value === '' ? null : Number(control.value)) : control.value;
+  for (const [name, control] of Object.entries(view.controls)) if (control) asked[name] = control.type === 'checkbox' ? control.checked : control.type === 'number' ? (control.value === '' ? null : Number(control.value)) : control.value;
   if (asked.max_tokens === null) delete asked.max_tokens;
   try { localStorage.setItem(KEY, JSON.stringify({ ...remembered(), captioner, ...(facts ? { [facts.kind]: asked } : {}) })); } catch { /* it is typed again then */ }
   const { template, ...rest } = asked; // which is what the template captioner is asked
