@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from studio.dataset.building import building
-from studio.dataset.parquet_export import write_tables
+from studio.dataset.parquet_export import tables, write_table, write_tables
 from studio.dataset.rows import Dataset, Row
 from studio.dataset.sources import TABLE
 from studio.errors import StudioError, printable
@@ -49,10 +49,8 @@ def export_dataset(dataset: Dataset, out: Path, kind: Kind, masks: bool = True, 
 
 def stream_zip(dataset: Dataset, kind: Kind, masks: bool = True, facts: bool = False) -> Iterator[bytes]:
     """The same files as one zip archive, piece by piece, without a copy on disk; StudioError where a picture is missing."""
-    if kind == "parquet":
-        raise StudioError("Parquet tables are written to a folder: give one, or take another kind for the zip")
     _require_pictures(dataset)
-    return _zip(dataset, kind, masks, facts)
+    return _zip_tables(dataset, tables(dataset), facts) if kind == "parquet" else _zip(dataset, kind, masks, facts)
 
 
 def _require_pictures(dataset: Dataset) -> None:
@@ -93,19 +91,37 @@ def _zip(dataset: Dataset, kind: Kind, masks: bool, facts: bool) -> Iterator[byt
     yield pieces.take()
 
 
+def _zip_tables(dataset: Dataset, found: dict[str, list[Row]], facts: bool) -> Iterator[bytes]:
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
+        for name, rows in found.items():
+            table = _Pieces()
+            with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as target:
+                for _ in write_table(table, dataset, rows, facts):
+                    target.write(table.take())
+                    yield pieces.take()
+                target.write(table.take())
+    yield pieces.take()
+
+
 class _Pieces(io.RawIOBase):
     """What was written since it was last asked."""
 
     def __init__(self) -> None:
         super().__init__()
         self._pieces: list[bytes] = []
+        self._num_bytes = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes) -> int:
         self._pieces.append(bytes(data))
-        return len(data)
+        self._num_bytes += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        return self._num_bytes
 
     def take(self) -> bytes:
         """All pieces so far, as one."""

@@ -6,7 +6,7 @@ READABLE = "PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF"
 PICTURE_SUFFIXES = frozenset(".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .avif .avifs .mpo".split())
 MAX_FILE_BYTES = 2**29
 SCAN_SUFFIXES = frozenset(
-    ".dcm .dicom .ima .nii .gz .parquet .tif .tiff .gtif .gtiff .btf .tf8 .jp2 .j2k".split()
+    ".dcm .dicom .ima .nii .img .hdr .gz .parquet .tif .tiff .gtif .gtiff .btf .tf8 .jp2 .j2k".split()
 )  # read in parts, so they may be larger
 VIEW_SIZES = (256, 1024)  # longer sides, in pixels, of the re-encoded pictures that pages show
 HEAD_BYTES = 4096  # enough of a file for `refusal` and `is_picture`
@@ -38,6 +38,7 @@ _BY_SUFFIX = _table(
     (".exr .hdr .pfm", "a high dynamic range picture", _EXPORT),
     (".tga .dds .pcx .pbm .pgm .ppm .pnm .xbm .xpm .sgi .qoi .ktx", "a picture in a rare format", _EXPORT),
     (".vrt", "a list of other rasters", "import the files that it names"),
+    (".img", "half of a volume", "import it with its .hdr beside it"),
     (".npy .npz .mat .h5 .hdf5", "an array file", "export its pictures as PNG"),
 )
 

@@ -1,6 +1,7 @@
 """Parquet tables and kohya's folders: datasets leave and come back the same; tables that cannot be read are named."""
 
 import json
+import zipfile
 
 import pyarrow
 import pyarrow.parquet
@@ -8,6 +9,8 @@ import pytest
 
 from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.intake import create_dataset
+from studio.dataset.pixels import Unreadable
+from studio.dataset.readers import parquet
 from studio.dataset.wording import Wording, apply
 from studio.errors import StudioError
 from tests.dataset.corpus import encode, photo
@@ -27,8 +30,13 @@ def test_a_dataset_comes_back_from_parquet_as_it_was(workspace, dataset, tmp_pat
     again = create_dataset(workspace, "again", [out])
     assert told(again) == told(dataset)
     assert again.rows[0].source == "table 1 row 000001.png" and not again.rows[0].group.startswith(("p", "s"))
-    with pytest.raises(StudioError, match="Parquet tables are written to a folder"):
-        stream_zip(dataset, "parquet")
+    archive = tmp_path / "tables.zip"
+    archive.write_bytes(b"".join(stream_zip(dataset, "parquet")))
+    with zipfile.ZipFile(archive) as found:
+        assert {name: found.read(name) for name in found.namelist()} == {
+            f"data/{path.name}": path.read_bytes() for path in (out / "data").iterdir()
+        }
+    assert told(create_dataset(workspace, "from the zip", [archive])) == told(dataset)
 
 
 def test_tables_of_other_shapes_and_those_that_cannot_be_read(workspace, tmp_path):
@@ -46,6 +54,35 @@ def test_tables_of_other_shapes_and_those_that_cannot_be_read(workspace, tmp_pat
     assert reasons["names.parquet"] == "holds the name of a picture, not the picture itself"
     assert reasons["numbers.parquet"] == "is a Parquet table without a column of pictures"
     assert "damaged Parquet table" in reasons["cut.parquet"] and "PNG, JPEG" in reasons["plain.parquet"]
+
+
+def test_pictures_in_structs_lists_and_huge_row_groups_are_found(workspace, tmp_path):
+    data = [encode(photo(i), "PNG") for i in range(30)]
+    kind = pyarrow.struct({"path": pyarrow.string(), "bytes": pyarrow.binary()})
+
+    def write(name, **columns):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / name)
+
+    write(
+        "nested.parquet",
+        mask=pyarrow.array([{"path": "", "bytes": b"x"}] * 3, kind),
+        sample=pyarrow.array([{"image": {"path": f"{i}", "bytes": data[i]}, "caption": [f"first {i}", "second"]} for i in range(3)]),
+    )
+    write("listed.parquet", images=pyarrow.array([[{"path": "", "bytes": data[3]}], []], pyarrow.list_(kind)), text=["listed", "none"])
+    write("validation/0000.parquet", image=pyarrow.array(data[5:8]))
+    write("test-of-me/train-1.parquet", image=pyarrow.array(data[8:30]), text=pyarrow.array(["=1+1", *map(str, range(21))]))
+    made = create_dataset(workspace, "odd tables", [tmp_path])
+    captions = {made.caption(row): row for row in made.rows}
+    assert {"first 0", "first 1", "first 2", "listed", "=1+1", "20"} <= set(captions) and len(made.rows) == 3 + 1 + 3 + 22
+    assert "the first of its 2 captions was taken" in captions["first 1"].note
+    assert [each.reason for each in made.skipped] == ["holds no picture"]
+    assert len([row for row in made.rows if row.split == "held_out" and made.caption(row) == ""]) == 3
+    rows = parquet._Rows(tmp_path / "test-of-me" / "train-1.parquet", ("image",))
+    for row in (0, 21, 5, 6, 20, 0):
+        assert rows.at(row)["image"] == data[8 + row], "in any order"
+    with pytest.raises(Unreadable, match="is damaged in this row"):
+        rows.at(22)
 
 
 def test_a_dataset_comes_back_from_kohyas_folders_with_its_repeats(workspace, dataset, tmp_path):

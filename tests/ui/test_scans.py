@@ -1,5 +1,7 @@
 """Scans and scenes dropped on the page: what was found is shown with choices and a preview, then imported as chosen."""
 
+import zipfile
+
 from studio.dataset.rows import open_dataset
 from tests.dataset.scans import SECRETS, land, nifti, scene, series
 from tests.ui.browser import drop, wait_until
@@ -95,8 +97,12 @@ def test_a_folder_of_this_machine_is_imported_by_its_path_and_leaves_as_parquet(
     page.get_by_role("button", name="Export", exact=True).click()
     exporting = page.locator("dialog.dataset-dialog")
     exporting.get_by_label("Captions").select_option("parquet")
-    assert not exporting.get_by_role("link", name="Download zip").is_visible()
     exporting.get_by_role("checkbox", name="also what is known").check()
+    with page.expect_download() as download:
+        exporting.get_by_role("link", name="Download zip").click()
+    archive = zipfile.ZipFile(download.value.path())
+    table = archive.read("data/train-00000-of-00001.parquet")
+    assert table[:4] == table[-4:] == b"PAR1" and b"modality" in table
     exporting.get_by_role("textbox", name="Folder").fill(str(tmp_path / "out"))
     exporting.get_by_role("button", name="Copy to folder").click()
     wait_until(lambda: "Written to" in exporting.inner_text(), "the word")

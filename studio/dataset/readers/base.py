@@ -41,6 +41,7 @@ class Choices(Settings):
     )
     every: int = setting(1, "Every n-th slice", "1 takes every slice or frame", ge=1, le=1000)
     plane: Literal["", "axial", "coronal", "sagittal"] = setting("", "Plane", "Which way slices lie; empty = as they were taken")
+    volumes: str = setting("", "Volumes", "Of a file that holds several, such as 1,3 or 2-5, or all; empty = the first", max_length=2000)
     skip_empty: bool = setting(True, "Skip empty", "Leave out slices and tiles that show next to nothing")
     bands: str = setting("", "Bands", "Three bands (or one) by number or name, such as 4,3,2; empty = automatic", max_length=200)
     stretch: Literal["auto", "joint", "each", "none"] = setting(

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ FIELDS: frozenset[str] = frozenset()
 LIMIT = ""
 SUBJECT = ""
 MAX_ROWS = 100_000
-MAX_GROUP_BYTES = 2**30  # of the row group that is held while its pictures are read
+ROWS_AT_ONCE = 4  # that are held while their pictures are read, however large a row group is
+MAX_DEPTH = 4  # of structs in structs in which pictures are looked for
+_PICTURES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixel_values", "bytes")
 _TEXTS = ("text", "caption", "captions", "prompt", "description")
 _HELD_OUT = re.compile(r"(?<![a-z])(validation|valid|val|dev|test|held[_-]?out)(?![a-z])")
+_TRAIN = re.compile(r"(?<![a-z])train(ing)?(?![a-z])")
 
 
 def recognise(name: str, head: bytes) -> bool:
@@ -32,14 +35,22 @@ def recognise(name: str, head: bytes) -> bool:
 def survey(path: Path, salt: str) -> dict[str, Any]:
     """How many pictures there are, and in which columns pictures and captions are; Unreadable where there are none."""
     table = _open(path)
-    pictures, texts = _columns(table)
+    pictures, texts = _columns(table.schema_arrow)
     if not pictures:
         raise Unreadable("is a Parquet table without a column of pictures")
     if table.metadata.num_rows > MAX_ROWS:
         raise Unreadable(f"has {table.metadata.num_rows} rows, more than {MAX_ROWS}: take a part of it")
     key = hashlib.blake2b(str(path).encode("utf-8", "replace"), key=bytes.fromhex(salt), digest_size=16)
-    is_held_out = _HELD_OUT.search(path.name.casefold()) is not None
-    return {"subject": key.hexdigest(), "num": table.metadata.num_rows, "picture": pictures, "text": texts, "is_held_out": is_held_out}
+    return {
+        "subject": key.hexdigest(), "num": table.metadata.num_rows, "picture": pictures, "text": texts,
+        "is_held_out": _is_held_out(path),
+    }  # fmt: skip
+
+
+def _is_held_out(path: Path) -> bool:
+    """Whether a table is of a part that is held out, as its name says, else that of its folder."""
+    name, folder = path.name.casefold(), path.parent.name.casefold()
+    return bool(_HELD_OUT.search(name) or (not _TRAIN.search(name) and _HELD_OUT.fullmatch(folder)))
 
 
 def _open(path: Path) -> Any:
@@ -47,22 +58,43 @@ def _open(path: Path) -> Any:
     from pyarrow.parquet import ParquetFile
 
     try:
-        return ParquetFile(path)
+        return ParquetFile(path, buffer_size=2**20, pre_buffer=False)
+    except MemoryError:
+        raise
     except Exception as error:
         raise Unreadable(f"is a damaged Parquet table ({type(error).__name__}): copy or download it again") from None
 
 
-def _columns(table: Any) -> tuple[str, str]:
-    """(column of pictures, column of captions), "" where there is none."""
-    import pyarrow
+def _columns(schema: Any) -> tuple[str, str]:
+    """(column of pictures, column of captions), both with dots where they lie in structs; "" where there is none."""
+    pictures, texts = [], []
+    for path, kind in (each for field in schema for each in _leaves(field, "", MAX_DEPTH)):
+        names = path.split(".")
+        if kind == "picture":
+            pictures.append((not any(name.casefold() in _PICTURES for name in names), len(names), len(pictures), path))
+        elif names[-1].casefold() in _TEXTS:
+            texts.append((len(names), _TEXTS.index(names[-1].casefold()), path))
+    return min(pictures, default=("",))[-1], min(texts, default=("",))[-1]
 
-    schema = table.schema_arrow
-    pictures = ""
-    for field in schema:
-        is_struct = pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
-        if is_struct or pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type):
-            pictures = pictures or field.name
-    return pictures, next((name for name in _TEXTS if name in schema.names), "")
+
+def _leaves(field: Any, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+    """(dotted name, "picture" or "text") of what may be one below a field; lists count as what they hold."""
+    from pyarrow import types
+
+    kind, path = field.type, f"{prefix}{field.name}"
+    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        yield path, "picture"
+    elif types.is_string(kind) or types.is_large_string(kind):
+        yield path, "text"
+    elif types.is_struct(kind) and depth:
+        index = kind.get_field_index("bytes")
+        if index >= 0 and any(test(kind[index].type) for test in (types.is_binary, types.is_large_binary, types.is_null)):
+            yield path, "picture"
+            return
+        for inner in kind:
+            yield from _leaves(inner, f"{path}.", depth - 1)
 
 
 def gather(surveyed: Sequence[tuple[Any, dict[str, Any]]]) -> list[Set]:
@@ -101,25 +133,81 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
 
 
 def read(path: Path, ask: dict[str, Any]) -> Scan:
-    """The picture of one row, and its caption."""
-    table, row, columns = _open(path), ask["row"], tuple(filter(None, ask["columns"]))
-    group, first = 0, 0
-    while row >= first + table.metadata.row_group(group).num_rows:
-        first += table.metadata.row_group(group).num_rows
-        group += 1
-    if table.metadata.row_group(group).total_byte_size > MAX_GROUP_BYTES:
-        raise Unreadable(f"has row groups larger than {MAX_GROUP_BYTES >> 20} MiB: write it anew with smaller ones")
-    values = _group(path, path.stat().st_mtime_ns, group, columns).slice(row - first, 1).to_pylist()[0]
-    cell = values[columns[0]]
+    """The picture of one row, and its caption: of several, the first."""
+    picture, text = ask["columns"]
+    row = _rows(path, path.stat().st_mtime_ns, tuple(filter(None, ask["columns"]))).at(ask["row"])
+    cell, notes = _first(_inner(row, picture)), []
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not data:
-        raise Unreadable("holds the name of a picture, not the picture itself")
-    seen = see(data, "#ffffff")
-    text = values.get(columns[1]) if len(columns) > 1 else ""
-    return Scan(seen.image, list(seen.notes), caption=clean(text)[0] if isinstance(text, str) else "")
+        raise Unreadable("holds the name of a picture, not the picture itself" if cell else "holds no picture")
+    said = _inner(row, text) if text else ""
+    if isinstance(said, list) and len(said) > 1:
+        notes = [f"the first of its {len(said)} captions was taken"]
+    seen, said = see(data, "#ffffff"), _first(said)
+    return Scan(seen.image, [*seen.notes, *notes], caption=clean(said)[0] if isinstance(said, str) else "")
+
+
+def _inner(row: Any, path: str) -> Any:
+    """What lies at a dotted name of a row."""
+    for name in path.split("."):
+        row = _first(row)
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
+
+
+def _first(value: Any) -> Any:
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value
+
+
+class _Rows:
+    """The rows of a table in order, a few at a time; going back begins the row group anew."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self._table, self._columns = _open(path), list(columns)
+        self._batches: Iterator[Any] = iter(())
+        self._start, self._held = 0, []
+
+    def at(self, row: int) -> dict[str, Any]:
+        """Row `row`; Unreadable where the table is damaged there."""
+        from pyarrow import ArrowException
+
+        try:
+            if row < self._start or row >= self._next_group_start(self._start):
+                self._begin(row)
+            while row >= self._start + len(self._held):
+                self._start += len(self._held)
+                self._held = next(self._batches).to_pylist()
+            return self._held[row - self._start]
+        except (ArrowException, OSError, StopIteration) as error:
+            self._start, self._held = 0, []
+            self._batches = iter(())
+            if isinstance(error, MemoryError):  # Arrow's is both
+                raise MemoryError from None
+            raise Unreadable("is damaged in this row: copy or download the table again") from None
+
+    def _next_group_start(self, row: int) -> int:
+        """Where the row group after that of `row` begins; 0 while none is open."""
+        return self._group_of(row)[1] if self._held else 0
+
+    def _group_of(self, row: int) -> tuple[int, int, int]:
+        """(first row, first row after it, number) of the row group of `row`."""
+        first, metadata = 0, self._table.metadata
+        for group in range(metadata.num_row_groups):
+            after = first + metadata.row_group(group).num_rows
+            if row < after:
+                return first, after, group
+            first = after
+        raise StopIteration
+
+    def _begin(self, row: int) -> None:
+        self._start, _, group = self._group_of(row)
+        self._held = []
+        self._batches = self._table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=self._columns, use_threads=False)
 
 
 @lru_cache(maxsize=1)
-def _group(path: Path, changed_ns: int, group: int, columns: tuple[str, ...]) -> Any:
-    """One row group, kept for its next row."""
-    return _open(path).read_row_group(group, columns=list(columns))
+def _rows(path: Path, changed_ns: int, columns: tuple[str, ...]) -> _Rows:
+    """An open table, kept for its next row."""
+    return _Rows(path, columns)

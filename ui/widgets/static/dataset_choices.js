@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { clear, h } from './dom.js';
 
-const FIRST = ['window', 'bands', 'every', 'plane', 'tile', 'overlap', 'blocks']; // shown at once; the others are folded away
+const FIRST = ['window', 'bands', 'every', 'plane', 'volumes', 'tile', 'overlap', 'blocks']; // shown at once; the others are folded away
 const WINDOWS = ['auto', 'full', 'percentiles', 'lung', 'bone', 'brain', 'soft tissue', 'mediastinum', 'liver', 'stroke'];
 const WAIT_MS = 350;
 
@@ -69,7 +69,7 @@ export function ask(id, look) {
       }
       if (field.type === 'string') {
         const list = name === 'window' ? h('datalist', { id: `list-${name}` }, WINDOWS.map(each => h('option', { value: each }))) : null;
-        const example = name === 'caption' ? Object.values(look.templates)[0] : name === 'window' ? 'auto' : 'automatic';
+        const example = name === 'caption' ? Object.values(look.templates)[0] : ({ window: 'auto', volumes: '1' })[name] || 'automatic';
         return label(h('span', {}, h('input', { class: 'studio-input', name, placeholder: example, list: list ? list.id : null, spellcheck: false, oninput: event => set(event.target.value) }), list));
       }
       return label(h('input', { class: 'studio-input', name, type: 'number', step: field.type === 'integer' ? 1 : 'any', min: field.minimum, max: field.maximum, value: field.default,

@@ -68,23 +68,24 @@ function exportIt() {
     h('option', { value: 'txt', text: '.txt files beside the pictures (kohya and most trainers)' }),
     h('option', { value: 'jsonl', text: 'metadata.jsonl (Hugging Face ImageFolder; keeps what is held out)' }),
     h('option', { value: 'kohya', text: 'folders as 10_name (kohya; keeps repeats)' }),
-    h('option', { value: 'parquet', text: 'Parquet tables (Hugging Face; to a folder, needs the extra parquet)' }));
+    h('option', { value: 'parquet', text: 'Parquet tables (Hugging Face; needs the extra parquet)' }));
   const facts = h('input', { type: 'checkbox', name: 'facts' });
   const folder = h('input', { class: 'studio-input', placeholder: '~/pictures/out', 'aria-label': 'Folder', spellcheck: false });
   const zip = h('a', { class: 'btn primary', text: 'Download zip', download: '' });
   const masks = h('input', { type: 'checkbox', checked: true });
   const aim = () => {
     zip.setAttribute('href', path(dataset, `/export.zip?captions=${kind.value}&masks=${masks.checked}&facts=${facts.checked}`));
-    zip.hidden = kind.value === 'parquet';
+    masked.hidden = kind.value === 'parquet';
     told.hidden = !['jsonl', 'parquet'].includes(kind.value);
   };
+  const masked = h('label', { class: 'check' }, masks, ' Masks where there are some, below mask/ (kohya). Crops and turns stay here: pictures go out as they came');
   const told = h('label', { class: 'check' }, facts, ' also what is known of scans and scenes: modality, plane, bands, place');
   kind.addEventListener('change', aim);
   for (const each of [facts, masks]) each.addEventListener('change', aim);
   aim();
   const done = h('p', { role: 'status', class: 'muted' });
-  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told,
-    h('label', { class: 'check' }, masks, ' Masks where there are some, below mask/ (kohya). Crops and turns stay here: pictures go out as they came'), h('div', { class: 'row' }, zip),
+  const { element, fail } = dialog(`Export ${labelOf(dataset)}`, h('label', { class: 'field' }, h('span', { text: 'Captions' }), kind), told, masked,
+    h('div', { class: 'row' }, zip),
     h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
 
