@@ -1,13 +1,16 @@
-"""Identities planted in tags, file names, captions and EXIF: none of them is in any export, card, board, log, or copied scan."""
+"""Identities planted in tags, names, captions, EXIF, XMP and IPTC: none of them is in any export, card, board, log, or copied scan."""
 
-import io
+import base64
+import re
 import zipfile
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydicom import dcmread
 
+from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.rows import open_dataset
 from studio.store import Workspace
 from tests.cli.conftest import Cli, settings
@@ -26,7 +29,20 @@ def planted(folder):
     exif = Image.Exif()
     exif[0x9286] = exif[0x013B] = f"{NAME}, {SECRETS[3]}"  # comment, artist
     exif.get_ifd(0x8825)[1] = "N"  # a place
-    photo(1).save(folder / f"{NAME}-1.jpg", exif=exif, comment=SECRETS[4].encode(), quality=95)
+    xmp = f"<x:xmpmeta><dc:creator>{NAME}</dc:creator></x:xmpmeta>".encode()
+    photo(1).save(folder / f"{NAME}-1.jpg", exif=exif, comment=SECRETS[4].encode(), xmp=xmp, quality=95)
+    plain = (folder / f"{NAME}-1.jpg").read_bytes()
+    iptc = (
+        b"Photoshop 3.0\0"
+        + b"8BIM\x04\x04\0\0"
+        + (8 + len(NAME)).to_bytes(4, "big")
+        + b"\x1c\x02\x50"
+        + bytes([0, len(NAME)])
+        + NAME.encode()
+    )
+    (folder / f"{NAME}-1.jpg").write_bytes(plain[:2] + b"\xff\xed" + (len(iptc) + 2).to_bytes(2, "big") + iptc + plain[2:])
+    photo(4).save(folder / f"{NAME}-4.tif", exif=exif, description=NAME, artist=SECRETS[3], software=SECRETS[4])
+    photo(5).save(folder / f"{NAME}-5.gif", comment=NAME.encode())
     info = PngInfo()
     info.add_text("Author", NAME)
     info.add_itxt("Comment", SECRETS[3])
@@ -34,6 +50,28 @@ def planted(folder):
     photo(3).save(folder / f"{NAME}-3.webp", lossless=True, exif=exif, xmp=f"<x>{SECRETS[4]}</x>".encode())
     for number in (1, 2, 3):
         (folder / f"{NAME}-{number}.txt").write_text(f"a portrait of {NAME} {SECRETS[1]}", encoding="utf-8")
+    return folder
+
+
+def scans(folder):
+    """Scans and scenes alone, each with identities in its tags, its name and the names of its folders; one series in an archive."""
+    place = folder / f"{NAME}, Ada"
+    place.mkdir(parents=True)
+    series(place / "ct", 5, PatientComments=NAME, OperatorsName=SECRETS[4], AccessionNumber=SECRETS[1], StudyDescription=f"{NAME} knee")
+    packed = series(folder / "packed", 5, patient=SECRETS[0], uid=SECRETS[5] + ".9", BodyPartExamined="CHEST", WindowCenter=[300, 40],
+                    WindowWidth=[700, 80], WindowCenterWidthExplanation=[NAME, "BRAIN"])  # fmt: skip
+    with zipfile.ZipFile(place / f"{NAME}.zip", "w") as archive:
+        for path in sorted(packed.iterdir()):
+            archive.write(path, f"{NAME}^Ada/{SECRETS[2]}/{path.name}")
+    for path in packed.iterdir():
+        path.unlink()
+    ds = dcmread(next((place / "ct").iterdir()))
+    block = ds.private_block(0x0011, NAME, create=True)
+    block.add_new(0x01, "LO", SECRETS[3])
+    ds.save_as(place / f"{NAME}^private.dcm")
+    nifti(place / f"sub-{NAME}_{SECRETS[1]}_T2w.nii.gz", land(24, 24, 24).astype("float32"))
+    scene(place / f"{NAME}_20210630_B04.tif", land(1, 64, 64), names=(f"of {NAME}",))
+    scene(place / f"{NAME}_20210630_B08.tif", land(1, 64, 64), names=(SECRETS[3],))
     return folder
 
 
@@ -46,8 +84,11 @@ def everything(*paths):
             found.append(path.read_bytes())
             if path.suffix == ".png":
                 found.append(repr(Image.open(path).info).encode())
+            found += [
+                base64.b64decode(part) for part in re.findall(rb"data:image/\w+;base64,([A-Za-z0-9+/=]+)", found[-1])
+            ]  # within a page
             if zipfile.is_zipfile(path):
-                archive = zipfile.ZipFile(io.BytesIO(found[-1]))
+                archive = zipfile.ZipFile(path)
                 found += [part for name in archive.namelist() for part in (name.encode(), archive.read(name))]
     return b"\n".join(found).lower()
 
@@ -58,8 +99,11 @@ def told(data):
 
 @pytest.fixture
 def done(tmp_path, home, inline):
-    own = Cli(tmp_path / "workspace")
-    own.here("dataset", "new", "mixed", planted(tmp_path / "given"), "--tile", "64", "--json").well()
+    top = tmp_path / NAME  # as a home folder is called after its owner
+    top.mkdir()
+    own = Cli(top / "workspace")
+    own.here("dataset", "new", "mixed", planted(top / "given"), "--tile", "64", "--json").well()
+    own.here("caption", "mixed", "--template", "{modality}[ of the {body_part}]", "--overwrite", "--json")
     words = ["--dataset", "mixed", "--base", home.base, "--json", *settings("train.steps=2", "train.snapshot_every=1", "preview.every=2")]
     runs = [own.here("train", *words).json["run"] for _ in range(2)]
     return SimpleNamespace(own=own, runs=runs, out=tmp_path / "out", dataset=open_dataset(Workspace.at(own.workspace), "mixed"))
@@ -72,8 +116,9 @@ def test_nothing_that_was_planted_leaves(done):
     for name in ("board.html", "board.csv"):
         done.own.here("board", *done.runs, "--out", done.out / name).well()
     assert len(list(done.out.rglob("*"))) >= 6 and told(everything(done.out)) == []
-    logs = [done.own.folder(run) / name for run in done.runs for name in ("log.txt", "events.jsonl")]
-    assert told(everything(*logs)) == []
+    logs = [done.own.folder(run) / name for run in done.runs for name in ("log.txt", "events.jsonl", "plan.json")]
+    there = [path for path in logs if path.exists()]
+    assert len(there) >= 4 and {path.name: found for path in there if (found := told(everything(path)))} == {}
 
 
 def test_scans_and_stored_pictures_hold_none_of_it(done):
@@ -86,3 +131,21 @@ def test_scans_and_stored_pictures_hold_none_of_it(done):
     for row in done.dataset.rows:
         image = Image.open(done.dataset.path(row))
         assert not image.getexif() and not {"comment", "xmp", "Author", "Comment"} & set(image.info)
+
+
+def test_scans_leave_in_every_format_without_what_was_planted(tmp_path):
+    own = Cli(tmp_path / NAME / "workspace")
+    made = own.here("dataset", "new", "scans", scans(tmp_path / NAME / "given"), "--tile", "64", "--json").well()
+    dataset = open_dataset(Workspace.at(own.workspace), "scans")
+    kinds = {row.facts.get("modality", "scene") for row in dataset.rows}
+    assert kinds == {"CT", "MRI", "scene"} and made.json["skipped"], made.out
+    out = tmp_path / "out"
+    for kind in ("txt", "jsonl", "kohya", "parquet"):
+        export_dataset(dataset, out / kind, kind, facts=True)
+        (out / f"{kind}.zip").write_bytes(b"".join(stream_zip(dataset, kind, facts=True)))
+    assert len(list(out.rglob("*"))) > 40 and told(everything(out)) == []
+    names = [each.file for each in dataset.skipped]
+    kept = everything(dataset.root)
+    for name in names:
+        kept = kept.replace(name.lower().encode(), b"")
+    assert told(kept) == [], "only the names of files that could not be used are kept, and not beside pictures"
