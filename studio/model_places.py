@@ -16,7 +16,7 @@ from studio.families.folder import PICKLES, refuse_pickle
 from studio.store import Workspace, read_json, write_json
 
 MAX_PLACES = 50
-MAX_ENTRIES = 200  # models told of one place
+MAX_ENTRIES = 1000  # models told of one place
 MAX_LOOKED_AT = 20_000  # files and folders looked at in one place
 SECONDS = 5.0  # for looking through all places; network drives may be slow
 DEPTH = 4  # folders below an added one that are looked into: "models/checkpoints/sd15/mine/model.safetensors" is found
@@ -167,10 +167,10 @@ def _walk(place: Path, until: float) -> Iterator[Path]:
         yield place
         return
     budget = _Budget(until)
-    level = [place]
+    level, been = [place], set()
     for depth in range(DEPTH + 1):
         below: list[Path] = []
-        for folder in level:
+        for folder in _new(level, been):
             for entry in _entries(folder, is_place=folder == place):
                 budget.spend()
                 path = Path(entry.path)
@@ -184,6 +184,15 @@ def _walk(place: Path, until: float) -> Iterator[Path]:
                     if not (LATER_SHARD.search(path.stem) and path.with_name(FIRST_SHARD.sub(r"-00001\1", path.name)).is_file()):
                         yield path
         level = below
+
+
+def _new(folders: list[Path], been: set[str]) -> Iterator[Path]:
+    """The folders among these that were not looked into before: links may lead back."""
+    for folder in folders:
+        real = os.path.realpath(folder)
+        if real not in been:
+            been.add(real)
+            yield folder
 
 
 def _is_model(folder: Path) -> bool:
@@ -223,8 +232,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def place_name(path: Path) -> str:
     """What a model is called: its file or folder, or author/name in a hub's cache."""
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
-        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
-    return path.name or str(path)
+        return printable(path.parent.parent.name.removeprefix("models--").replace("--", "/"))
+    return printable(path.name or str(path))
 
 
 def hub_cache() -> Path:

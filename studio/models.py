@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from studio import model_facts, registry
-from studio.errors import StudioError, one_line
+from studio.errors import StudioError, one_line, printable
 from studio.families import assembly
 from studio.families.folder import check_folder, check_whole, refuse_pickle
 from studio.families.header import read_header
-from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify, refuse_other
+from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, HAS_FAMILY, identify, refuse_other
 from studio.families.timesteps import Timesteps
 from studio.memory_plan import needs_gib
 from studio.model_facts import size_mib
@@ -27,6 +27,8 @@ NO_WEIGHTS = {
     ".gguf": "GGUF files are quantised for drawing and cannot be trained on: fetch the model's .safetensors",
     ".sft": "a safetensors file of another name: rename it so that it ends in .safetensors",
 }
+ODD_NAME = "has characters that cannot be shown: rename it, then it can be used"
+OTHER_BASE = "choose another base model"
 EMBEDDED = "embedded"  # the place of what comes with the studio
 
 
@@ -89,16 +91,15 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
 
 def _unknown(path: Path) -> str:
     """Why a whole model is none of the known families."""
-    titles = "known are: " + ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
+    titles = ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
     if path.is_dir():
         kind = str(check_folder(path).get("_class_name", ""))[:80]
-        return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here; {titles}"
+        return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here (known are: {titles}): {OTHER_BASE}"
     kind = identify(path)
-    if kind.what == CHECKPOINT and not kind.parts:
-        return (
-            f"this is {kind.words()}, its denoiser alone, which is not read by itself: give the whole model as a diffusers folder; {titles}"
-        )
-    return f"this is {kind.words()}, which is not read as one file: give it as a diffusers folder; {titles}"
+    if not HAS_FAMILY.match(kind.title):
+        return f"this is {kind.words()}, which is not known here (known are: {titles}): {OTHER_BASE}"
+    alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
+    return f"this is {kind.words()}{alone}, which is not read as one file: give the whole model as a diffusers folder"
 
 
 def check(base: Base) -> None:
@@ -161,10 +162,13 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
     path = found.path
     row = {"model": found.name, "path": str(path), "family": None, "kind": "unknown", "what": "", "size_mib": round(size_mib(path), 1)}
     row |= {"licence": None, "usable": False, "reason": None, "needs_gib": None, "fits": None, "fit": "", "do": ""}
+    if printable(str(path)).encode() != os.fsencode(path):
+        return row | {"path": printable(str(path)), "reason": f"its name {ODD_NAME}", "do": "rename it"}
     row |= _kind(path)
     family, reason = examine(path)
     said = told(path)
-    row["licence"] = said.get("license_name") or said.get("license") or _metadata(path).get("modelspec.license")
+    licence = said.get("license_name") or said.get("license") or _metadata(path).get("modelspec.license")
+    row["licence"] = printable(licence)[:200] if licence else None
     if family is None:
         return row | {"reason": _without_name(reason, path), "do": _way_out(row["kind"], reason, path)}
     card = registry.family(family).card
@@ -178,9 +182,11 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
 def _kind(path: Path) -> dict[str, str]:
     """{"kind", "what"} of a file or folder, as far as its headers say."""
     with contextlib.suppress(StudioError, OSError):
-        if path.is_dir():
+        if path.is_dir() and (path / "model_index.json").is_file():
             name = check_folder(path).get("_class_name")
             return {"kind": CHECKPOINT, "what": str(name or "a model folder")[:80]}
+        if path.is_dir():  # one component: told by its weights
+            path = min(path.glob("*.safetensors"), default=path)
         if path.suffix.lower() == ".safetensors":
             kind = identify(path)
             alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
@@ -190,7 +196,9 @@ def _kind(path: Path) -> dict[str, str]:
 
 def _without_name(reason: str, path: Path) -> str:
     """A reason without the path it begins with, which stands beside it."""
-    return reason.removeprefix(f"--base {path}: ").removeprefix(f"{path}: ")
+    for place in (path, os.path.realpath(path)):
+        reason = reason.removeprefix(f"--base {place}: ").removeprefix(f"{place}: ")
+    return reason.replace(f"{path}{os.sep}", "")
 
 
 def _way_out(kind: str, reason: str, path: Path) -> str:
@@ -203,7 +211,13 @@ def _way_out(kind: str, reason: str, path: Path) -> str:
 def _detail(found: Found, row: dict[str, Any]) -> dict[str, Any]:
     path = found.path
     title = told(path).get("model_name") or _metadata(path).get("modelspec.title") or found.name
-    more = {"id": model_id(path), "source": found.name, "title": title[:200], "place": found.place, "card": (path / "README.md").is_file()}
+    more = {
+        "id": model_id(path),
+        "source": found.name,
+        "title": printable(title)[:200],
+        "place": found.place,
+        "card": (path / "README.md").is_file(),
+    }
     return row | more | {"size_bytes": round(size_mib(path) * 2**20)}
 
 

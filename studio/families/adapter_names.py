@@ -33,6 +33,7 @@ LAYOUTS = (  # (whose, how its names begin or end); the first that is found
     ("diffusers", r"^(transformer|unet|text_encoder(_\d)?|prior|denoiser)\."),
     ("PEFT", r"\.lora_[AB]\."),
 )
+IMAGE_PROMPT = r"^(ip_adapter|image_proj)\."  # of faces, beside which layers of a LoRA lie
 PREFIX = re.compile(r"^(?:lycoris_|lora_(?:unet|transformer|prior_unet)_|base_model_model_|transformer_(?!blocks)|unet_|diffusion_model_)+")
 TEXT_PREFIX = re.compile(r"^(?:lora_te\d?|text_encoders?(?:_\d)?)[._]")
 UNET_TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL"}
@@ -46,6 +47,7 @@ BASES = (  # (base, what its layers are called with underscores); the first that
     ("FLUX.1", r"^double_blocks_\d+_|^single_blocks_\d+_|^single_transformer_blocks_\d+_"),
     ("Stable Diffusion 3", r"^joint_blocks_\d+_"),
     ("Qwen-Image", r"^transformer_blocks_\d+_(img_mlp|txt_mlp|img_mod|txt_mod)|^transformer_blocks_(2[4-9]|[345]\d)_attn_add_q_proj"),
+    ("AnimateDiff", r"_motion_modules_"),
     ("Wan", r"^blocks_\d+_(self_attn|cross_attn)_(q|k|v|o)(_img)?$|condition_embedder"),
     ("PixArt", r"^blocks_\d+_(cross_attn_kv_linear|attn_qkv)"),
     ("Kandinsky 5", r"^visual_transformer_blocks_"),
@@ -83,7 +85,7 @@ def adapter_kind(header: Header) -> AdapterKind | None:
         layer, _, kind = split_end(name)
         if kind:
             layers.setdefault(layer, kind)
-    if not layers or _mostly_other(header, layers):
+    if not layers or _mostly_other(header, layers) or re.search(IMAGE_PROMPT, header.text, re.MULTILINE):
         return None
     layout = next((whose for whose, how in LAYOUTS if re.search(how, header.text, re.MULTILINE)), "unknown")
     kinds = list(dict.fromkeys(layers.values()))

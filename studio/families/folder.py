@@ -92,6 +92,8 @@ def describe_folder(folder: Path) -> str:
         values = read_config(folder / "config.json")
         names = values.get("architectures")
         kind = values.get("_class_name") or (names[0] if isinstance(names, list) and names else "")
+        if isinstance(kind, str) and re.search(r"ControlNet|T2IAdapter|MotionAdapter", kind):
+            return f"this is a {kind[:80]}, not a base model: it steers a base model that lies elsewhere: give that one"
         if isinstance(kind, str) and kind:
             return f"this is one component of a model ({kind[:80]}): give the folder that holds model_index.json"
     return "no model_index.json here: point to a diffusers model folder or to one .safetensors file"

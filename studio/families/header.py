@@ -1,12 +1,14 @@
 """What a .safetensors file says before its data: names, shapes and precision of its tensors, and its metadata. No weights are read."""
 
+import json
 import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, printable
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,43 @@ def _read(path: Path, size: int, time_ns: int) -> Header:
     try:
         with safe_open(path, framework="np") as file:
             slices = {key: file.get_slice(key) for key in sorted(file.keys())}
+            _check_once(path)
             shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
             return Header(path, shapes, file.metadata() or {}, {key: one.get_dtype() for key, one in slices.items()})
     except SafetensorError as error:
-        raise StudioError(f"{path}: not a whole .safetensors file ({error}): fetch it again") from None
+        raise StudioError(f"{path}: {_instead(path) or f'not a whole .safetensors file ({error}): fetch it again'}") from None
+
+
+INSTEAD = tuple(  # how a file begins that is something else under this name -> what it is, and the way out
+    (re.compile(how), what)
+    for how, what in (
+        (rb"$", "this file is empty, not a whole .safetensors file: fetch it again"),
+        (rb"PK\x03\x04", "this is a zip archive, as .ckpt and .pt files are, which can run code: fetch the model as .safetensors"),
+        (rb"\x80[\x02-\x05][^\x00]", "this is a pickle, which can run code when opened: fetch the model as .safetensors"),
+        (rb"GGUF", "this is a GGUF file, quantised for drawing: fetch the model as .safetensors"),
+        (rb"version https://git-lfs", "this is a pointer of Git LFS, not the model itself: fetch it with git lfs pull"),
+        (rb"\s*<[!?hH]", "this is a web page, not a model, as comes where a download asks for a login: log in, then fetch it again"),
+        (rb"\x1f\x8b|7z\xbc\xaf|Rar!", "this is a compressed archive, not a whole .safetensors file: unpack it first"),
+    )
+)
+
+
+def _instead(path: Path) -> str:
+    """What a file that is no .safetensors file is, by its first bytes; empty where they do not say."""
+    with open(path, "rb") as file:
+        begin = file.read(64)
+    return next((what for how, what in INSTEAD if how.match(begin)), "")
+
+
+def _check_once(path: Path) -> None:
+    """StudioError where a header names a tensor twice: readers would not agree on which counts."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise StudioError(f"{path}: its header names {printable(twice)[:80]} twice: fetch it again, from somebody else")
+
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        json.loads(file.read(length), object_pairs_hook=once)

@@ -39,7 +39,8 @@ class Kind:
         text = self.title
         if self.adapter:
             base = f" for {self.adapter.base}" if self.adapter.base else ""
-            text = f"an adapter ({self.adapter.kind}){base} in {self.adapter.layout} layout, {self.adapter.num_layers} layers"
+            many = "" if self.adapter.num_layers == 1 else "s"
+            text = f"an adapter ({self.adapter.kind}){base} in {self.adapter.layout} layout, {self.adapter.num_layers} layer{many}"
         if self.quantised:
             text += f", quantised ({self.quantised})"
         return f"{text}, shard {self.shard}" if self.shard else text
@@ -78,6 +79,9 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Stable Diffusion 1.x", UNET, r"^cond_stage_model\.transformer\."),
     _c("Stable Diffusion 2.x", UNET, shape=(CROSS, 1, (1024,))),
     _c("Stable Diffusion 1.x", UNET),
+    _c("OmniGen 2", r"^ref_image_(refiner|patch_embedder)\."),
+    _c("Chroma Radiance", r"^distilled_guidance_layer\.", r"^nerf_"),
+    _c("Stable Audio", r"^(pretransform\.model|model\.transformer\.layers\.0\.self_attn\.to_qkv)\."),
     _c("FLUX.3", r"^early_stream_modulations\."),
     _c("FLUX.2", r"^(single|double)_stream_modulation(_img|_txt)?\."),
     _c("Chroma", r"^distilled_guidance_layer\."),
@@ -101,6 +105,7 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Mochi 1", r"^blocks\.0\.attn\.qkv_x\."),
     _c("Cosmos", r"^net\.(x_embedder|blocks)\."),
     _c("PixArt", r"^(blocks\.0\.cross_attn\.kv_linear|adaln_single)\."),
+    _c("CogVideoX", r"^patch_embed\.text_proj\.", shape=(r"^patch_embed\.proj\.weight$", 2, (1, 2))),
     _c("CogView4", r"^patch_embed\.text_proj\."),
     _c("Kandinsky 5", r"^visual_transformer_blocks\.0\."),
     _c("Stable Diffusion 3", r"^transformer_blocks\.0\.attn\.add_q_proj\.", r"^pos_embed\.proj\."),
@@ -108,6 +113,8 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("FLUX.1", r"^single_transformer_blocks\.0\."),
     _c("Stable Cascade", r"^(clip_txt_mapper|effnet_mapper\.0|clf\.1)\.|\.channelwise\.0\."),
     _c("Hunyuan-DiT", r"^mlp_t5\.0\."),
+    _c("DeepFloyd IF", r"^add_embedding\.pool\."),
+    _c("Kolors", r"^down_blocks\.0\.", shape=(r"^add_embedding\.linear_1\.weight$", 1, (5632,))),
     _c("Stable Diffusion XL", r"^down_blocks\.0\.", r"^add_embedding\.linear_1\."),
     _c("Stable Diffusion 2.x", r"^down_blocks\.0\.", CROSS, shape=(CROSS, 1, (1024,))),
     _c("Stable Diffusion 1.x", r"^down_blocks\.0\.", r"^mid_block\.", CROSS),
@@ -116,18 +123,31 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
 CONTROLNET = (
     r"^(control_model|controlnet_(cond_embedding|down_blocks|blocks|mid_block|x_embedder)|input_hint_block|control_(layers|all_x)\w*)\."
 )
+IP_ADAPTER = r"^(ip_adapter\.|image_proj\.|ip_adapter_proj_model\.)|\.ip_adapter_\w+_k_proj\."
 OTHERS = (  # what is no base model; tried before those
     Sign(CONTROL, "a ControlNet LoRA", (r"^lora_controlnet$",)),
     Sign(CONTROL, "a ControlNet", (CONTROLNET,)),
     Sign(CONTROL, "a ControlNet-LLLite", (r"^lllite_",)),
     Sign(CONTROL, "a T2I-Adapter", (r"^(adapter\.)?body\.\d+\.(in_conv|resnets|block1)\.",)),
-    Sign(CONTROL, "an IP-Adapter", (r"^(ip_adapter\.|image_proj\.)",)),
+    Sign(CONTROL, "an IP-Adapter", (IP_ADAPTER,)),
+    Sign(CONTROL, "a FLUX.1 Redux (prompts by a picture)", (r"^redux_(up|down)\.",)),
+    Sign(CONTROL, "a PuLID (faces)", (r"^pulid_(ca|encoder)\.",)),
+    Sign(OTHER, "a Segment Anything model", (r"^(sam_)?mask_decoder\.",)),
+    Sign(OTHER, "a depth estimator (Depth Anything)", (r"^depth_head\.",)),
+    Sign(OTHER, "Stable Cascade's stage A", (r"^vquantizer\.",)),
     Sign(OTHER, "an AnimateDiff motion module", (r"motion_modules?\.",), (UNET,)),
     Sign(OTHER, "an image upscaler (ESRGAN)", (r"(^|\.)RDB1\.|^body\.0\.rdb1\.|^conv_first\.",)),
-    Sign(VAE, "a small autoencoder (TAESD)", (r"^(taesd_)?(encoder|decoder)(\.layers)?\.\d+\.(conv\.0|weight)",)),
+    Sign(
+        OTHER,
+        "an image upscaler (compact)",
+        (r"^body\.1\.weight$", r"^body\.2\.bias$|^body\.2\.weight$"),
+        shape=(r"^body\.1\.weight$", 0, (64,)),
+    ),
+    Sign(VAE, "a small autoencoder (TAESD)", (r"^((taesd_)?(encoder|decoder)(\.layers)?\.)?\d+\.(conv\.0|weight)",)),
 )
 LATENTS = {4: "Stable Diffusion 1.x, 2.x or XL", 16: "Stable Diffusion 3, FLUX.1 or a relative", 32: "FLUX.2"}
 VAES = (
+    Sign(VAE, "a VAE alone, of a film model", (r"^decoder\.conv_in\.conv\.",)),
     Sign(VAE, "a VAE alone, of Wan or Qwen-Image", (r"^decoder\.(middle\.0\.residual\.0|mid_block\.resnets\.0\.norm1)\.gamma$",)),
     Sign(VAE, "a VAE alone, of Sana (DC-AE)", (r"^decoder\.stages\.|^decoder\.up_blocks\.\d+\.\d+\.",)),
 )
@@ -143,6 +163,7 @@ TEXTS = (
 )
 READABLE = {"", "fp8", "scaled fp8"}
 INTEGERS = re.compile(r"^[IU](8|16|32)$")  # precisions that no plain weight has
+MIN_VECTOR = 8  # numbers of a word's vector
 QUANTISED = (
     (r"quant_state\.bitsandbytes__(nf4|fp4)", "bitsandbytes, 4 bits"),
     (r"\.SCB$", "bitsandbytes, 8 bits"),
@@ -220,8 +241,8 @@ def _latent_channels(header: Header) -> int:
 
 def _is_embedding(header: Header) -> bool:
     """A few small matrices of vectors: `emb_params`, `clip_l` and `clip_g`, or the word itself."""
-    small = all(1 <= len(shape) <= 2 and shape[0] <= 1024 for shape in header.shapes.values())
-    return 0 < len(header.shapes) <= 3 and small and not any(name.endswith((".weight", ".bias")) for name in header.shapes)
+    small = all(1 <= len(shape) <= 2 and shape[0] <= 8192 and shape[-1] >= MIN_VECTOR for shape in header.shapes.values())
+    return 0 < len(header.shapes) <= 3 and small and not any("." in name for name in header.shapes)
 
 
 def _quantised(header: Header) -> str:
@@ -251,12 +272,13 @@ def refuse_other(path: Path) -> None:
         raise StudioError(f"{path}: this is {kind.words()}, not a base model: {WAY_OUT[kind.what]}")
 
 
-NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control|Video")
+HAS_FAMILY = re.compile(r"Stable Diffusion (1|2|XL|3)|FLUX\.[12]|(Chroma|Qwen-Image)$|Z-Image|Sana|PixArt|DDPM")  # titles that are read
+NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",
     VAE: "give a whole model; this file is one part of one",
     TEXT: "give a whole model; this file is one part of one",
     CONTROL: "it steers a base model that lies elsewhere: give that one",
-    OTHER: "give a whole model",
+    OTHER: "it draws nothing by itself: give a whole model",
 }
