@@ -34,7 +34,7 @@ def load(
     for name, piece in found.pieces.items():
         config = _piece_config(found, needs[name])
         modules[name] = freeze(piece_models.make(piece, config, classes[name], dtype), device)
-    modules["transformer"] = freeze(denoiser_file.load(path, _denoiser_config(found), classes["transformer"], dtype), device)
+    modules["transformer"] = freeze(denoiser_file.load(path, denoiser_config(found), classes["transformer"], dtype), device)
     readers = {}
     for name, cls in tokenizers.items():
         own = next((n.tokenizer[1] for n in needs.values() if n.component in found.pieces and n.tokenizer[0] == name), None)
@@ -49,7 +49,7 @@ def _piece_config(found: "assembly.Assembly", need: Need) -> dict[str, Any]:
     )
 
 
-def _denoiser_config(found: "assembly.Assembly") -> dict[str, Any]:
+def denoiser_config(found: "assembly.Assembly") -> dict[str, Any]:
     """The transformer's configuration: that of the folder beside it, else the published one with the file's own sizes."""
     if found.rest is None:
         return found.layout.config(read_header(found.path))

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from studio.errors import StudioError
-from studio.families import components, denoiser_file
+from studio.families import assembly, bundled, components
 from studio.families.base import Parts
 from studio.families.folder import check_folder
 from studio.model_facts import configuration
@@ -38,9 +38,27 @@ class Reader:
 
 def open_reader(family: ModuleType, path: Path) -> Reader:
     """The base at `path` without its weights; StudioError, naming the file, where it has no tokenizer that can be read."""
+    found = assembly.assemble(path)
+    folder = path if path.is_dir() else found.rest if found else FILE_CONFIGS
+    names = (*family.card.text_encoders, family.card.denoiser)
+    configs: dict[str, Any] = {}
+    tokenizers: dict[str, Any] = {}
+    if folder:
+        tokenizers = components.load_tokenizers(folder, _classes(folder))
+        configs = {name: configuration(folder / name / "config.json") for name in names if (folder / name).is_dir()}
+    if found:
+        needs = found.layout.needs if found.layout else ()
+        own = [need.tokenizer for need in needs if need.tokenizer and need.component in found.pieces]
+        tokenizers |= {name: bundled.TOKENIZERS[kind]() for name, kind in own}
+        configs["transformer"] = components.denoiser_config(found)
+    modules: dict[str, Any] = {name: SimpleNamespace(config=SimpleNamespace(**config)) for name, config in configs.items()}
+    return Reader(family, Parts(modules, tokenizers, None, None, None, None, path))  # type: ignore[arg-type]
+
+
+def _classes(folder: Path) -> dict[str, Any]:
+    """The tokenizers that a model folder names, each with its class of ours; StudioError for one that is not known here."""
     import transformers
 
-    folder = path if path.is_dir() else denoiser_file.find_rest(path) or FILE_CONFIGS
     classes = {}
     for name, value in check_folder(folder).items():
         said = value[1] if isinstance(value, list) and len(value) == 2 else None
@@ -49,15 +67,7 @@ def open_reader(family: ModuleType, path: Path) -> Reader:
             if kind not in KNOWN:
                 raise StudioError(f"{folder}: its {name} is a {kind[:60]}, which is not known here; known are: {', '.join(KNOWN)}")
             classes[name] = getattr(transformers, kind)
-    tokenizers = components.load_tokenizers(folder, classes)
-    names = (*family.card.text_encoders, family.card.denoiser)
-    modules: dict[str, Any] = {name: _configured(folder / name) for name in names if (folder / name).is_dir()}
-    return Reader(family, Parts(modules, tokenizers, None, None, None, None, path))  # type: ignore[arg-type]
-
-
-def _configured(place: Path) -> SimpleNamespace:
-    """A component of which only the configuration is there."""
-    return SimpleNamespace(config=SimpleNamespace(**configuration(place / "config.json")))
+    return classes
 
 
 def cut(family: ModuleType, parts: Parts, caption: str) -> tuple[str, str]:

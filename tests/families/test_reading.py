@@ -9,9 +9,10 @@ import torch
 from studio import registry
 from studio.errors import StudioError
 from studio.families.reading import cut, open_reader
+from tests.fixtures import tiny_files
 from tests.fixtures.families import FAMILIES
 
-WORDS = "an axial slice of the upper brain, T1, ü “quoted” (very) long " * 80
+WORDS = "an axial slice of the upper brain, T1, ü “quoted” (very) long " * 200
 TEXTS = ("", "a tree", " two  blanks ", WORDS[:200], WORDS)
 
 
@@ -52,6 +53,22 @@ def test_no_torch_is_imported_for_it_and_a_checkpoint_file_reads_with_clip(folde
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert said.returncode == 0, said.stderr
     assert said.stdout.split()[-1] == str(len("tree ") * 75 - 1) and "None" not in said.stdout.split()[:4], said.stdout
+
+
+@pytest.mark.parametrize("name", ["flux dev", "z_image"])
+def test_a_file_and_its_pieces_are_read_by_the_bundled_tokenizers(tmp_path, name):
+    from studio.models import find_base
+
+    folder = tiny_files.save(name, tmp_path / "folder" / "model")
+    whole, several = (
+        tiny_files.as_one_file(name, folder, tmp_path / "model.safetensors"),
+        tiny_files.as_files(name, folder, tmp_path / "models"),
+    )
+    for file in (whole, several):
+        base = find_base(str(file))
+        reader = open_reader(registry.family(base.family), base.path)
+        of_folder = open_reader(registry.family(base.family), folder)
+        assert (reader.limit, reader.end(WORDS)) == (of_folder.limit, of_folder.end(WORDS)) and reader.limit == 512
 
 
 def test_a_base_without_a_readable_tokenizer_says_which_file(folders, tmp_path):

@@ -101,7 +101,7 @@ def test_an_adapter_is_no_base_model(tmp_path, kind):
 @pytest.mark.parametrize("names", [["emb_params"], ["clip_l", "clip_g"], ["<brain>"]])
 def test_an_embedding_is_no_base_model(tmp_path, names):
     with pytest.raises(StudioError, match=r"this is an embedding \(textual inversion\), not a base model"):
-        single_file.is_sd(write_header(tmp_path / "e.safetensors", names, (2, 8)))
+        single_file.is_sd(write_header(tmp_path / "e.safetensors", names, (8, 8)))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut in the header", "cut in the data", "text", "zip"])
