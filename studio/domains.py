@@ -1,5 +1,7 @@
 """What kinds of pictures there are, and which changes of them, as augmentation, leave their meaning alone; found by name."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +29,25 @@ DOMAINS = {
     "text": Domain("Writing, screens, charts", "mirrored, it cannot be read: nothing is changed"),
     "subject": Domain("One person or thing", "its left and right differ: nothing is changed"),
 }  # fmt: skip
+
+
+_SIDES = re.compile(r"\b(left|right|leftmost|rightmost|leftward|rightward|(?:anti-?|counter-?)?clockwise)\b", re.IGNORECASE)
+_PLACES = re.compile(r"\b(top|bottom|upper|lower|above|below|upright|upside|horizontal|vertical|north|south|east|west)\b", re.IGNORECASE)
+
+
+def contradicted(captions: Iterable[str], flip: bool, turns: bool) -> str:
+    """What mirrored or turned versions of pictures would make untrue in their captions, in a sentence; "" where nothing is found."""
+    told = [
+        set(map(str.lower, [*(_SIDES.findall(text) if flip or turns else ()), *(_PLACES.findall(text) if turns else ())]))
+        for text in captions
+    ]
+    num, words = sum(map(bool, told)), sorted(set().union(*told))
+    if not num:
+        return ""
+    named = f"{num:,} captions name" if num > 1 else "1 caption names"
+    change, setting = ("turned", "Quarter turns") if turns else ("mirrored", "Mirror")
+    few = ", ".join(words[:4])
+    return f"{named} a side ({few}), which is not true of {change} pictures: switch {setting} off, or leave sides out of the captions"
 
 
 def find_domain(name: str) -> Domain:

@@ -5,7 +5,7 @@ import pytest
 from studio.dataset.edit import set_domain
 from studio.dataset.intake import create_demo, list_demos
 from studio.dataset.rows import open_dataset
-from studio.domains import DOMAINS
+from studio.domains import DOMAINS, contradicted
 from studio.errors import StudioError
 from studio.models import find_base
 from studio.recipes import Choice, resolve
@@ -66,3 +66,19 @@ def test_an_unknown_kind_is_refused_and_the_kind_can_be_taken_back(workspace):
     assert open_dataset(workspace, "shapes").about["domain"] == "satellite"
     set_domain(workspace, "shapes", "")
     assert "domain" not in open_dataset(workspace, "shapes").about
+
+
+@pytest.mark.parametrize(
+    ("captions", "flip", "turns", "told"),
+    [
+        (["the left hand", "a bright cat", "upright"], True, False, "1 caption names a side (left), which is not true of mirrored"),
+        (["the left hand", "the upper brain", "RIGHT lung"], True, True, "3 captions name a side (left, right, upper)"),
+        (["the upper brain", "leftover copyright"], True, False, ""),
+        (["the left hand"], False, False, ""),
+        (["turned counter-clockwise"], True, False, "(counter-clockwise)"),
+        ([], True, True, ""),
+    ],
+)
+def test_captions_that_mirroring_or_turning_would_make_untrue_are_told(captions, flip, turns, told):
+    found = contradicted(captions, flip, turns)
+    assert (told in found and found) if told else found == ""

@@ -82,6 +82,8 @@ def dataset_fix(
         proposal = next((key for key in CHECKS[check].mends if key != "review"), "") if check in CHECKS else ""
         told = fix(place, name, check, mend or proposal, only or None)
         done = [{"check": check, "undo": told["undo"], "text": told["text"]}] if told.get("undo") else []
+        if not done and told.get("text"):
+            raise StudioError(f"{name}: {told['text']}")
     lines = [f"{each['text']}; to undo: dataset undo {name} {each['undo']}" for each in done]
     answer(done, as_json, "\n".join(lines) or "nothing to mend")
 
@@ -112,6 +114,7 @@ def dataset_split(
     name: NameArgument,
     groups_by: Annotated[str, typer.Option(metavar="REGEX", help=r"Pictures whose names match alike stay together: 'patient(\d+)'.")] = "",
     column: Annotated[str, typer.Option(metavar="NAME", help="Pictures alike in this column of metadata.jsonl do; or: folder.")] = "",
+    within: Annotated[bool, typer.Option("--within", help="Pictures of one patient or scene may lie on both sides.")] = False,
     share: Annotated[float | None, typer.Option(metavar="0..1", help="Hold out this part; by default by the number of pictures.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Draw other pictures.")] = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Only say what it would be.")] = False,
@@ -124,7 +127,7 @@ def dataset_split(
     from studio.dataset.split_rule import parse_rule
 
     place = Workspace.at(workspace)
-    rule = parse_rule({"groups_by": groups_by, "column": column, "share": share, "seed": seed})
+    rule = parse_rule({"groups_by": groups_by, "column": column, "share": share, "within": within, "seed": seed})
     told = preview_split(place, open_dataset(place, name), rule) if preview else split_dataset(place, name, rule)
     lines = [f"{told['train']} pictures to train on, {told['held_out']} held out; {told['changed']} change sides"]
     lines += [f"{told['groups']} named groups, {told['alike_groups']} of look-alikes, {told['alone']} pictures alone"] + [

@@ -1,9 +1,10 @@
 """The rule by which a dataset is split: which pictures belong together, how many are held out, which draw; kept with the dataset."""
 
-import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
+import regex
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studio.dataset.alike import ALIKE
@@ -12,7 +13,7 @@ from studio.errors import StudioError, printable
 
 RULE = "split"  # in a dataset's `about`: the rule its split follows
 MAX_PATTERN = 200
-_REPEATED_REPEAT = re.compile(r"[+*}]\)[+*{]")  # takes time without limit on some names
+MAX_S = 2.0  # for all names together: some patterns take for ever on some names
 
 
 class SplitRule(BaseModel):
@@ -23,6 +24,7 @@ class SplitRule(BaseModel):
     groups_by: str = Field("", max_length=MAX_PATTERN, description="a pattern in folder/file name; what its groups match names the group")
     column: str = Field("", max_length=120, description="a column of metadata.jsonl, or folder")
     share: float | None = Field(None, gt=0, lt=1, allow_inf_nan=False, description="of the pictures; None = by their number")
+    within: bool = Field(False, description="pictures of one patient or scene may lie on both sides; copies and look-alikes never do")
     seed: int = Field(0, ge=0, lt=2**31, description="another number draws other pictures")
 
 
@@ -35,6 +37,8 @@ def parse_rule(values: dict[str, Any]) -> SplitRule:
         raise StudioError(f"split: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if rule.groups_by and rule.column:
         raise StudioError("split: groups are named by a pattern or by a column, not by both")
+    if rule.within and (rule.groups_by or rule.column):
+        raise StudioError("split: pictures are held out within groups, or groups are named; not both")
     return rule
 
 
@@ -51,6 +55,8 @@ def given_names(rows: Sequence[Row], rule: SplitRule) -> list[str]:
 
     StudioError where the pattern cannot be used, or where pattern or column fit no picture.
     """
+    if rule.within:
+        return [""] * len(rows)
     if rule.column:
         names = [columns_of(row).get(rule.column, "") for row in rows]
         if not any(names):
@@ -58,12 +64,18 @@ def given_names(rows: Sequence[Row], rule: SplitRule) -> list[str]:
             raise StudioError(f"split: no picture has a column {printable(rule.column)!r}: there are {', '.join(known) or 'none'}")
         return names
     if rule.groups_by:
-        pattern = _compiled(rule.groups_by)
-        names = [_match(pattern, f"{row.columns['folder']}/{row.source}" if row.columns.get("folder") else row.source) for row in rows]
+        names = _matches(
+            rule.groups_by, [f"{row.columns['folder']}/{row.source}" if row.columns.get("folder") else row.source for row in rows]
+        )
         if not any(names):
             raise StudioError(f"split: the pattern {rule.groups_by!r} fits no file name, such as {printable(rows[0].source)!r}")
         return names
-    return [row.columns.get("group") or ("" if row.group.startswith(ALIKE) else row.group) for row in rows]
+    return [known_group(row) for row in rows]
+
+
+def known_group(row: Row) -> str:
+    """The group that a picture came with: its patient, its scene, or what its table says; "" for none."""
+    return row.columns.get("group") or ("" if row.group.startswith(ALIKE) else row.group)
 
 
 def columns_of(row: Row) -> dict[str, str]:
@@ -71,18 +83,18 @@ def columns_of(row: Row) -> dict[str, str]:
     return {**{key: str(value) for key, value in row.facts.items()}, **row.columns}
 
 
-def _compiled(text: str) -> re.Pattern:
-    if _REPEATED_REPEAT.search(text):
-        raise StudioError("split: the pattern repeats a repeat, which can take for ever: write it simpler")
+def _matches(text: str, names: Sequence[str]) -> list[str]:
+    """What the pattern `text` finds in each of `names`, its groups joined; "" where it finds nothing. StudioError after MAX_S."""
     try:
-        return re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
+        pattern = regex.compile(text)
+    except (regex.error, RecursionError, OverflowError) as error:
         raise StudioError(f"split: the pattern {text!r} is no regular expression ({error})") from None
-
-
-def _match(pattern: re.Pattern, name: str) -> str:
-    found = pattern.search(name)
-    if not found:
-        return ""
-    parts = found.groups() or (found.group(),)
-    return "|".join(part or "" for part in parts)[:120].strip("|")
+    until, found = time.monotonic() + MAX_S, []
+    for name in names:
+        try:
+            match = pattern.search(name, timeout=max(0.001, until - time.monotonic()))
+        except TimeoutError:
+            raise StudioError(f"split: the pattern {text!r} takes too long on {printable(name)[:60]!r}: write it simpler") from None
+        parts = (match.groups() or (match.group(),)) if match else ()
+        found.append("|".join(part or "" for part in parts)[:120].strip("|"))
+    return found

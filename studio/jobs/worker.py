@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from studio.dataset.masks import mask_bytes
 from studio.device import is_out_of_memory, peak_memory_gib, pick_device
+from studio.domains import contradicted
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
@@ -236,6 +237,8 @@ def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
         count, (file, read, rest) = len(encoded.long_captions), encoded.long_captions[0]
         shown = f"first: {file}, which is read to “…{read[-40:]}”; not read: “{rest[:80]}{'…' if rest[80:] else ''}”"
         job.emit("warning", message=f"{count} captions are longer than this model reads; their ends are not used ({shown})")
+    if untrue := contradicted({item.file: item.caption for item in encoded.train}.values(), job.spec.data.flip, job.spec.data.turns):
+        job.emit("warning", message=untrue)
     if not encoded.held_out:
         job.emit("warning", message="nothing is held out: this run cannot say how it does on unseen pictures")
 

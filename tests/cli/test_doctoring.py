@@ -43,7 +43,7 @@ def test_a_split_by_names_is_previewed_made_and_recorded_in_a_run(own, home, tmp
     assert {key: made[key] for key in told} == told and (made["train"], made["held_out"], made["groups"]) == (6, 2, 4)
     run = own.here(*home.train("--set", "train.steps=2", dataset="scans")).well().json["run"]
     origin = json.loads((own.folder(run) / "origin.json").read_text())
-    assert origin["split_rule"] == {"groups_by": r"patient(\d+)", "column": "", "share": None, "seed": 3}
+    assert origin["split_rule"] == {"groups_by": r"patient(\d+)", "column": "", "share": None, "within": False, "seed": 3}
     held = {file.split("-")[1] for file, each in origin["data"].items() if each["split"] == "held_out"}
     assert len(held) == 1 and sum(each["split"] == "held_out" for each in origin["data"].values()) == 2
     assert "fits no file name" in own.here("dataset", "split", "scans", "--groups-by", "zebra").complaint()

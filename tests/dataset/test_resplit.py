@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
+from studio.dataset import split_rule
+from studio.dataset.doctor.fix import fix, fix_all
 from studio.dataset.edit import add_pictures
 from studio.dataset.intake import create_dataset
 from studio.dataset.resplit import preview_split, split_dataset
-from studio.dataset.rows import Dataset
-from studio.dataset.split_rule import parse_rule, rule_of
+from studio.dataset.rows import Dataset, Row
+from studio.dataset.split_rule import given_names, parse_rule, rule_of
 from studio.dataset.wording import undo_change
 from studio.errors import StudioError
 from studio.store import Workspace
@@ -95,7 +98,7 @@ def test_pictures_added_later_follow_the_rule(workspace, patients, tmp_path):
     "values, line",
     [
         ({"groups_by": "("}, "is no regular expression"),
-        ({"groups_by": "(a+)+$"}, "repeats a repeat"),
+        ({"groups_by": "(pa|p|a)*(t|ti|i|e|n)*(en|e|n|t)*x$", "within": True}, "not both"),
         ({"groups_by": "zebra"}, "fits no file name, such as 'patient"),
         ({"column": "colour"}, "no picture has a column 'colour': there are age, folder, scene"),
         ({"column": "scene", "groups_by": "x"}, "by a pattern or by a column"),
@@ -111,5 +114,68 @@ def test_a_wrong_rule_is_one_clear_line(workspace, patients, values, line):
 
 
 def test_groups_too_large_to_hold_out_are_told(workspace, patients):
-    told = preview_split(workspace, patients, parse_rule({"groups_by": "(patient)"}))
-    assert told["held_out"] == 0 and "no group is small enough" in told["notes"][0]
+    told = preview_split(workspace, patients, parse_rule({"groups_by": "patient(0)"}))
+    assert told["held_out"] == 0 and "no group is small enough" in told["notes"][0] or told["alone"] == 0
+    one = preview_split(workspace, patients, parse_rule({"groups_by": "(patient)"}))
+    assert one["held_out"] == 0 and "all pictures are of one group: none is held out" in one["notes"][0]
+
+
+def test_a_pattern_that_takes_too_long_ends_in_one_line(monkeypatch):
+    monkeypatch.setattr(split_rule, "MAX_S", 0.3)
+    row = Row(file="1.png", sha256="0", pixels="0", width=64, height=64, source="a" * 60 + "!.png")
+    begun = time.monotonic()
+    for pattern in ("(a|a)*$", "(a|aa)+$"):
+        with pytest.raises(StudioError, match="takes too long on 'aaaa.*write it simpler"):
+            given_names([row], parse_rule({"groups_by": pattern}))
+    assert time.monotonic() - begun < 30 and given_names([row], parse_rule({"groups_by": "(a+)+"})) == ["a" * 60]
+
+
+def test_pictures_that_no_pattern_or_column_names_count_by_themselves_and_that_is_told(workspace, patients):
+    told = preview_split(workspace, patients, parse_rule({"groups_by": r"patient0([0-3])"}))
+    assert any("20 pictures do not match the pattern: each counts by itself" in note for note in told["notes"])
+    rows = [row.model_copy(update={"columns": row.columns if n % 2 else {}}) for n, row in enumerate(patients.rows)]
+    told = preview_split(workspace, patients.model_copy(update={"rows": rows}), parse_rule({"column": "scene"}))
+    assert any("18 pictures have nothing in this column" in note for note in told["notes"])
+
+
+def pictures_of(folder, num, group=""):
+    folder.mkdir()
+    lines = []
+    for i in range(num):
+        (folder / f"{i}.png").write_bytes(encode(photo(200 + i), "PNG"))
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": "x", **({"group": group} if group else {})}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_of_one_group_alone_nothing_is_held_out_until_that_is_asked_for(workspace, tmp_path):
+    made = create_dataset(workspace, "one", [pictures_of(tmp_path / "one", 9, "patient 1")])
+    assert not made.held_out_rows and {row.group for row in made.rows} == {"patient 1"}
+    plain = preview_split(workspace, made, parse_rule({}))
+    assert plain["held_out"] == 0 and "no verdict on unseen ones" in plain["notes"][0] and "\n" not in plain["notes"][0]
+    assert fix_all(workspace, "one") == [] and not Dataset.load(made.root).held_out_rows
+    assert fix(workspace, "one", "split", "split")["undo"] is None
+    done = fix(workspace, "one", "split", "within")
+    now = Dataset.load(made.root)
+    assert len(now.held_out_rows) == 2 and rule_of(now).within
+    assert any("of these groups, of no others" in note for note in done["notes"])
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "new.png").write_bytes(encode(photo(300), "PNG"))
+    before = {row.file: row.split for row in now.rows}
+    after = add_pictures(workspace, "one", [tmp_path / "two"]).dataset
+    assert {row.file: row.split for row in after.rows if row.file in before} == before, "a later import moves nothing"
+    whole = split_dataset(workspace, "one", parse_rule({}))
+    assert {row.group for row in Dataset.load(made.root).rows} == {"patient 1", ""} and whole["held_out"] == 1, (
+        "the groups are not forgotten"
+    )
+    undo_change(workspace, "one", done["undo"])
+    back = Dataset.load(made.root).rows[:9]
+    assert [(row.columns, row.group, row.split) for row in back] == [(row.columns, row.group, row.split) for row in made.rows]
+
+
+@pytest.mark.parametrize(("num", "held"), [(1, 0), (2, 1), (3, 1), (5, 1), (8, 2)])
+def test_small_sets_hold_out_what_the_rule_says_and_say_what_that_means(workspace, tmp_path, num, held):
+    made = create_dataset(workspace, "few", [pictures_of(tmp_path / "few", num)])
+    told = preview_split(workspace, made, parse_rule({}))
+    assert len(made.held_out_rows) == told["held_out"] == held and told["train"] == num - held
+    assert len(told["notes"]) == 1 and ("weak" in told["notes"][0]) == (held > 0)

@@ -120,6 +120,19 @@ def test_mirrored_pictures_are_kept_beside_the_plain_ones(room):
     assert both.held_out == plain.held_out, "what is held out is measured as it is"
 
 
+def test_other_settings_make_only_what_they_change(room):
+    _, encode = room
+    plain = encode("data.crops=1")
+    both = encode("data.crops=1", "data.flip=true")
+    assert both.num_made == len(plain.train) and encode("data.crops=1").num_made == 0, "a mirror image of each that is trained"
+    shifted = encode("data.crops=1", "data.flip=true", "data.colour=0.1")
+    assert shifted.num_made == 2 * len(plain.train) and {*both.train[0].latents} < {*shifted.train[0].latents}
+    other = encode("data.crops=1", "data.flip=true", "data.colour=0.2")
+    assert 0 < other.num_made <= 2 * len(plain.train), "only what is coloured otherwise"
+    assert all(item.latents[0] == first.latents[0] for item, first in zip(other.items, plain.items, strict=True))
+    assert plain.held_out == other.held_out
+
+
 def test_long_captions_are_named_and_shown_cut(room, tiny_parts):
     data, encode = room
     caption = " ".join(f"word{n}" for n in range(300))

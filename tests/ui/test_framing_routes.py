@@ -308,6 +308,7 @@ def test_the_samples_on_the_screens_are_those_that_a_run_of_the_dataset_would_re
         assert tuple(shown["bucket"]) == next(each.bucket for each in planned if each.row.file == file)
     told = client.get("/studio/datasets/odd/variants", params={"base": "pixels"}).json()
     assert told["samples"] == sum(len(each.frames) for each in planned if each.row.split == "train")
+    assert "warning" in told
     for row in told["rows"]:
         assert [re.search(r"-([0-9._]+)\.webp", sample["src"])[1] for sample in row["samples"]] == tokens[row["file"]]
     shapes = client.get("/studio/datasets/odd/buckets", params={"base": "pixels"}).json()["buckets"]

@@ -10,7 +10,7 @@ from studio.dataset.kinds import VIEW_SIZES
 from studio.dataset.listing import address
 from studio.dataset.resplit import preview_split, split_dataset
 from studio.dataset.shelf import Kept
-from studio.dataset.split_rule import columns_of, parse_rule, rule_of
+from studio.dataset.split_rule import columns_of, known_group, parse_rule, rule_of
 from studio.errors import StudioError
 from studio.jobs import checkups
 from studio.jobs.checkups import Checkup
@@ -123,7 +123,7 @@ def _add_split(routes: APIRouter, desk: Desk) -> None:
         found = desk.views.shelf.open(dataset).dataset
         columns = sorted({key for row in found.rows for key in columns_of(row)})
         sides = {"train": len(found.train_rows), "held_out": len(found.held_out_rows)}
-        return {"rule": rule_of(found).model_dump(), "columns": columns, **sides}
+        return {"rule": rule_of(found).model_dump(), "columns": columns, "groups": any(map(known_group, found.rows)), **sides}
 
     @routes.post("/datasets/{dataset}/split")
     def split(dataset: str, request: SplitRequest) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from studio.dataset.masks import mask_bytes, set_mask
 from studio.dataset.reframe import set_edits
 from studio.dataset.rows import Dataset, Row
 from studio.dataset.views import sample_name
-from studio.domains import DOMAINS, defaults
+from studio.domains import DOMAINS, contradicted, defaults
 from studio.encode.plan import Planned, num_samples, plan, summary
 from studio.errors import StudioError
 from studio.models import find_base, list_models
@@ -114,7 +114,8 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/datasets/{dataset}/variants")
     def variants(dataset: str, wanted: Annotated[VariantsQuery, Query()]) -> dict[str, Any]:
         """A few training pictures, each in every version that is trained, and how many there are in all."""
-        found = shelf.open(dataset).dataset
+        kept = shelf.open(dataset)
+        found, captions = kept.dataset, [kept.caption(row) for row in kept.dataset.train_rows]
         given = wanted.model_dump(include=wanted.model_fields_set & set(DataSpec.model_fields))
         data = DataSpec.model_validate(defaults(found.about) | given)
         size, multiple = shape(wanted.base, wanted.size_px)
@@ -122,7 +123,8 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         planned = plan(found.rows, size, multiple, data, only={row.file for row in shown})
         rows = [{"file": row.file, "source": row.source, "samples": _variants(planned, row)} for row in shown]
         told = {"size_px": size, "pictures": len(found.train_rows), "samples": num_samples(found.rows, size, multiple, data), "rows": rows}
-        return told | {"data": data.model_dump(include={"crops", "flip", "turns", "colour"})}
+        shown_data = data.model_dump(include={"crops", "flip", "turns", "colour"})
+        return told | {"data": shown_data, "warning": contradicted(captions, data.flip, data.turns)}
 
     @routes.get("/samples/{name}")
     def sample(name: str) -> Response:

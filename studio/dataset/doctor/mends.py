@@ -11,9 +11,9 @@ from studio.dataset.edit import editing
 from studio.dataset.framing import Edit
 from studio.dataset.reframe import set_edits
 from studio.dataset.removal import add_record, count, forget_record, read_record
-from studio.dataset.resplit import split_dataset
+from studio.dataset.resplit import preview_split, split_dataset
 from studio.dataset.rows import Dataset
-from studio.dataset.split_rule import rule_of
+from studio.dataset.split_rule import SplitRule, rule_of
 from studio.dataset.wording import Wording, apply
 from studio.store import Workspace
 
@@ -125,7 +125,14 @@ def undo_forgotten(workspace: Workspace, name: str, undo: str) -> dict[str, Any]
 def _split(workspace: Workspace, name: str, finding: dict[str, Any], files: list[str]) -> dict[str, Any]:
     with editing(workspace, name) as dataset:
         rule = rule_of(dataset)
+        told = preview_split(workspace, dataset, rule)
+    if finding["key"] == "split" and not told["held_out"]:
+        return {"undo": None, "text": told["notes"][0], "count": 0}
     return split_dataset(workspace, name, rule)
+
+
+def _split_within(workspace: Workspace, name: str, finding: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    return split_dataset(workspace, name, SplitRule(within=True))
 
 
 def _has_groups(found: Found) -> bool:
@@ -145,6 +152,11 @@ MENDS = {
     "trigger": Mend("Add it to {num}", "Put the trigger word before these captions", _trigger, _has_files, True),
     "class_noun": Mend("Add it to {num}", "Put the class noun into these captions", _class_noun, _has_files, True),
     "split": Mend("Split anew", "Hold out whole groups, by the rule of this dataset", _split, is_automatic=True),
+    "within": Mend(
+        "Hold out some of a group",
+        "Pictures of one patient or scene then lie on both sides: the verdict is about new pictures of that one, of no other",
+        _split_within,
+    ),
     "keep": Mend("Keep all", "They are right as they are: not mentioned again", _keep, _has_files),
     "forget": Mend("Put away", "Not mentioned again; can be undone", _forget_skipped),
 }

@@ -13,9 +13,9 @@ export async function splitDialog(dataset) {
     return;
   }
   const { rule } = now, view = { dataset };
-  const kind = h('select', { class: 'studio-input', 'aria-label': 'Groups by' }, h('option', { value: '', text: 'look-alikes alone' }), h('option', { value: 'name', text: 'a pattern in the file name' }),
+  const kind = h('select', { class: 'studio-input', 'aria-label': 'Groups by' }, h('option', { value: '', text: now.groups ? 'patients, scenes and look-alikes' : 'look-alikes alone' }), now.groups ? h('option', { value: 'within', text: 'look-alikes alone' }) : null, h('option', { value: 'name', text: 'a pattern in the file name' }),
     now.columns.map(column => h('option', { value: `column:${column}`, text: column === 'folder' ? 'folder' : `column ${column}` })));
-  kind.value = rule.groups_by ? 'name' : rule.column && now.columns.includes(rule.column) ? `column:${rule.column}` : '';
+  kind.value = rule.within ? 'within' : rule.groups_by ? 'name' : rule.column && now.columns.includes(rule.column) ? `column:${rule.column}` : '';
   const pattern = h('input', { class: 'studio-input mono', maxlength: 200, placeholder: 'patient(\\d+)', 'aria-label': 'Pattern', spellcheck: false, value: rule.groups_by });
   const share = h('input', { class: 'studio-input', type: 'number', min: 1, max: 90, step: 1, placeholder: 'by number', 'aria-label': 'Held out, per cent', value: rule.share ? Math.round(100 * rule.share) : '' });
   const seed = h('input', { class: 'studio-input', type: 'number', min: 0, step: 1, 'aria-label': 'Draw', value: rule.seed });
@@ -23,7 +23,7 @@ export async function splitDialog(dataset) {
   const named = field('Pattern', pattern, 'Pictures whose names match alike stay together: patient(\\d+) puts patient12-a and patient12-b on one side.');
   view.outcome = h('div', { class: 'outcome', 'aria-live': 'polite' });
   view.make = h('button', { class: 'btn primary', type: 'submit', text: 'Split anew', disabled: true });
-  view.read = () => ({ groups_by: kind.value === 'name' ? pattern.value : '', column: kind.value.startsWith('column:') ? kind.value.slice(7) : '', share: share.value ? Number(share.value) / 100 : null, seed: Number(seed.value) || 0 });
+  view.read = () => ({ groups_by: kind.value === 'name' ? pattern.value : '', column: kind.value.startsWith('column:') ? kind.value.slice(7) : '', within: kind.value === 'within', share: share.value ? Number(share.value) / 100 : null, seed: Number(seed.value) || 0 });
   view.element = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': 'Split' }, h('h3', { text: `Split ${labelOf(dataset)}` }),
     h('p', { class: 'muted', text: `Now ${now.train} to train on, ${now.held_out} held out. Copies and look-alikes never lie on both sides; runs that exist keep the split they were made with.` }),
     h('form', { class: 'form', onsubmit: event => { event.preventDefault(); make(view); } }, field('Keep together', kind), named,

@@ -48,9 +48,10 @@ export async function openVariants(wanted) {
   }
 }
 
-function draw(body, { size_px: size, pictures, samples, rows, data }) {
+function draw(body, { size_px: size, pictures, samples, rows, data, warning }) {
   const how = Object.entries(WORDS).map(([key, say]) => say(data[key])).filter(Boolean).join(', ') || 'as they are';
   clear(body, h('p', { text: `${count(pictures, 'picture')} in ${count(samples, 'version')} of about ${size} px: ${how}. Held-out pictures are measured as they are.` }),
+    warning ? h('p', { class: 'chip held-out note', text: warning }) : null,
     rows.map(row => h('section', {}, h('p', { class: 'mono muted', text: `${row.source}: ${count(row.samples.length, 'version')}` }),
       strip(row.samples))));
 }

@@ -107,7 +107,13 @@ CHECKS = (
         "turned_upright", "Turned upright", "The camera noted how it was held, and the picture was turned. Only told.", 0, _noted, ("keep",)
     ),
     Check(
-        "split", "Held out", "The held-out pictures are the only ones that can tell learning from copying.", 10, _split, ("split",), True
+        "split",
+        "Held out",
+        "The held-out pictures are the only ones that can tell learning from copying.",
+        10,
+        _split,
+        ("split", "within"),
+        True,
     ),
     Check(
         "weak_split",
