@@ -138,16 +138,16 @@ def caption_dataset(workspace: Workspace, request: CaptionRequest, progress: Pro
     num_before = num_edited = 0
     looked_at = LookedAt(workspace, found.dataset, found.chosen, found.ask)
     if found.wanted:
-        progress(0, num)
         said |= looked_at.known([each.row for each in found.wanted])
-        if said:
-            progress(len(said), num)
         rest = [each.row for each in found.wanted if each.row.file not in said]
         num_before = len(said)
-        if rest:
+        if not rest:
+            progress(num, num)
+        else:
             ask = replace(found.ask, alive=lambda: progress(min(num, len(said) + len(skipped)), num))
             loaded = found.chosen.module.load(found.chosen.folder)
             try:
+                progress(num_before, num)
                 for done, part in Batches(found.dataset, loaded, ask, found.chosen.facts.sees == "facts", skipped).over(rest):
                     looked_at.keep(part)
                     said |= {row.file: one for row, one in part}

@@ -64,13 +64,17 @@ def check(text: str, known: Sequence[str], trigger: str) -> None:
 def template(text: str, known: Sequence[str], trigger: str) -> Callable[[Row], str]:
     """The function from a picture to its caption; StudioError where `text` names what no picture has.
 
-    A part in [brackets] is left out where one of its fields is missing.
+    A part in [brackets] is left out where one of its fields is missing; the caption is empty where nothing that it names is known.
     """
     check(text, known, trigger)
     read = _read(text)
+    named = set(_FIELD.findall(read)) - {"trigger"}
 
     def write(row: Row) -> str:
-        filled = fill(read, {**_given(row), "trigger": trigger, "name": in_words(row.source)})
+        given = {**_given(row), "trigger": trigger, "name": in_words(row.source)}
+        if named and not any(given.get(name, "").strip() for name in named):
+            return ""
+        filled = fill(read, given)
         for doubled, mark in _BRACES.items():
             filled = filled.replace(mark, doubled[0])
         return _LOOSE.sub(",", filled).strip(" ,;")

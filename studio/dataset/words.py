@@ -1,6 +1,7 @@
 """The words of a dataset's captions: counted for the cloud, looked up for a filter, and whether trigger word and class noun are in them."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,23 +12,31 @@ MAX_SHOWN = 300
 MAX_TAG_WORDS = 6  # a longer part between two commas is a sentence
 TAG_PARTS = 4  # parts from which a caption is a list of tags, where they are short
 TAG_WORDS = 3.0  # words of such a part, in the mean
-_WORD = re.compile(r"[^\W_]+(?:['’.\-/][^\W_]+)*")
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x20D0)) if unicodedata.category(c)[0] == "M")  # of letters, as vowels in Devanagari
+_LETTER = rf"[^\W_][{_MARKS}]*"
+_WORD = re.compile(rf"(?:{_LETTER})+(?:['’.\-/](?:{_LETTER})+)*")
+_COMMA = re.compile("[,，、]")
 _COMMON = frozenset(
     "a an the of in on at to and or with without from by for as is are was be it its this that these those there their his her some "
     "into over under near between behind beside which who has have had not no".split()
 )
 
 
+def _folded(text: str) -> str:
+    """`text` without the difference of capitals, and with its accents composed."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
 @lru_cache(maxsize=65536)
 def words_of(caption: str) -> frozenset[str]:
     """The words of a caption in small letters, without those that say nothing by themselves."""
-    return frozenset(_WORD.findall(caption.casefold())) - _COMMON
+    return frozenset(_WORD.findall(_folded(caption))) - _COMMON
 
 
 @lru_cache(maxsize=65536)
 def tags_of(caption: str) -> frozenset[str]:
     """What stands between the commas of a caption, in small letters, where it is short."""
-    parts = (" ".join(part.split()).strip(".;:!? ") for part in caption.casefold().split(","))
+    parts = (" ".join(part.split()).strip(".;:!?。 ") for part in _COMMA.split(_folded(caption)))
     return frozenset(part for part in parts if part and len(part.split()) <= MAX_TAG_WORDS)
 
 
@@ -37,14 +46,15 @@ _SPLIT = {"tags": tags_of, "words": words_of}
 def kind_of_captions(captions: Sequence[str]) -> Kind:
     """Whether captions are lists of tags or sentences, as most of them are."""
     written = [caption for caption in captions if caption]
-    lists = sum(len(parts) >= TAG_PARTS and len(text.split()) <= TAG_WORDS * len(parts) for text in written if (parts := text.split(",")))
+    split = [(text, _COMMA.split(text)) for text in written]
+    lists = sum(len(parts) >= TAG_PARTS and len(text.split()) <= TAG_WORDS * len(parts) for text, parts in split)
     return "tags" if 2 * lists > len(written) else "words"
 
 
 def has_entry(caption: str, entry: str) -> bool:
     """Whether `entry` is a word or a tag of the caption."""
-    folded = entry.casefold()
-    return folded in caption.casefold() and (folded in tags_of(caption) or folded in words_of(caption))
+    folded = _folded(entry)
+    return folded in _folded(caption) and (folded in tags_of(caption) or folded in words_of(caption))
 
 
 def mentions(word: str) -> re.Pattern[str]:

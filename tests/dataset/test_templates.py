@@ -31,6 +31,7 @@ def rows():
         ("{trigger}, {name}, {plane}, {slice}", ["mri, axial t1, axial, 12", "mri, scan"]),
         ("plain", ["plain", "plain"]),
         ("{plane}", ["axial", ""]),
+        ("{trigger}, a {plane} of {body_part}", ["mri, a axial of brain", ""]),
         ("{{{modality}}} {{set}}", ["{MR} {set}", "{CT} {set}"]),
         ("{Body Part}, {MODALITY}", ["brain, MR", "CT"]),
         ("[T1] {modality}", ["T1 MR", "T1 CT"]),

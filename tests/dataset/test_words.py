@@ -31,6 +31,12 @@ def test_sentences_are_words_and_lists_are_tags():
     assert cloud(SENTENCES, {}, "tags")["kind"] == "tags" and cloud([""], {})["entries"] == []
 
 
+def test_words_and_tags_of_other_scripts_are_whole():
+    assert words_of("हिन्दी में एक चित्र") == {"हिन्दी", "में", "एक", "चित्र"} and words_of("école rouge") == words_of("e\u0301cole rouge")
+    assert tags_of("红色屋顶，小河、道路。") == {"红色屋顶", "小河", "道路"} and kind_of_captions(["红，小，大，高"]) == "tags"
+    assert has_entry("E\u0301COLE, rue", "école") and has_entry("चित्र", "चित्र") and not has_entry("हिन्दी", "हिन")
+
+
 def test_an_entry_is_found_whole():
     assert has_entry("red sky, long hair", "Red Sky") and has_entry("A red roof", "red") and not has_entry("a bored dog", "red")
 

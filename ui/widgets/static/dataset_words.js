@@ -44,6 +44,7 @@ function draw(view) {
   const most = told.entries[0]?.count || 1, now = (place.get().word || '').toLowerCase(), shown = view.all ? told.entries : told.entries.slice(0, FIRST);
   clear(view.cloud, shown.map(each => entry(each, most, now)),
     told.entries.length > shown.length ? h('button', { class: 'btn quiet', type: 'button', text: `${told.num - shown.length} more`, onclick: () => { view.all = true; view.drawn = ''; draw(view); } }) : null,
+    view.all && told.num > told.entries.length ? h('p', { class: 'muted', text: `The ${told.entries.length} most frequent of ${told.num}. Search captions above the pictures for others.` }) : null,
     told.entries.length ? null : h('p', { class: 'muted', text: 'No captions yet. Caption all, above, writes them.' }));
 }
 
