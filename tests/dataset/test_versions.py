@@ -147,7 +147,7 @@ def test_what_was_interrupted_goes_on_with_what_is_missing(workspace, dataset, w
     assert words.seen == 8 and texts(dataset) == before
     seen = []
     told = write(workspace, lambda *step: seen.append(step), overwrite=True)
-    assert words.seen == 10 and told["count"] == 10 and seen == [(0, 10), (8, 10), (10, 10)], "two were missing"
+    assert words.seen == 10 and told["count"] == 10 and seen == [(8, 10), (10, 10)], "two were missing"
     wording.undo_change(workspace, "ten-pictures", told["undo"])
     assert texts(dataset) == before, "and it is one change"
     write(workspace, overwrite=True)
@@ -202,7 +202,7 @@ def test_a_picture_that_breaks_the_captioner_is_named_and_the_rest_goes_on(works
         raise RuntimeError("all is broken")
 
     words.fail = broken
-    with pytest.raises(StudioError, match="fails on every picture .all is broken."):
+    with pytest.raises(StudioError, match="fails on every picture .RuntimeError: all is broken."):
         write(workspace, overwrite=True, max_tokens=3)
 
 
