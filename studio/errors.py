@@ -38,6 +38,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(printable(text).split())
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says first of what went wrong, short enough to stand within a line of ours."""
+    return printable((str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__)[:200]
+
+
 def printable(text: str) -> str:
     """`text` without control characters and lone surrogates, safe for a terminal and a log."""
     return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode("utf-8"))

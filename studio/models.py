@@ -189,9 +189,18 @@ def _kind(path: Path) -> dict[str, str]:
             path = min(path.glob("*.safetensors"), default=path)
         if path.suffix.lower() == ".safetensors":
             kind = identify(path)
-            alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
-            return {"kind": kind.what, "what": kind.words() + alone}
+            others = _others(path) if kind.what == CHECKPOINT and not kind.parts else ""
+            return {"kind": kind.what, "what": kind.words() + others}
     return {}
+
+
+def _others(path: Path) -> str:
+    """What completes a denoiser's file, as far as it is there."""
+    names: list[str] = []
+    with contextlib.suppress(StudioError, OSError):  # why it cannot be used is told elsewhere
+        if found := assembly.assemble(path):
+            names = [place.name for place in (*found.files, *([found.rest] if found.rest else []))]
+    return f", with {', '.join(names)}" if names else ", its denoiser alone"
 
 
 def _without_name(reason: str, path: Path) -> str:

@@ -73,8 +73,13 @@ def _find_rest(path: Path, pipeline: str) -> Path | None:
     return None
 
 
-def is_one(path: Path, family: str) -> bool:
-    """Whether the file is a denoiser of this family; StudioError where it is, and something that belongs to it is nowhere near."""
+def recognise(path: Path, family: str, pipelines: set[str]) -> bool:
+    """Whether this is a diffusers folder of these pipelines, or a file with a denoiser of this family.
+
+    StudioError where it is such a file, and something that belongs to it is nowhere near.
+    """
+    if path.is_dir():
+        return check_folder(path).get("_class_name") in pipelines
     found = assemble(path)
     if found is None or found.family != family:
         return False

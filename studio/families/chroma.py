@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.families import assembly, components, flow, language, packing
-from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.file_layout import COUNT, FileLayout, Size
 from studio.families.file_needs import MMDIT, kl, t5
@@ -53,9 +52,7 @@ MAX_TOKENS = 512
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
-    if path.is_dir():
-        return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return assembly.is_one(path, card.key)
+    return assembly.recognise(path, card.key, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:

@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, first_line
 from studio.families import assembly, bundled, denoiser_file, piece_models
 from studio.families.bundled import CONFIGS
 from studio.families.file_layout import Need
-from studio.families.folder import check_folder, check_whole, read_config, weight_variant
+from studio.families.folder import check_folder, check_values, check_whole, read_config, weight_variant
 from studio.families.header import read_header
 
 if TYPE_CHECKING:
     from torch import nn
 
-COUNTS = ("num_", "n_", "layers", "depth")  # how settings are called that say how often something is there
-MOST, MOST_OF_A_KIND = 10_000_000, 1024  # of any whole number of a model's configuration, and of a count
 OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
 
 
@@ -95,11 +93,7 @@ def _load_tokenizer(path: Path, name: str, cls: Any) -> Any:
     try:
         return cls.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises many kinds; all mean that these files make no tokenizer
-        raise StudioError(f"{folder}: no tokenizer can be made of its files ({_first_line(error)}): fetch the model again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StudioError(f"{folder}: no tokenizer can be made of its files ({first_line(error)}): fetch the model again") from error
 
 
 def _is_diffusers(cls: Any) -> bool:
@@ -123,20 +117,7 @@ def _look_over(path: Path, name: str, cls: Any) -> None:
         raise StudioError(f"{file}: {told}: put the {name} of this very model there")
     if config.get("quantization_config"):
         raise StudioError(f"{file}: its weights are quantised, and cannot be trained on: use the plain bf16 or fp16 version")
-    _check_values(file, config)
-
-
-def _check_values(file: Path, config: dict[str, Any]) -> None:
-    """StudioError for numbers that no model has, and for kernels from elsewhere, before anything is made after them."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            _check_values(file, value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            most = MOST_OF_A_KIND if key.startswith(COUNTS) or key.endswith(COUNTS) else MOST
-            if abs(value) > most and not key.endswith(("timesteps", "theta")):
-                raise StudioError(f"{file}: {key[:60]} is {value}, which no model has: fetch the model again")
-        elif "attn_implementation" in key and "/" in str(value):
-            raise StudioError(f"{file}: {key[:60]} asks for code from elsewhere; such models are never loaded: use another copy")
+    check_values(file, config)
 
 
 def _load(folder: Path, cls: Any, dtype: Any) -> "nn.Module":
@@ -146,7 +127,7 @@ def _load(folder: Path, cls: Any, dtype: Any) -> "nn.Module":
     try:
         module, told = cls.from_pretrained(folder, **options)
     except Exception as error:  # the libraries raise many kinds; all mean that these files are no whole component
-        raise StudioError(f"{folder}: not a whole {cls.__name__} ({_first_line(error)}): fetch the model again") from error
+        raise StudioError(f"{folder}: not a whole {cls.__name__} ({first_line(error)}): fetch the model again") from error
     missing = sorted(told["missing_keys"])
     if missing:
         raise StudioError(f"{folder}: {len(missing)} tensors are missing, first {missing[0]}: fetch the model again")

@@ -4,10 +4,11 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, first_line
 from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Facts, Latent, Parts
 from studio.families.discrete import add_noise, sample_t, target, weight
+from studio.families.schedules import make_schedule
 
 if TYPE_CHECKING:
     from diffusers import DDPMPipeline
@@ -55,12 +56,14 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
     model_folder.check_folder(path)
     unet_folder = model_folder.component(path, "unet")
     variant = model_folder.weight_variant(unet_folder, "diffusion_pytorch_model")
+    model_folder.check_values(unet_folder / "config.json", model_folder.read_config(unet_folder / "config.json"))
+    file = model_folder.component(path, "scheduler") / "scheduler_config.json"
+    scheduler = make_schedule(DDPMScheduler, file, model_folder.read_config(file))
     try:
         options = {"variant": variant, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
         unet, told = UNet2DModel.from_pretrained(unet_folder, **options)
-        scheduler = DDPMScheduler.from_pretrained(model_folder.component(path, "scheduler"), local_files_only=True)
     except Exception as error:  # the libraries raise many kinds; all mean that this folder is no whole model
-        raise StudioError(f"{path}: not a whole DDPM folder ({str(error).splitlines()[0][:200]}): fetch it again") from error
+        raise StudioError(f"{path}: not a whole DDPM folder ({first_line(error)}): fetch it again") from error
     missing = told["missing_keys"]
     if missing:
         raise StudioError(f"{path}: {len(missing)} tensors of its UNet are missing, first {missing[0]}: fetch it again")

@@ -1,15 +1,16 @@
 """Mathematics shared by families with discrete timesteps (DDPM, Ho 2020): epsilon and v prediction."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import folder as model_folder
-from studio.families.base import Parts
+from studio.families.base import Denoising, Parts
+from studio.families.schedules import make_schedule
 from studio.families.timesteps import AUTO, Timesteps, levels
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, DiffusionPipeline
     from torch import Tensor
 
 SAMPLERS = {
@@ -26,15 +27,25 @@ def load_schedule(path: Path) -> "DDIMScheduler":
     """The noise schedule of a diffusers folder, whichever solver it names; StudioError where it is of another kind."""
     from diffusers import DDIMScheduler
 
-    config = model_folder.read_config(path / "scheduler" / "scheduler_config.json")
+    file = path / "scheduler" / "scheduler_config.json"
+    config = model_folder.read_config(file)
     own = config.get("_class_name", "DDIMScheduler")
     if own.startswith("EDM") or own not in {*FEW_STEPS, *(s.__name__ for s in DDIMScheduler(num_train_timesteps=1).compatibles)}:
         raise StudioError(f"{path}: its noise schedule, {own[:60]}, is not of discrete timesteps: use another copy")
-    scheduler = DDIMScheduler.from_config(config, clip_sample=False)  # latents have no range to clip them to
+    scheduler = make_schedule(DDIMScheduler, file, config, clip_sample=False)  # latents have no range to clip them to
     if scheduler.config.prediction_type not in PREDICTIONS:
         told = str(scheduler.config.prediction_type)[:40]
         raise StudioError(f"{path}: it predicts {told!r}: only epsilon and v_prediction are known here")
     return scheduler
+
+
+def draw(pipe: "DiffusionPipeline", parts: Parts, how: Denoising, **told: Any) -> "Tensor":
+    """The clean latents [B, C, h, w] of `how.noise`, by a family's diffusers pipeline, which is also told `told`."""
+    pipe.scheduler = how.scheduler
+    pipe.set_progress_bar_config(disable=True)
+    height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
+    shape = {"latents": how.noise, "width": width, "height": height, "num_inference_steps": how.steps}
+    return pipe(**shape, guidance_scale=how.guidance, generator=how.generators, output_type="latent", **told).images
 
 
 def _signal_noise(parts: Parts, t: "Tensor", ndim: int) -> "tuple[Tensor, Tensor]":

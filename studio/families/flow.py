@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families import folder as model_folder
 from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
+from studio.families.schedules import make_schedule
 from studio.families.timesteps import AUTO, Timesteps, levels, shift_of
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def load_scheduler(path: Path) -> Any:
     config = model_folder.read_config(file)
     name = str(config.get("_class_name"))
     if name.startswith("FlowMatch"):
-        return FlowMatchEulerDiscreteScheduler.from_config({**config, "_class_name": "FlowMatchEulerDiscreteScheduler"})
+        return make_schedule(FlowMatchEulerDiscreteScheduler, file, {**config, "_class_name": "FlowMatchEulerDiscreteScheduler"})
     if config.get("use_flow_sigmas") and config.get("prediction_type") == "flow_prediction":
-        return FlowMatchEulerDiscreteScheduler(config.get("num_train_timesteps", 1000), shift=config.get("flow_shift", 1.0))
+        told = {"num_train_timesteps": config.get("num_train_timesteps", 1000), "shift": config.get("flow_shift", 1.0)}
+        return make_schedule(FlowMatchEulerDiscreteScheduler, file, told)
     raise StudioError(f"{file}: {name[:60]} is no noise schedule of a flow model: fetch the model again")
 
 

@@ -84,9 +84,7 @@ MAX_TOKENS = 512
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
-    if path.is_dir():
-        return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return assembly.is_one(path, card.key)
+    return assembly.recognise(path, card.key, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:

@@ -12,6 +12,8 @@ PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
 UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of a pipeline that training and drawing do without
 FLOATS = {"F16", "BF16", "F32", "F64"}
 INPAINTING = {5, 8, 9}  # input channels of UNets that also read a mask, a depth map or a picture
+COUNTS = ("num_", "n_", "layers", "depth")  # how settings are called that say how often something is there
+MOST, MOST_OF_A_KIND, MOST_TIMESTEPS = 10_000_000, 1024, 100_000  # of any whole number of a configuration, of counts, of noise levels
 ACTIVE_KEYS = {"auto_map", "trust_remote_code", "auto_mapping", "custom_pipeline"}
 
 
@@ -57,12 +59,40 @@ def _check_config(folder: Path, file: Path) -> None:
 def read_config(file: Path) -> dict:
     """A configuration file's values; StudioError naming it where it is damaged."""
     try:
-        values = json.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = json.loads(file.read_text("utf-8"), parse_constant=_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise StudioError(f"{file} cannot be read as JSON ({error}): fetch the model again") from None
     if not isinstance(values, dict):
         raise StudioError(f"{file} is not a configuration: fetch the model again")
     return values
+
+
+def check_values(file: Path, config: dict) -> None:
+    """StudioError for numbers that no model has, and for kernels from elsewhere, before anything is made after them."""
+    for key, value in config.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict):
+                check_values(file, one)
+            elif isinstance(one, int) and not isinstance(one, bool) and abs(one) > _most(key):
+                raise StudioError(f"{file}: {key[:60]} is {one}, which no model has: fetch the model again")
+            elif "attn_implementation" in key and "/" in str(one):
+                raise StudioError(f"{file}: {key[:60]} asks for code from elsewhere; such models are never loaded: use another copy")
+
+
+def _most(key: str) -> int:
+    """The largest whole number that any model has under this name."""
+    if key.endswith("theta"):
+        return 10**12
+    if key.endswith("timesteps"):
+        return MOST_TIMESTEPS
+    return MOST_OF_A_KIND if key.startswith(COUNTS) or key.endswith(COUNTS) else MOST
+
+
+def _constant(name: str) -> float:
+    """Infinity, which noise schedules do name; ValueError for what is no number."""
+    if name == "NaN":
+        raise ValueError("NaN is no setting")
+    return float(name)
 
 
 def component(folder: Path, name: str) -> Path:

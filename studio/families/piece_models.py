@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, first_line
 from studio.families.kl_file import kl_config, kl_state
 from studio.families.pieces import Piece
 from studio.families.single_file import TEXT_PARTS, clip_sizes
@@ -17,14 +17,21 @@ if TYPE_CHECKING:
 
 def make(piece: Piece, config: dict, cls: Any, dtype: Any) -> "nn.Module":
     """The module of this class, of the published configuration; StudioError unless every tensor is there and fits."""
+    import torch
+
     try:
-        return MAKERS[piece.kind](piece, config, cls, dtype)
+        module = MAKERS[piece.kind](piece, config, cls, dtype)
+    except StudioError:
+        raise
     except (LookupError, TypeError, ValueError, RuntimeError) as error:  # shapes that no model of this kind has
-        raise StudioError(f"{piece.path}: no {cls.__name__} can be made of its tensors ({_line(error)}): fetch it again") from error
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise StudioError(
+            f"{piece.path}: no {cls.__name__} can be made of its tensors ({type(error).__name__}: {first_line(error)}): fetch it again"
+        ) from error
+    kept = set(getattr(module, "_keep_in_fp32_modules", None) or ()) if dtype == torch.float16 else set()
+    for name, part in module.named_modules():
+        if name.rpartition(".")[2] in kept:  # what T5 computes there is too large for fp16
+            part.float()
+    return module
 
 
 def _own(piece: Piece, dtype: Any) -> "State":

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import assembly, components
-from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Facts, Parts
-from studio.families.discrete import SAMPLERS, add_noise, load_schedule, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, draw, load_schedule, sample_t, target, weight
 from studio.families.file_layout import COUNT, FileLayout, Size, find_tensor
 from studio.families.file_needs import kl, t5
 from studio.families.header import Header
@@ -84,9 +83,7 @@ PIPELINES = {"PixArtSigmaPipeline"}
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
-    if path.is_dir():
-        return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return assembly.is_one(path, card.key)
+    return assembly.recognise(path, card.key, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
@@ -163,27 +160,19 @@ def pipeline(parts: Parts) -> "PixArtSigmaPipeline":
 
 def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
-    pipe = pipeline(parts)
-    pipe.scheduler = how.scheduler
-    pipe.set_progress_bar_config(disable=True)
-    height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
-    return pipe(
+    return draw(
+        pipeline(parts),
+        parts,
+        how,
         negative_prompt=None,
         prompt_embeds=cond["embeds"],
         prompt_attention_mask=cond["mask"],
         negative_prompt_embeds=negative["embeds"],
         negative_prompt_attention_mask=negative["mask"],
-        latents=how.noise,
-        width=width,
-        height=height,
-        num_inference_steps=how.steps,
-        guidance_scale=how.guidance,
-        generator=how.generators,
-        output_type="latent",
         callback=lambda *_: how.tick(),
         clean_caption=False,
         use_resolution_binning=False,
-    ).images
+    )
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:

@@ -8,7 +8,7 @@ from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.clip import num_tokens, read_penultimate
-from studio.families.discrete import SAMPLERS, add_noise, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, weight
 from studio.families.latents import check_channels, decode_image, encode_image
 from studio.families.sdxl_names import checkpoint, kohya_name
 
@@ -135,24 +135,16 @@ def pipeline(parts: Parts) -> "StableDiffusionXLPipeline":
 
 def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
-    pipe = pipeline(parts)
-    pipe.scheduler = how.scheduler
-    pipe.set_progress_bar_config(disable=True)
-    height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
-    return pipe(
+    return draw(
+        pipeline(parts),
+        parts,
+        how,
         prompt_embeds=cond["embeds"],
         pooled_prompt_embeds=cond["pooled"],
         negative_prompt_embeds=negative["embeds"],
         negative_pooled_prompt_embeds=negative["pooled"],
-        latents=how.noise,
-        width=width,
-        height=height,
-        num_inference_steps=how.steps,
-        guidance_scale=how.guidance,
-        generator=how.generators,
-        output_type="latent",
         callback_on_step_end=lambda *_: how.tick() or {},
-    ).images
+    )
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:

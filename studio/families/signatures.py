@@ -277,8 +277,8 @@ NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",
-    VAE: "give a whole model; this file is one part of one",
-    TEXT: "give a whole model; this file is one part of one",
+    VAE: "it is one part of one; give the model's own file, and what lies near it is found by itself",
+    TEXT: "it is one part of one; give the model's own file, and what lies near it is found by itself",
     CONTROL: "it steers a base model that lies elsewhere: give that one",
     OTHER: "it draws nothing by itself: give a whole model",
 }

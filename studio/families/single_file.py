@@ -6,7 +6,7 @@ Sizes are read from the tensors' shapes. What shapes cannot tell (activations, n
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio.errors import StudioError
+from studio.errors import StudioError, first_line
 from studio.families.bundled import CONFIGS
 from studio.families.bundled import read as bundled
 from studio.families.header import Header, read_header
@@ -65,8 +65,7 @@ def load_sd(path: Path) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMSched
 
 def no_model(path: Path, error: Exception) -> StudioError:
     """What is said where a library cannot make a model of a file's tensors."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return StudioError(f"{path}: its tensors make no Stable Diffusion model ({reason}): fetch it again")
+    return StudioError(f"{path}: its tensors make no Stable Diffusion model ({type(error).__name__}: {first_line(error)}): fetch it again")
 
 
 def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":

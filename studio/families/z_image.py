@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import assembly, components, flow, language
-from studio.families import folder as model_folder
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.families.file_layout import COUNT, FileLayout, Need, Size, find_tensor
 from studio.families.file_needs import kl
@@ -78,9 +77,7 @@ MAX_TOKENS = 512
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder of this family, or a file with its transformer."""
-    if path.is_dir():
-        return model_folder.check_folder(path).get("_class_name") in PIPELINES
-    return assembly.is_one(path, card.key)
+    return assembly.recognise(path, card.key, PIPELINES)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:

@@ -172,3 +172,20 @@ def test_packed_weights_are_refused_before_anything_is_loaded(folders, tmp_path)
     edit(file, lambda s: s.update(packed | {layer + "comfy_quant": torch.zeros(10, dtype=torch.uint8)}))
     with pytest.raises(StudioError, match="quantised .*cannot be trained on: fetch its bf16, fp16 or fp8 version"):
         find_base(str(file))
+
+
+def test_what_must_stay_exact_stays_so_in_half_precision(folders, tmp_path):
+    """Rotary frequencies in fp32 in every precision, and of T5 what fp16 cannot hold, from folders and files alike."""
+    files = {name: tiny_files.as_one_file(name, folders(name), tmp_path / f"{name}.safetensors") for name in ("z_image", "chroma")}
+    for name, dtype in (("z_image", torch.bfloat16), ("chroma", torch.float16)):
+        for parts in (load(folders(name), dtype)[1], load(files[name], dtype)[1]):
+            encoder = parts.modules["text_encoder"]
+            exact = encoder.rotary_emb.inv_freq if name == "z_image" else encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight
+            assert exact.dtype == torch.float32 and encoder.get_input_embeddings().weight.dtype == dtype
+
+
+def test_a_piece_that_is_not_whole_is_named(folders, tmp_path):
+    file = tiny_files.as_files("chroma", folders("chroma"), tmp_path)
+    edit(tmp_path / "text_encoders" / "t5xxl.safetensors", lambda s: s.pop("encoder.block.1.layer.1.DenseReluDense.wo.weight"))
+    with pytest.raises(StudioError, match=r"t5xxl.safetensors: 1 of the text encoder's \d+ tensors are missing, first encoder.block.1"):
+        load(file)
