@@ -1,5 +1,6 @@
 """Fixtures for all rooms: tiny real models with random weights, and what is loaded from them."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -21,6 +22,15 @@ from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
 forks.install()
 
 LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
+
+
+gc.disable()
+
+
+def pytest_collection_finish(session):
+    """What was imported until now stays: the collector, off meanwhile, need not look through it after each test."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

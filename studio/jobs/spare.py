@@ -11,31 +11,17 @@ from importlib import import_module
 from pathlib import Path
 
 from studio import quiet
+from studio.jobs import libraries
 
-NEEDED = {  # what a run or the resident imports, down to the classes that the libraries import on first use
-    "torch": (),
-    "accelerate": ("Accelerator",),
-    "diffusers": (
-        "AutoencoderKL", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "StableDiffusionPipeline",
-        "UNet2DConditionModel", "UniPCMultistepScheduler",
-    ),
-    "peft": ("LoraConfig", "inject_adapter_in_model"),
-    "transformers": ("CLIPTextModel", "CLIPTokenizer"),
-    "PIL.Image": (),
-    "PIL.PngImagePlugin": (),
-    "studio.dataset.decode": (),
-    "studio.jobs.tasks": (),
-    "studio.jobs.worker": (),
-}  # fmt: skip
+MODULES = ("studio.dataset.decode", "studio.jobs.tasks", "studio.jobs.worker")
 
 
 def main() -> int:
     """Import, wait for the line, become what it says."""
     quiet.silence()
-    for name, classes in NEEDED.items():
-        module = import_module(name)
-        for wanted in classes:
-            getattr(module, wanted)
+    libraries.load()
+    for name in MODULES:
+        import_module(name)
     line = sys.stdin.buffer.readline()
     if not line:
         return 0

@@ -10,6 +10,7 @@ from studio import registry
 from studio.device import dtype_of, memory_gib, pick_device, pick_precision
 from studio.errors import StudioError
 from studio.families.base import FLOW, Parts
+from studio.jobs import libraries
 from studio.jobs.park import empty_cache
 from studio.memory_plan import draws_by_parts, read_sizes
 from studio.methods import several
@@ -21,6 +22,7 @@ from studio.spec import BaseSpec, MethodSpec
 
 def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = False) -> tuple[ModuleType, Parts, str]:
     """(family, parts, precision) of a base with the overrides of a spec applied; `by_parts`: components come to the device when needed."""
+    libraries.load()
     device = pick_device()
     precision = pick_precision(device, precision)
     family = registry.family(base.family)

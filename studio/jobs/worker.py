@@ -20,7 +20,7 @@ from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
 from studio.families.base import Parts
-from studio.jobs import planning, queue
+from studio.jobs import libraries, planning, queue
 from studio.jobs.candidates import choose_adapter
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
@@ -150,6 +150,7 @@ def _tell_failure(job: Job, line: str) -> None:
 
 def _run(job: Job) -> tuple[str, dict[str, Any]]:
     started = time.monotonic()
+    libraries.load()
     training = _prepare(job)
     hooks = RunHooks(job.run, training, job.emit, job.stopping, job.status)
     hooks.prepare()

@@ -77,6 +77,7 @@ def test_names_survive_the_way_to_the_worker(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+@pytest.mark.usefixtures("plain_starts")
 def test_memory_is_limited(tmp_path):
     (tmp_path / "good.png").write_bytes(encode(quad(), "PNG"))
     with Worker() as worker:
@@ -90,6 +91,7 @@ def test_a_full_disk_is_told_apart_from_a_bad_picture(tmp_path):
         assert ask(worker, tmp_path / "good.png", tmp_path / "no" / "folder") == {"errno": 2}
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_a_killed_worker_costs_one_picture(tmp_path):
     (tmp_path / "good.png").write_bytes(encode(quad(), "PNG"))
     with Worker() as worker:
@@ -101,6 +103,7 @@ def test_a_killed_worker_costs_one_picture(tmp_path):
         assert ask(worker, tmp_path / "good.png", tmp_path / "stored")["width"] == 48
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_a_worker_that_died_between_pictures_costs_none(tmp_path):
     (tmp_path / "good.png").write_bytes(encode(quad(), "PNG"))
     with Worker() as worker:
@@ -111,6 +114,7 @@ def test_a_worker_that_died_between_pictures_costs_none(tmp_path):
         assert ask(worker, tmp_path / "good.png", tmp_path / "stored")["width"] == 48
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_a_hanging_worker_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "LIMIT_S", 0.4)
     (tmp_path / "good.png").write_bytes(encode(quad(), "PNG"))

@@ -20,6 +20,7 @@ def decoders() -> list[psutil.Process]:
     return [process for process in psutil.Process().children() if "studio.dataset.decode" in process.cmdline()]
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_a_decoder_that_is_killed_five_times_costs_five_pictures(workspace, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()

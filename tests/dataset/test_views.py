@@ -84,6 +84,7 @@ def test_a_damaged_or_replaced_picture_is_one_clear_line(large, views):
         views.path(f"{large.rows[1].pixels}-1024.webp")
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_the_decoder_may_die_and_many_may_ask(large, views):
     views.path(f"{large.rows[0].pixels}-1024.webp")
     for child in psutil.Process().children():

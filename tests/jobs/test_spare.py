@@ -72,6 +72,7 @@ def test_a_spare_touches_no_device_and_has_done_the_slow_imports():
         "import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO()); from studio.jobs import spare; spare.main(); import torch\n"
         "before = set(sys.modules); from diffusers import StableDiffusionPipeline; import studio.jobs.resident\n"
         "assert not torch.cuda.is_initialized(); assert {'torch', 'diffusers', 'transformers', 'peft'} <= before\n"
+        "import gc; assert gc.isenabled() and gc.get_freeze_count() > 100_000, 'what the libraries made is not looked through again'"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -187,7 +187,7 @@ def test_the_token_opens_the_page_once_and_is_told_nowhere_else(start):
     assert "token" not in record and "wrong-token" not in studio.log() and studio.log() == ""
 
 
-def test_a_token_of_ones_own_enters_by_address_and_by_header(start, new_page):
+def test_a_token_of_ones_own_enters_by_address_and_by_header(start, new_page, plain_starts):
     studio = start(DOMAIN_STUDIO_TOKEN="correct-horse-battery")
     page = new_page(studio.url + "/?tab=train&token=correct-horse-battery")
     assert "token" not in address(page) and "tab=train" in address(page)
