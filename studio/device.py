@@ -15,6 +15,8 @@ def pick_device() -> Any:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda":
+            torch.backends.cuda.enable_cudnn_sdp(False)  # its gradients are wrong for some shapes (torch 2.11 to 2.13); others do as well
         probe(device)
     except (RuntimeError, AssertionError) as error:
         raise StudioError(

@@ -102,6 +102,11 @@ class TrainSpec(Settings):
     resume_every: int = setting(50, "Resume point every", "At most this many steps of work are lost in a crash", unit="steps", ge=1)
     early_stop: bool = setting(True, "Early stop", "Stop when held-out loss has clearly turned up twice in a row")
 
+    @field_validator("base_bits", mode="before")
+    @classmethod
+    def _as_words(cls, bits: Any) -> Any:
+        return str(bits) if type(bits) is int else bits
+
 
 class PreviewSpec(Settings):
     """Pictures drawn while training: base once, adapted at fixed steps, same seeds."""

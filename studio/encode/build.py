@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studio.dataset.decode import open_image
 from studio.dataset.framing import Frame, render
@@ -82,8 +82,12 @@ class Encoder:
 
     def __init__(self, family: ModuleType, parts: Parts, identity: str, cache: Cache) -> None:
         self.family, self.parts, self.cache = family, parts, cache
-        self._model = {"family": family.card.key, "base": identity, "dtype": str(parts.dtype)}
+        self._identity = identity
         self.num_made = self.num_reused = 0
+
+    def _key(self, **parts: Any) -> str:
+        """A cache key of something that this base makes of `parts`, in the precision it has by now: a method may have changed it."""
+        return key_of(**parts, family=self.family.card.key, base=self._identity, dtype=str(self.parts.dtype))
 
     def _ensure(self, key: str, make: "Callable[[], dict[str, Tensor]]") -> str:
         if self.cache.ensure(key, make):
@@ -94,7 +98,7 @@ class Encoder:
 
     def image(self, dataset: Dataset, row: Row, frame: Frame) -> str:
         """The cache key of one frame's latent, encoded now if it was not."""
-        key = key_of(what="latent", image=row.sha256, frame=frame.token(), **self._model)
+        key = self._key(what="latent", image=row.sha256, frame=frame.token())
         return self._ensure(key, lambda: self._encode_image(dataset, row, frame))
 
     def _encode_image(self, dataset: Dataset, row: Row, frame: Frame) -> "dict[str, Tensor]":
@@ -124,7 +128,7 @@ class Encoder:
             with torch.no_grad():
                 return self.family.encode_text(self.parts, [caption])[0]
 
-        return self._ensure(key_of(what="text", caption=caption, **self._model), make)
+        return self._ensure(self._key(what="text", caption=caption), make)
 
 
 def to_tensor(image: "Image") -> "Tensor":

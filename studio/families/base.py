@@ -93,6 +93,10 @@ class Parts:
             if name in self.modules:
                 self.modules[name].to(self.device)
 
+    def place(self, cond: Cond) -> Cond:
+        """A batch of text embeddings on the device, in the denoiser's precision: encoders, and learned words, may have one of their own."""
+        return {name: v.to(self.device, self.dtype if v.is_floating_point() else None) for name, v in cond.items()}
+
     def gather(self) -> None:
         """Have all components in one place for good: where they wait, if they do."""
         if self.host is not None:

@@ -40,7 +40,7 @@ def ask_of(spec: RunSpec, card: Any, sizes: Sizes, here: Memory) -> Ask:
         checkpointing=spec.train.gradient_checkpointing,
         offload=spec.train.offload,
         bits=spec.train.base_bits,
-        recorded="off" if spec.train.precision == "fp16" else spec.train.recorded,
+        recorded=spec.train.recorded if several.recordable(spec.methods) and spec.train.precision != "fp16" else "off",
         can_quantise=extras.installed("quant") and here.where != "this machine" and several.keeps_base(spec.methods),
         previews=bool(spec.preview.at_steps),
     )

@@ -215,7 +215,6 @@ def _prepare(job: Job) -> Training:
     prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
     training = Training(spec, family, parts, adapter, encoded, job.run.folder, precision, prior, plan.recorded)
     training.restore()
-    training.need()
     return training
 
 

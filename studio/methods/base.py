@@ -31,6 +31,7 @@ class Method(Protocol):
 
     Spec: type[MethodSpec]
     keeps_every_snapshot: bool  # False: the best and the last only, because each is large
+    recordable: bool  # a step can be recorded as a CUDA graph; may lack: it can
     in_half: bool  # its arithmetic may be half precision from end to end, as a base is drawn with; may lack: it may not
 
     def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence

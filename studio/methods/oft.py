@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 __all__ = ["adopt", "batchable", "keeps_every_snapshot", "live", "reword", "trained", "word"]
+recordable = False  # it solves systems of equations in every step, which waits for the GPU
 
 ONLY_PEFT = "no other program has a layout for OFT, so its only export is peft, a folder"
 

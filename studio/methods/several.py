@@ -65,6 +65,11 @@ def keeps_base(specs: list[MethodSpec]) -> bool:
     return all(registry.method(s.kind).keeps_every_snapshot for s in specs)
 
 
+def recordable(specs: list[MethodSpec]) -> bool:
+    """Whether a step of all of them can be recorded as a CUDA graph."""
+    return all(getattr(registry.method(s.kind), "recordable", True) for s in specs)
+
+
 def in_half(specs: list[MethodSpec]) -> bool:
     """Whether all of them may be computed in half precision from end to end, their tensors being kept in fp32."""
     return all(getattr(registry.method(s.kind), "in_half", False) for s in specs)

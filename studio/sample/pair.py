@@ -93,10 +93,10 @@ def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: l
     """
     encode = getattr(family, way, family.encode_text)
     if adapter and adapter.components & set(family.card.text_encoders):
-        return family.collate(encode(parts, texts))
+        return parts.place(family.collate(encode(parts, texts)))
     unique = list(dict.fromkeys(texts))
     encoded = dict(zip(unique, encode(parts, unique), strict=True))
-    return family.collate([encoded[t] for t in texts])
+    return parts.place(family.collate([encoded[t] for t in texts]))
 
 
 def _noise(parts: Parts, sampling: Sampling, rng: "Generator") -> "Tensor":

@@ -55,11 +55,13 @@ class Training:
     def __post_init__(self) -> None:
         from accelerate import Accelerator
 
+        self.need()  # optimizer and average lie where the adapter does
         train = self.spec.train
         mixed = {"fp32": "no"}.get(self.precision, self.precision)
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=self.parts.device.type == "cpu")
         self.optimizer = optim.make_optimizer(self.adapter.groups(), self.parts.device, train.optimizer)
         self.average = optim.Average(self.adapter, train.ema_decay)
+        self._ahead: tuple[int, Batch] | None = None
         self.recorded = recorded.Steps(self, compiled=train.compile) if self.record and self.accelerator.scaler is None else None
         self.items = self.encoded.train
         self.plan = BatchPlan([i.bucket for i in self.items], train.batch_size, train.seed, shared_out([i.repeats for i in self.items]))
@@ -74,8 +76,15 @@ class Training:
 
     def draw(self, step: int) -> Batch:
         """The global batch of step `step` (from 0)."""
+        if self._ahead and self._ahead[0] == step:
+            return self._ahead[1]
         items = [self.items[i] for i in self.plan.batch(step)]
         return draw_batch(items, self.encoded, self.spec, step, self.caption_dropout)
+
+    def draw_ahead(self) -> None:
+        """Draw the next step's batch while a GPU is still at this one: draws depend on the step alone."""
+        if self.parts.device.type != "cpu" and self.step + 1 < self.spec.train.steps:
+            self._ahead = self.step + 1, self.draw(self.step + 1)
 
     def draw_prior(self, step: int) -> Batch | None:
         """The prior's global batch of a step; the same noise on the same pictures where the base's outputs are matched."""
@@ -181,21 +190,22 @@ def _accumulate(run: Training) -> tuple[float, float]:
 
     spec, batch = run.spec.train, run.draw(run.step)
     run.optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total: Any = 0.0
     for part in batch.micro(spec.micro_batch or len(batch)):
-        total += _backward(run, part, len(batch))
+        total = total + _backward(run, part, len(batch))
     prior = run.draw_prior(run.step)
     for part in prior.micro(spec.micro_batch or len(prior)) if prior else ():
-        total += _backward(run, part, len(prior), run.spec.prior.weight, run.spec.prior.match == "outputs")
+        total = total + _backward(run, part, len(prior), run.spec.prior.weight, run.spec.prior.match == "outputs")
     if run.accelerator.scaler:
         run.accelerator.scaler.unscale_(run.optimizer)
     params = [p for group in run.optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(params, spec.max_grad_norm or float("inf"))
-    return total, float(norm)
+    run.draw_ahead()
+    return float(total), float(norm)  # the first that waits for the device
 
 
-def _backward(run: Training, part: Batch, global_size: int, weight: float = 1.0, to_outputs: bool = False) -> float:
-    """Add the gradients of a micro-batch's loss, or of its distance from the base's own outputs; its share of the global loss."""
+def _backward(run: Training, part: Batch, global_size: int, weight: float = 1.0, to_outputs: bool = False) -> "Tensor":
+    """Add the gradients of a micro-batch's loss, or of its distance from the base's own outputs; its share [] of the global loss."""
     if run.recorded and not to_outputs:
         loss = run.recorded.backward(part, global_size, weight)
         if loss is not None:
@@ -207,7 +217,7 @@ def _backward(run: Training, part: Batch, global_size: int, weight: float = 1.0,
         else:
             loss = weight * batch_loss(run.family, run.parts, part, gamma, global_size)
     run.accelerator.backward(loss)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _finite(*values: float) -> bool:

@@ -101,7 +101,7 @@ def _answers(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, T
     z, eps = batch.z.to(parts.device), batch.eps.to(parts.device)
     t = family.sample_t(parts, batch.u.to(parts.device), tuple(z.shape), batch.how)
     conds = batch.conds or family.encode_text(parts, batch.captions)
-    cond = {k: v.to(parts.device) for k, v in family.collate(conds).items()}
+    cond = parts.place(family.collate(conds))
     return family.predict(parts, family.add_noise(parts, z, eps, t).to(parts.dtype), t, cond, batch.geometry).float(), t
 
 

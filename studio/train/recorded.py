@@ -57,8 +57,8 @@ class Steps:
         """Give back the memory of all that is recorded; it is recorded anew when needed."""
         self._known, self._pool = {}, None
 
-    def backward(self, batch: Batch, global_size: int, weight: float) -> float | None:
-        """Add a micro-batch's gradients to those of the trained tensors, and return its loss; None where it cannot be recorded."""
+    def backward(self, batch: Batch, global_size: int, weight: float) -> "Tensor | None":
+        """Add a micro-batch's gradients to those of the trained tensors, and return its loss []; None where it cannot be recorded."""
         if self.trouble or not (batch.conds or not self._run.family.card.text):
             return None
         key, places = self._key(batch, global_size, weight), self._places()
@@ -79,7 +79,7 @@ class Steps:
             ours.copy_(given)
         step.start()
         self._add(step.gradients)
-        return float(step.loss)
+        return step.loss.clone()
 
     def _key(self, batch: Batch, global_size: int, weight: float) -> Any:
         shapes = tuple((tuple(t.shape), t.dtype) for t in _tensors(batch))
