@@ -42,6 +42,9 @@ def load_schedule(path: Path) -> "DDIMScheduler":
 def draw(pipe: "DiffusionPipeline", parts: Parts, how: Denoising, **told: Any) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise`, by a family's diffusers pipeline, which is also told `told`."""
     pipe.scheduler = how.scheduler
+    for name in parts.modules:
+        if name.startswith("text_encoder"):
+            setattr(pipe, name, None)  # it has read the prompts, and would give them its own precision, that of a learned word
     pipe.set_progress_bar_config(disable=True)
     height, width = (side * parts.facts.vae_scale for side in how.noise.shape[-2:])
     shape = {"latents": how.noise, "width": width, "height": height, "num_inference_steps": how.steps}
@@ -51,9 +54,8 @@ def draw(pipe: "DiffusionPipeline", parts: Parts, how: Denoising, **told: Any) -
 def _signal_noise(parts: Parts, t: "Tensor", ndim: int) -> "tuple[Tensor, Tensor]":
     """(sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t)), fp32, shaped [B, 1, …] with `ndim` dimensions."""
     table = parts.extra.get("alpha_bars")
-    if (
-        table is None or table[0] is not parts.scheduler or table[1].device != t.device
-    ):  # once: a recorded step copies nothing from the host
+    if table is None or table[0] is not parts.scheduler or table[1].device != t.device:
+        # once, for a recorded step copies nothing from the host
         table = parts.extra["alpha_bars"] = (parts.scheduler, parts.scheduler.alphas_cumprod.to(t.device).float())
     alpha_bar = table[1][t].view(-1, *[1] * (ndim - 1))
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
