@@ -51,6 +51,7 @@ def survey(found: Found, worker: Worker, progress: Progress, salt: str) -> Surve
         else:
             known.setdefault(name, []).append((picture, answer["head"]))
     sets = [each for name, files in known.items() for each in registry.reader(name).gather(files)]
+    sets.sort(key=lambda each: bool(each.aside))
     for number, each in enumerate(sets, 1):
         each.number = number
         for file, reason in each.left:

@@ -20,19 +20,23 @@ from studio.store import Workspace
 from tests.dataset.scans import SECRETS, land, scene
 
 MEASURE = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from types import SimpleNamespace
 from studio.dataset.readers import geo
 from studio.dataset.readers.base import parse_choices
 
-file, before = SimpleNamespace(path=Path(sys.argv[1])), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # ru_maxrss would begin with that of the parent
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+
+file, before = SimpleNamespace(path=Path(sys.argv[1])), peak()
 (found,) = geo.gather([(file, geo.survey(file.path, "00" * 16))])
 choices = parse_choices({"bands": "4,3,2", "tile": 256, "stretch": "each"})
 ranges = [geo.read(file.path, ask).ranges for _, ask in geo.measured(found, choices)]
 for take in geo.plan(found, choices, ranges)[:40]:
     geo.read(file.path, take.ask)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 NAMES = ("B02", "B03", "Red", "nir", f"for {SECRETS[0]}", "Land cover")
 
@@ -101,6 +105,7 @@ def test_one_scene_alone_can_hold_out_a_part_of_itself(folder, tmp_path):
         parse_choices({"blocks": True, "overlap": 0.2})
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told by /proc")
 def test_a_large_scene_is_never_in_memory_whole(tmp_path):
     path = tmp_path / "large.tif"
     with rasterio.open(
@@ -113,7 +118,7 @@ def test_a_large_scene_is_never_in_memory_whole(tmp_path):
     made = make(Workspace.at(tmp_path / "w"), "large", [path], tile=256, max_tiles=8, bands="4,3,2", stretch="each")
     assert 1 <= len(made.rows) <= 8 and made.rows[0].width == 256
     told = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True).stdout
-    assert float(told) < 300, "MiB, of 920"
+    assert 1 < float(told) < 300, "MiB, of 920"
 
 
 def test_bad_scenes_are_named_and_plain_tiffs_stay_pictures(tmp_path, pictures):

@@ -2,6 +2,7 @@
 
 import io
 import socket
+import sys
 import threading
 import time
 import zipfile
@@ -279,6 +280,11 @@ def test_whole_datasets(client, desk, ten, tmp_path):
     assert client.post(f"/studio/datasets/{ten}/rename", json={"name": "Näme <b>"}).json() == {"name": "Näme <b>"}
     with zipfile.ZipFile(io.BytesIO(client.get(f"/studio/datasets/{ten}/export.zip?captions=jsonl").content)) as archive:
         assert len(archive.namelist()) == 11 and archive.testzip() is None
+    assert client.get(f"/studio/datasets/{ten}/export.zip?captions=parquet&dry=true").status_code == 204
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        refused = client.get(f"/studio/datasets/{ten}/export.zip?captions=parquet&dry=true")
+        assert refused.status_code == 400 and "install parquet" in refused.json()["error"]
     out = tmp_path / "out"
     assert client.post(f"/studio/datasets/{ten}/export", json={"path": str(out)}).json() == {"path": str(out)}
     assert len(list(out.iterdir())) == 20

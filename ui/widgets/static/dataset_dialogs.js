@@ -89,6 +89,21 @@ function exportIt() {
     h('form', { class: 'form', method: 'dialog', onsubmit: copy }, h('label', { class: 'field' }, h('span', { text: 'or copy to a new or empty folder on this machine' }), folder),
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: 'Copy to folder' }), closing(() => element))), done);
 
+  zip.addEventListener('click', async event => {
+    if (zip.dataset.isGranted) {
+      delete zip.dataset.isGranted;
+      return;
+    }
+    event.preventDefault();
+    try {
+      await api.get(`${zip.getAttribute('href')}&dry=true`); // a download that fails tells nobody why
+      zip.dataset.isGranted = 'yes';
+      zip.click();
+    } catch (error) {
+      fail(error);
+    }
+  });
+
   async function copy(event) {
     event.preventDefault();
     done.textContent = 'Copying …';
