@@ -27,7 +27,9 @@ METHODS = {
     "oft": "studio.methods.oft",
 }
 _READERS_AT = "studio.dataset.readers."
-READERS = {name: _READERS_AT + name for name in ("dicom", "nifti", "geo", "parquet")}  # asked in this order whether a file is theirs
+READERS = {
+    name: _READERS_AT + name for name in ("dicom", "nifti", "geo", "parquet", "stack")
+}  # asked in this order whether a file is theirs
 CAPTIONERS = {
     "embedded": "studio.dataset.captioners.embedded",
     "blip": "studio.dataset.captioners.blip",

@@ -199,7 +199,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     part = intake.folder / "incoming.part"
     shot = picture.shot
     whole = picture.label.removesuffix(f" ({shot.name})") if shot else picture.label
-    if is_class_picture(picture.path):
+    if is_class_picture(picture):
         intake.found.skip(picture.label, "is a class picture (kohya's reg folder): a run draws those by itself, from its class noun")
         return False
     if shot and shot.limit and intake.num_taken[shot.set_title] >= shot.limit:
@@ -235,7 +235,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     folder = picture.label.rpartition("/")[0]
     columns = {"folder": folder[-MAX_NAME:]} if folder and not (picture.was_given or shot) else {}  # folders of scans may name a person
     about = shot.facts | answer["facts"] if shot else {}
-    row = Row(file=file, source=printable(source), facts=about, columns=columns, repeats=repeats_of(picture.path)[0], **facts)
+    row = Row(file=file, source=printable(source), facts=about, columns=columns, repeats=repeats_of(picture)[0], **facts)
     _place_mask(row, picture, worker, intake, tick)
     intake.told = answer.get("caption", "")
     intake.rows.append(row)
@@ -261,7 +261,7 @@ def _words(said: Words, picture: Picture, intake: Intake) -> Words:
     """What is said of a picture; where nothing is, what its reader says, else what kohya's name of its folder says."""
     shot, text, row = picture.shot, said.text, intake.rows[-1]
     if text is None:
-        text = (intake.told or fill(shot.template, row.facts)) if shot else repeats_of(picture.path)[1] or None
+        text = (intake.told or fill(shot.template, row.facts)) if shot else repeats_of(picture)[1] or None
     often = (f"it counts {row.repeats} times in training, as the name of its folder says",) if row.repeats > 1 else ()
     group, split = (said.group or shot.group, said.split or shot.split) if shot else (said.group, said.split)
     return replace(said, text=text, group=group, split=split, notes=(*said.notes, *often))

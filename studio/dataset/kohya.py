@@ -10,25 +10,32 @@ from studio.errors import printable
 
 MAX_REPEATS = 999
 _NAME = re.compile(r"(\d{1,3})_(.*\S)")
-_CLASS_FOLDERS = {"reg", "regs", "regularization", "regularisation", "reg_images"}
+_CLASS_FOLDER = re.compile(r"regs?|reg[ _-]?(?:images|imgs?|data|dir|pics|folder)|regulari[sz]ation(?:[ _-]?(?:images|imgs?|data|dir))?")
 
 
-def repeats_of(path: Path) -> tuple[int, str]:
-    """(how often the picture `path` counts, what its folder is called besides); (1, "") where the folder is none of kohya's."""
-    found = _NAME.fullmatch(path.parent.name)
+def repeats_of(picture: Picture) -> tuple[int, str]:
+    """(how often a picture counts, what its folder is called besides); (1, "") where none of its folders is named as kohya's."""
+    found = _NAME.fullmatch(_folder(picture).name)
     if not found or not int(found[1]):
         return 1, ""
     return int(found[1]), " ".join(printable(found[2]).replace("_", " ").split())
 
 
-def is_class_picture(path: Path) -> bool:
-    """Whether `path` lies among kohya's regularisation pictures: `reg/1_dog`."""
-    return _NAME.fullmatch(path.parent.name) is not None and path.parent.parent.name.casefold() in _CLASS_FOLDERS
+def is_class_picture(picture: Picture) -> bool:
+    """Whether a picture lies among kohya's regularisation pictures: `reg/1_dog`, or deeper."""
+    folder = _folder(picture)
+    return _NAME.fullmatch(folder.name) is not None and _CLASS_FOLDER.fullmatch(folder.parent.name.casefold()) is not None
+
+
+def _folder(picture: Picture) -> Path:
+    """The nearest folder above a picture that is named as kohya's, no further than what was given; else its own."""
+    above = list(picture.path.parents)[: picture.label.count("/") + 1]
+    return next((folder for folder in above if _NAME.fullmatch(folder.name)), picture.path.parent)
 
 
 def proposal(pictures: Iterable[Picture]) -> dict[str, str]:
     """{"trigger", "class_noun"} where all pictures lie in folders of one subject, such as "sks dog"; else nothing."""
-    words = {repeats_of(each.path)[1] for each in pictures if each.shot is None and not is_class_picture(each.path)}
+    words = {repeats_of(each)[1] for each in pictures if each.shot is None and not is_class_picture(each)}
     parts = next(iter(words)).split() if len(words) == 1 else []
     return {"trigger": parts[0], "class_noun": " ".join(parts[1:])} if 2 <= len(parts) <= 4 else {}
 

@@ -34,22 +34,21 @@ def survey(found: Found, worker: Worker, progress: Progress, salt: str) -> Surve
     known: dict[str, list[tuple[Picture, dict[str, Any]]]] = {}
     plain = []
     for done, picture in enumerate(found.pictures):
-        name = _reader_of(picture)
-        if name is None:
-            plain.append(picture)
-            continue
+        for name in _readers_of(picture):
 
-        def tick(done=done, label=picture.label):
-            progress(done, len(found.pictures), label)
+            def tick(done=done, label=picture.label):
+                progress(done, len(found.pictures), label)
 
-        tick()
-        answer = worker.ask({"reader": name, "survey": str(picture.path), "salt": salt}, tick)
-        if "reason" in answer:
-            found.skip(picture.label, answer["reason"])
-        elif answer["head"] is None:
-            plain.append(picture)
+            tick()
+            answer = worker.ask({"reader": name, "survey": str(picture.path), "salt": salt}, tick)
+            if "reason" in answer:
+                found.skip(picture.label, answer["reason"])
+                break
+            if answer["head"] is not None:
+                known.setdefault(name, []).append((picture, answer["head"]))
+                break
         else:
-            known.setdefault(name, []).append((picture, answer["head"]))
+            plain.append(picture)
     sets = [each for name, files in known.items() for each in registry.reader(name).gather(files)]
     sets.sort(key=lambda each: bool(each.aside))
     for number, each in enumerate(sets, 1):
@@ -68,12 +67,13 @@ def survey_files(sources: Sequence[Path], progress: Progress) -> tuple[list[dict
     return describe(surveyed.sets), found
 
 
-def _reader_of(picture: Picture) -> str | None:
+def _readers_of(picture: Picture) -> list[str]:
+    """The readers that may know a file, in the order in which they are asked."""
     try:
         head = read_regular(picture.path, HEAD_BYTES)
     except OSError:
-        return None
-    return next((name for name in registry.READERS if head and registry.reader(name).recognise(picture.path.name, head)), None)
+        return []
+    return [name for name in registry.READERS if head and registry.reader(name).recognise(picture.path.name, head)]
 
 
 def expand(found: Found, worker: Worker, choices: Choices, subjects: Subjects, progress: Progress) -> None:

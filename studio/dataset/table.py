@@ -50,6 +50,8 @@ class Captions:
         self._given = {_same(stem): path for stem, path in given.items()} | given
         self._rows: dict[str, Words] = {}
         self._folders: dict[Path, dict[str, str]] = {}
+        by_folder = {folder_split(picture.label) for picture in found.pictures}
+        self._has_folders = {"train", "held_out"} <= by_folder  # as HF ImageFolder has them; one alone may be called so by chance
         here = {key for picture in found.pictures for key in _keys(picture)}
         for table in found.tables:
             rows = _read_table(table, found)
@@ -63,6 +65,8 @@ class Captions:
     def of(self, picture: Picture) -> Words:
         """The words of `picture`, with a note on all that could not be used."""
         words = next((self._rows[key] for key in _keys(picture) if key in self._rows), Words())
+        if self._has_folders and not words.split:
+            words = replace(words, split=folder_split(picture.label))
         path = self._beside(picture)
         if path is None:
             return words
@@ -91,6 +95,11 @@ class Captions:
             alike = {_same(stem) + end: name for stem, end, name in named}
             self._folders[folder] = alike | {stem + end: name for stem, end, name in named}
         return self._folders[folder]
+
+
+def folder_split(label: str) -> Split | None:
+    """The part of a dataset that the outermost of a picture's folders so called names; None where none does."""
+    return next((_SPLITS[part.casefold()] for part in label.split("/")[:-1] if part.casefold() in _SPLITS), None)
 
 
 class _Table:

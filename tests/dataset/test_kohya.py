@@ -36,11 +36,16 @@ def test_repeats_captions_and_the_noun_come_from_the_names(workspace, tmp_path):
     [("10_sks dog", (10, "sks dog")), ("3_a_red_cat", (3, "a red cat")), ("2024_summer", (1, "")), ("0_x", (1, "")), ("dog", (1, ""))],
 )
 def test_names_of_folders(folder, told):
-    assert repeats_of(Path("/data") / folder / "a.png") == told
+    for label in ("a.png", f"{folder}/a.png", f"img/{folder}/a.png", f"all.zip/{folder}/deep/er/a.png"):
+        assert repeats_of(Picture(Path("/data", label if "/" in label else f"{folder}/{label}"), label)) == told
 
 
 def test_class_folders_and_proposals():
-    assert is_class_picture(Path("/x/reg/1_dog/a.png")) and not is_class_picture(Path("/x/reg/a.png"))
+    for name in ("reg/1_dog/a.png", "Reg_Data/1_dog/a.png", "regularization-images/1_dog/deep/a.png"):
+        assert is_class_picture(Picture(Path("/x", name), name)), name
+    for name in ("reg/a.png", "regal/1_dog/a.png", "img/1_dog/reg/a.png"):
+        assert not is_class_picture(Picture(Path("/x", name), name)), name
+    assert repeats_of(Picture(Path("/10_years of photos/x/a.png"), "a.png")) == (1, ""), "what lies above what was given says nothing"
     pictures = [Picture(Path(f"/x/{name}/a.png"), "a.png") for name in ("10_sks dog", "5_sks dog", "5_other cat")]
     assert proposal(pictures[:2]) == {"trigger": "sks", "class_noun": "dog"}
     assert proposal(pictures) == {} == proposal([])

@@ -5,9 +5,10 @@ import os
 import unicodedata
 from pathlib import Path
 
+from studio.dataset.intake import create_dataset
 from studio.dataset.sources import find
 from studio.dataset.table import Captions, Words
-from tests.dataset.corpus import encode, quad
+from tests.dataset.corpus import encode, photo, quad
 
 PNG = encode(quad(), "PNG")
 
@@ -138,3 +139,16 @@ def test_a_caption_that_cannot_be_read_is_noted(tmp_path):
     words, _ = look_up(tmp_path)
     assert words["a.png"].notes == ("its caption file a.txt cannot be read",)
     assert words["b.png"].notes == ("its caption file b.txt cannot be read",)
+
+
+def test_folders_named_after_their_part_of_the_dataset_decide_the_split(workspace, tmp_path):
+    for i, place in enumerate(("train/cat", "train/dog", "Validation", "validation/deep", "test")):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / f"{i}.png").write_bytes(encode(photo(i), "PNG"))
+    (tmp_path / "train" / "metadata.jsonl").write_text('{"file_name": "dog/1.png", "text": "a dog", "split": "test"}\n', "utf-8")
+    made = create_dataset(workspace, "parts", [tmp_path])
+    assert {row.source: row.split for row in made.rows} == {
+        "0.png": "train", "1.png": "held_out", "2.png": "held_out", "3.png": "held_out", "4.png": "held_out"
+    }  # fmt: skip
+    one = create_dataset(workspace, "one", [tmp_path / "train", tmp_path / "test" / "4.png"])
+    assert len(one.held_out_rows) == 1 and one.train_rows, "one such folder alone says nothing"
