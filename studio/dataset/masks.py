@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Reader = Callable[[Path, Path, tuple[int, int]], dict[str, Any]]  # (source, target, size): the answer of `Worker.read_mask`
+NO_MASK = "none"
 _KEPT = ".masks"  # every mask that undoing may need, by its hash
 
 
@@ -44,23 +45,28 @@ def open_mask(dataset: Dataset, row: Row, data: bytes) -> "Image":
     return mask
 
 
-def set_mask(workspace: Workspace, name: str, file: str, source: Path | None, read: Reader | None = None) -> dict[str, Any]:
-    """Keep the picture file `source` as the mask of `file`, in grey and at its size; None removes it: {"undo", "text", "count"}.
+def set_mask(
+    workspace: Workspace, name: str, file: str, source: Path | None, read: Reader | None = None, seen: str | None = None
+) -> dict[str, Any]:
+    """Keep the picture file `source` (None: none) as the mask of `file`, grey and as large: {"undo", "text", "count", "mask": its hash}.
 
-    `read` is a decoding process that runs already. StudioError where it cannot be read or has another shape.
+    `read` is a decoding process that runs already, `seen` the hash of the mask that this one replaces, NO_MASK for none.
+    StudioError where it cannot be read, has another shape, or replaces another mask than that.
     """
     with editing(workspace, name) as dataset:
         row = find_row(dataset, file)
         after = b"" if source is None else _fitted(workspace, source, row, read or _read_once)
         before = mask_bytes(dataset, row) or b""
+        if seen and after != before and seen != (sha256(before) if before else NO_MASK):
+            raise StudioError(f"{file}: its mask was changed in another window meanwhile: it is shown now, undo brings yours back")
         if after == before:
-            return {"count": 0, "undo": None, "text": "Nothing was changed"}
+            return {"count": 0, "undo": None, "text": "Nothing was changed", "mask": sha256(after) if after else None}
         change = [_keep(dataset.root, data) for data in (before, after)]
         text = f"{file}: mask removed" if source is None else f"{file}: mask {'changed' if before else 'added'}"
         undo = add_record(dataset.root, {"kind": "mask", "text": text, "num": 1, "masks": {file: change}})
         _put(dataset, row, after)
         _sweep(dataset.root)
-    return {"count": 1, "undo": undo, "text": text}
+    return {"count": 1, "undo": undo, "text": text, "mask": sha256(after) if after else None}
 
 
 def undo_mask(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:

@@ -6,20 +6,25 @@ from typing import Any
 from studio.dataset.edit import editing, find_row
 from studio.dataset.framing import Edit, check_edit, describe_edit
 from studio.dataset.removal import add_record, count, forget_record, read_record
-from studio.dataset.rows import Dataset
+from studio.dataset.rows import Dataset, Row
+from studio.errors import StudioError
 from studio.store import Workspace
 
 
-def set_edits(workspace: Workspace, name: str, edits: Mapping[str, Edit], text: str = "") -> dict[str, Any]:
+def set_edits(
+    workspace: Workspace, name: str, edits: Mapping[str, Edit], text: str = "", before: Mapping[str, Edit] | None = None
+) -> dict[str, Any]:
     """Decide how pictures (by file) are framed, all in one change: {"count", "undo", "text"}; an `Edit()` takes everything back.
 
-    StudioError where a picture is not there, or too little of one would be left.
+    StudioError where a picture is not there, too little of one would be left, or one is no longer framed as in `before`.
     """
     with editing(workspace, name) as dataset:
         changes = {}
         for file, edit in edits.items():
             row = find_row(dataset, file)
             check_edit(edit, row.width, row.height)
+            if before and file in before and row.framing not in (before[file], edit):
+                raise StudioError(f"{file} was framed in another window meanwhile ({_words(row)}): it is shown now, change that")
             if edit != row.framing:
                 changes[file] = [_dump(row.framing), _dump(edit)]
         if not changes:
@@ -41,6 +46,10 @@ def undo_edits(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
         forget_record(dataset.root, undo)
     stayed = f"; {num_edited} changed since stay as they are" if num_edited else ""
     return {"text": f"Put back the framing of {count(len(back))}{stayed}", "restored": len(back)}
+
+
+def _words(row: Row) -> str:
+    return describe_edit(row.edit) or "all of it is taken"
 
 
 def _dump(edit: Edit) -> dict[str, Any] | None:

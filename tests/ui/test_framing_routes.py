@@ -145,6 +145,27 @@ def test_an_edit_is_undone_by_its_record_and_named_on_the_card(room):
     assert framed(client, file)["edit"] == {"crop": None, "focus": None, "turns": 0, "mirror": False}
 
 
+def test_what_another_window_has_changed_is_not_overwritten(room):
+    client, workspace = room
+    file = files(workspace)[5]
+    address, seen = "/studio/datasets/shapes/framing", framed(client, file)["edit"]
+    assert client.put(address, json={"file": file, "edit": {"crop": [0, 0, 0.9, 0.9]}, "before": seen}).status_code == 200
+    late = client.put(address, json={"file": file, "edit": {"turns": 1}, "before": seen})
+    assert late.status_code == 400 and "framed in another window meanwhile (cropped)" in late.json()["error"]
+    now = framed(client, file)["edit"]
+    assert now["crop"] == [0, 0, 0.9, 0.9] and client.put(address, json={"file": file, "edit": now, "before": seen}).status_code == 200
+    masks, kept = f"/studio/datasets/shapes/mask?file={file}", ["none"]
+    for level, before, wanted in ((255, "none", 200), (90, "none", 400), (90, "kept", 200), (90, "none", 200)):
+        data = io.BytesIO()
+        Image.new("L", SIZES[5], level).save(data, "PNG")
+        answer = client.put(f"{masks}&before={kept[-1] if before == 'kept' else before}", content=data.getvalue())
+        assert answer.status_code == wanted and (wanted == 200 or "its mask was changed in another window" in answer.json()["error"])
+        kept += [answer.json()["mask"]] if wanted == 200 else []
+    assert framed(client, file)["mask"] == kept[-1]
+    assert client.delete(f"{masks}&before=none").status_code == 400 and client.delete(f"{masks}&before={kept[-1]}").status_code == 200
+    client.put(address, json={"file": file, "edit": {}})
+
+
 def test_several_pictures_are_turned_as_they_are_seen(room):
     client, workspace = room
     chosen = files(workspace)[4:]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from studio.dataset import removal
 from studio.dataset.framing import Edit
 from studio.dataset.intake import create_dataset
 from studio.dataset.masks import mask_bytes, open_mask
@@ -201,3 +202,41 @@ def test_what_was_cropped_and_masked_here_is_what_a_run_reads(studio, new_page, 
     assert {file for file, each in data.items() if each["split"] == "held_out"} == held_out != set()
     masked = [file for file, each in data.items() if "mask" in each]
     assert len(masked) == 1 and data[masked[0]]["edit"]["turns"] == 3
+
+
+def test_the_editor_by_keyboard_closely_undone_redone_and_in_two_windows(studio, new_page, wide):
+    first, second = new_page(f"{studio.url}/?dataset=wide"), new_page(f"{studio.url}/?dataset=wide", dark=True)
+    for page in (first, second):
+        page.locator(".dataset-grid .card .thumb").nth(3).click()
+        page.get_by_role("button", name="Crop and turn").click()
+    dialog, canvas = editor(first), first.locator(".studio-editor canvas:visible")
+    before = canvas.bounding_box()["width"]
+    first.get_by_role("button", name="Larger").click()
+    canvas.focus()
+    first.keyboard.press("+")
+    assert canvas.bounding_box()["width"] == pytest.approx(before * 1.25**2, abs=2)
+    assert dialog.locator(".stage:visible").evaluate(
+        "s => (s.scrollWidth > s.clientWidth && s.scrollLeft > 0) || (s.scrollHeight > s.clientHeight && s.scrollTop > 0)"
+    )
+    first.keyboard.press("0")
+    assert canvas.bounding_box()["width"] == before
+    for key in ("Alt+ArrowLeft", "Alt+ArrowLeft", "Alt+Shift+ArrowDown"):
+        first.keyboard.press(key)
+    crop = wait_until(
+        lambda: row(studio, 3).framing.crop and row(studio, 3).framing.crop[1] > 0 and row(studio, 3).framing.crop, "the crop"
+    )
+    assert crop == pytest.approx((0, 0.01, 0.98, 1), abs=0.001)
+    first.keyboard.press("Control+z")
+    wait_until(lambda: row(studio, 3).framing.crop != crop, "undone")
+    wait_until(lambda: not first.get_by_role("button", name="Do what was undone here again").is_disabled(), "it can be done again")
+    first.keyboard.press("Control+y")
+    wait_until(lambda: row(studio, 3).framing.crop == crop, "done again")
+    second.keyboard.press("f")  # a window that still shows the whole picture
+    second.locator(".studio-toast", has_text="framed in another window").wait_for()
+    assert row(studio, 3).framing.crop == crop and not row(studio, 3).framing.mirror
+    wait_until(lambda: "cropped" in second.locator("aside [role=status]").inner_text(), "the second window shows it now")
+    second.keyboard.press("f")
+    wait_until(lambda: row(studio, 3).framing.mirror and row(studio, 3).framing.crop == crop, "both changes")
+    removal.remove_pictures(studio.workspace, "wide", [row(studio, 3).file])
+    first.keyboard.press("r")
+    first.locator(".studio-toast", has_text="not in wide").wait_for()

@@ -38,6 +38,7 @@ class EditRequest(BaseModel):
 
     file: str
     edit: Edit
+    before: Edit | None = None  # as it was when the page last saw it
 
 
 class TurnRequest(BaseModel):
@@ -161,6 +162,7 @@ def _told(planned: Planned) -> dict[str, Any]:
     return {
         "width": row.width,
         "height": row.height,
+        "split": row.split,
         "bucket": planned.bucket,
         "cut_percent": round(100 * planned.cut_share, 1),
         "said": describe_edit(row.edit),
@@ -185,7 +187,8 @@ def _add_writing(routes: APIRouter, desk: Desk) -> None:
 
     @routes.put("/datasets/{dataset}/framing")
     def write(dataset: str, request: EditRequest) -> dict[str, Any]:
-        return set_edits(workspace, dataset, {request.file: request.edit})
+        before = {request.file: request.before} if request.before else None
+        return set_edits(workspace, dataset, {request.file: request.edit}, before=before)
 
     @routes.put("/datasets/{dataset}/domain")
     def set_domain(dataset: str, request: DomainRequest) -> dict[str, Any]:
@@ -215,17 +218,17 @@ def _add_masks(routes: APIRouter, desk: Desk) -> None:
         return Response(shown, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     @routes.put("/datasets/{dataset}/mask")
-    async def write(dataset: str, file: str, request: Request) -> dict[str, Any]:
-        """Keep the PNG that is sent as the mask of a picture."""
-        return await asyncio.to_thread(_keep_mask, dataset, file, await request.body())
+    async def write(dataset: str, file: str, request: Request, before: str = "") -> dict[str, Any]:
+        """Keep the PNG that is sent as the mask of a picture; `before` is the hash of the one that the page shows."""
+        return await asyncio.to_thread(_keep_mask, dataset, file, before, await request.body())
 
     @routes.delete("/datasets/{dataset}/mask")
-    def remove(dataset: str, file: str) -> dict[str, Any]:
-        return set_mask(workspace, dataset, file, None)
+    def remove(dataset: str, file: str, before: str = "") -> dict[str, Any]:
+        return set_mask(workspace, dataset, file, None, seen=before)
 
-    def _keep_mask(dataset: str, file: str, data: bytes) -> dict[str, Any]:
+    def _keep_mask(dataset: str, file: str, before: str, data: bytes) -> dict[str, Any]:
         workspace.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tmp-mask-", dir=workspace.cache) as folder:
             source = Path(folder) / "mask.png"
             source.write_bytes(data)
-            return set_mask(workspace, dataset, file, source, views.read_mask)
+            return set_mask(workspace, dataset, file, source, views.read_mask, before)

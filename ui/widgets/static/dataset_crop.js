@@ -1,6 +1,7 @@
 // Cropping a picture: drag the box by its handles, the focal point inside it; what its shape keeps is framed in teal.
 
 import { h } from './dom.js';
+import { zoom } from './editor_zoom.js';
 import { boxToSeen, boxToStored, drawSeen, kept, toSeen, toStored } from './framing_geometry.js';
 
 const REACH = 14, SMALLEST = 0.02, STEP = 0.01;
@@ -9,13 +10,16 @@ const EDGES = [[0, 0], [0.5, 0], [1, 0], [0, 0.5], [1, 0.5], [0, 1], [0.5, 1], [
 // `on.change(edit, isDone)`: called while something is dragged, and when it is let go. Returns {root, show(image, edit, shape), edit}.
 export function cropStage(on) {
   const view = { image: null, edit: null, shape: null, held: null };
-  const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Picture: arrow keys move the focal point', onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: onKey, onkeyup: onKeyUp });
+  const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Picture: arrow keys move the focal point, with Alt the right and lower edge of the crop, with Alt and Shift the left and upper', onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onkeydown: onKey, onkeyup: onKeyUp });
   const root = h('div', { class: 'stage' }, canvas);
+  const look = zoom(root, canvas, draw);
   new ResizeObserver(draw).observe(root);
-  return { root, show, focus: () => canvas.focus() };
+  return { root, show, look, focus: () => canvas.focus() };
 
   function show(image, edit, shape) {
     if (view.held) return;
+    if (view.image && view.src !== image.src) look.reset();
+    view.src = image.src;
     Object.assign(view, { image, edit, shape });
     draw();
   }
@@ -28,8 +32,7 @@ export function cropStage(on) {
   function draw() {
     const { image, edit, shape } = view;
     if (!image || !root.clientWidth) return;
-    const [w, h0] = sizes(), scale = Math.min(root.clientWidth / w, root.clientHeight / h0), ratio = window.devicePixelRatio || 1;
-    const width = Math.max(1, Math.round(w * scale)), height = Math.max(1, Math.round(h0 * scale));
+    const { size: [width, height], scale, ratio } = look.fit(...sizes());
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     Object.assign(canvas, { width: width * ratio, height: height * ratio });
     const context = canvas.getContext('2d'), box = seenBox();
@@ -106,13 +109,23 @@ export function cropStage(on) {
     if (!way || !view.edit) return;
     event.preventDefault();
     event.stopPropagation();
+    if (event.altKey) { moveEdge(way, event.shiftKey); return; }
     const box = seenBox(), step = STEP * (event.shiftKey ? 5 : 1), [x, y] = seenFocus() || [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
     change({ focus: toStored(view.edit, [Math.min(box[2], Math.max(box[0], x + step * way[0])), Math.min(box[3], Math.max(box[1], y + step * way[1]))]) });
     view.moved = true;
   }
 
-  function onKeyUp() {
-    if (!view.moved) return;
+  // The right or lower edge of the crop, or the left or upper one, a step further that way.
+  function moveEdge([x, y], isFirst) {
+    const box = seenBox(), [i, j] = isFirst ? [0, 1] : [2, 3], low = isFirst ? [0, 0] : [box[0] + SMALLEST, box[1] + SMALLEST], high = isFirst ? [box[2] - SMALLEST, box[3] - SMALLEST] : [1, 1];
+    box[i] = Math.min(high[0], Math.max(low[0], box[i] + STEP * x));
+    box[j] = Math.min(high[1], Math.max(low[1], box[j] + STEP * y));
+    setBox(box);
+    view.moved = true;
+  }
+
+  function onKeyUp(event) {
+    if (!view.moved || !event.key.startsWith('Arrow')) return;
     view.moved = false;
     on.change(view.edit, true);
   }

@@ -11,13 +11,13 @@ import { turned } from './framing_geometry.js';
 
 const PLAIN = { crop: null, focus: null, turns: 0, mirror: false };
 const HINTS = {
-  crop: 'Drag the handles to crop, drag inside to set the focal point. The teal frame is what its shape keeps. The file itself is never changed.',
+  crop: 'Drag the handles to crop, drag inside to set the focal point. The teal frame is what its shape keeps. Arrows move the focal point, Alt and arrows the crop, the wheel looks closer. The file itself is never changed.',
   mask: 'Brush over what is to be learned: the rest turns red and counts little (Mask floor, on Train). Or leave out parts of a picture that counts otherwise.',
 };
 
 // `items` are the pictures of the page, `at` the one to begin with, `mode` "crop" or "mask".
 export function openEditor(dataset, items, at, mode = 'crop') {
-  const view = { dataset, items, at, told: null, undos: [], saving: Promise.resolve(), wanted: null, asked: 0 };
+  const view = { dataset, items, at, told: null, undos: [], redos: [], saving: Promise.resolve(), wanted: null, asked: 0 };
   const stage = cropStage({ change: (edit, isDone) => { view.edit = edit; if (isDone) save(view, edit); } });
   view.mask = maskStage({ save: blob => saveMask(view, blob) });
   view.hint = h('p', { class: 'muted' });
@@ -27,14 +27,15 @@ export function openEditor(dataset, items, at, mode = 'crop') {
   view.samples = h('div', { class: 'samples' });
   view.told = h('p', { class: 'muted', role: 'status' });
   view.undo = button('Undo', 'Undo the last change here (Ctrl+Z)', () => undo(view));
+  view.redo = button('Redo', 'Do what was undone here again (Ctrl+Y)', () => redo(view));
   view.back = button('‹', 'Previous picture', () => go(view, -1));
   view.forth = button('›', 'Next picture', () => go(view, 1));
   view.tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Crop and turn' },
     button('⟲', 'Turn left (L)', () => turn('left')), button('⟳', 'Turn right (R)', () => turn('right')), button('⇋', 'Mirror (F)', () => turn('mirror')),
     button('Whole picture', 'Take the crop and the focal point back', () => save(view, { ...view.edit, crop: null, focus: null })),
-    button('Reset', 'Take everything back', () => save(view, PLAIN)), view.undo);
+    button('Reset', 'Take everything back', () => save(view, PLAIN)), view.undo, view.redo);
   const dialog = h('dialog', { class: 'studio-editor', 'aria-label': 'Crop, turn and mask', onkeydown: onKey },
-    h('div', { class: 'row head' }, view.back, view.title, view.forth, h('span', { class: 'spring' }), h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Tool' }, view.modes), h('span', { class: 'spring' }), button('✕', 'Close', () => dialog.close(), 'btn quiet close')),
+    h('div', { class: 'row head' }, view.back, view.title, view.forth, h('span', { class: 'spring' }), h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Tool' }, view.modes), h('span', { class: 'spring' }), button('−', 'Smaller (-)', () => look().by(-1)), button('+', 'Larger (+, or the wheel)', () => look().by(1)), button('✕', 'Close', () => dialog.close(), 'btn quiet close')),
     h('div', { class: 'body' }, h('div', { class: 'left' }, view.tools, view.mask.tools, stage.root, view.mask.root, view.hint),
       h('aside', { class: 'right' }, h('h3', { text: 'As trained' }), shapeMenu(() => load(view)), view.told, view.samples)));
   view.stage = stage;
@@ -57,12 +58,19 @@ export function openEditor(dataset, items, at, mode = 'crop') {
     (isMask ? view.mask : stage).focus();
   }
 
+  function look() { return (view.mode === 'mask' ? view.mask : stage).look; }
+
   function turn(action) { if (view.edit) save(view, turned(view.edit, action)); }
 
   function onKey(event) {
     if (event.target.matches('input, textarea, select')) return;
     const action = { l: 'left', r: 'right', f: 'mirror' }[event.key.toLowerCase()];
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z') { event.preventDefault(); if (view.mode === 'mask') view.mask.undo(); else undo(view); } else if (action && !event.ctrlKey && !event.metaKey) turn(action);
+    const key = event.key.toLowerCase(), isBack = key === 'z' && !event.shiftKey, isForth = key === 'y' || (key === 'z' && event.shiftKey);
+    if ((event.ctrlKey || event.metaKey) && (isBack || isForth)) {
+      event.preventDefault();
+      const here = view.mode === 'mask' ? view.mask : { undo: () => undo(view), redo: () => redo(view) };
+      if (isBack) here.undo(); else here.redo();
+    } else if (action && !event.ctrlKey && !event.metaKey) turn(action);
     else if (event.key === 'PageDown') go(view, 1);
     else if (event.key === 'PageUp') go(view, -1);
   }
@@ -75,13 +83,14 @@ async function go(view, way) {
   if (!item) return;
   await view.mask.flush();
   view.at += way;
-  view.edit = view.framing = null;
+  view.edit = view.framing = view.kept = view.keptMask = null;
   view.undos = [];
+  view.redos = [];
   view.title.textContent = item.source;
   view.title.title = `${item.file} · ${item.width}×${item.height} px`;
   view.back.disabled = view.at === 0;
   view.forth.disabled = view.at === view.items.length - 1;
-  view.undo.disabled = true;
+  tellUndo(view);
   clear(view.samples);
   view.told.textContent = '';
   view.image.src = item.view;
@@ -98,7 +107,8 @@ async function load(view) {
     const answer = await api.get(path(view.dataset, `/framing?file=${encodeURIComponent(file)}&base=${encodeURIComponent(base())}`));
     if (turn !== view.asked || view.wanted) return;
     view.framing = answer;
-    view.edit = answer.edit;
+    view.edit = view.kept = answer.edit;
+    view.keptMask = answer.mask;
     if (view.image.complete) await drawMask(view);
     draw(view);
   } catch (error) {
@@ -132,13 +142,24 @@ function draw(view) {
   clear(view.samples, framing.samples.map((sample, i) => h('figure', {},
     h('div', { class: 'layers' }, h('img', { src: sample.src, alt: i ? `Further crop ${i}` : 'As trained', class: Math.max(width, height) < 192 ? 'pixelated' : '' }),
       framing.mask ? h('img', { class: 'veil', alt: '', src: maskOf(view, `&v=${framing.mask}&frame=${sample.frame}`) }) : null),
-    i ? null : h('figcaption', { class: 'muted', text: more ? 'Around the focal point; further crops for variety:' : 'The whole of it is used: no further crops' }))));
+    i ? null : h('figcaption', { class: 'muted', text: words(framing.split, more) }))));
   view.dialog.dataset.state = 'ready';
 }
 
-// Save what was decided, one after the other; of several that wait, the last counts.
-function save(view, edit) {
+function words(split, more) {
+  if (split === 'held_out') return 'Held out: measured like this, never trained on.';
+  return more ? 'Around the focal point; further crops for variety:' : 'It fits its shape: no further crops.';
+}
+
+function tellUndo(view) {
+  view.undo.disabled = !view.undos.length;
+  view.redo.disabled = !view.redos.length;
+}
+
+// Save what was decided, one after the other; of several that wait, the last counts. What another window has changed is not overwritten.
+function save(view, edit, isAgain = false) {
   const file = fileOf(view);
+  if (!isAgain) view.redos = [];
   view.edit = edit;
   view.wanted = { file, edit };
   view.dialog.dataset.state = 'saving';
@@ -147,13 +168,14 @@ function save(view, edit) {
     view.wanted = null;
     if (!wanted) return;
     try {
-      const answer = await api.put(path(view.dataset, '/framing'), wanted);
+      const answer = await api.put(path(view.dataset, '/framing'), { ...wanted, before: wanted.file === fileOf(view) ? view.kept : null });
       if (answer.undo && wanted.file === fileOf(view)) view.undos.push(answer.undo);
+      if (wanted.file === fileOf(view)) view.kept = wanted.edit;
       announce(view.dataset);
     } catch (error) {
       toast(error.message, { kind: 'error' });
     }
-    view.undo.disabled = !view.undos.length;
+    tellUndo(view);
     await load(view);
   });
   if (view.framing && view.image.naturalWidth) view.stage.show(view.image, edit, view.framing.bucket);
@@ -164,30 +186,41 @@ function undo(view) {
     const last = view.undos.pop();
     if (!last) return;
     try {
+      const now = view.edit;
       await api.post(path(view.dataset, '/undo'), { undo: last });
+      view.redos.push(now);
       announce(view.dataset);
     } catch (error) {
       toast(error.message, { kind: 'error' });
     }
-    view.undo.disabled = !view.undos.length;
+    tellUndo(view);
     await load(view);
   });
 }
 
+function redo(view) {
+  const next = view.redos.pop();
+  if (next) save(view, next, true);
+}
+
 // Keep a painted mask (a PNG), or none; its strokes are undone on the stage, and later by the history.
 function saveMask(view, blob) {
-  const address = maskOf(view), file = fileOf(view);
+  const file = fileOf(view);
   view.dialog.dataset.state = 'saving';
   view.saving = view.saving.then(async () => {
+    const address = path(view.dataset, `/mask?file=${encodeURIComponent(file)}&before=${file === fileOf(view) ? view.keptMask || 'none' : ''}`);
+    let isKept = false;
     try {
-      if (blob) await api.send(address, blob);
-      else await api.del(address);
+      const answer = blob ? await api.send(address, blob) : await api.del(address);
+      if (file === fileOf(view)) view.keptMask = answer.mask;
+      isKept = true;
       announce(view.dataset);
     } catch (error) {
       toast(error.message, { kind: 'error' });
     }
     if (file !== fileOf(view)) return;
-    view.isOurs = file;
+    if (!isKept) { view.mask.remember(); view.shown = ''; } // what was painted comes back by undoing; what is kept is shown
+    view.isOurs = isKept ? file : '';
     await load(view);
     view.isOurs = '';
   });

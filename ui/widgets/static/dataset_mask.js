@@ -1,25 +1,27 @@
 // Painting a mask over a picture: what is red is left out of training. Brush, eraser, fill, invert and undo; by mouse, finger or keys.
 
 import { h } from './dom.js';
+import { zoom } from './editor_zoom.js';
 import { drawSeen, toStored } from './framing_geometry.js';
 
 const LONGEST = 1024, UNDOS = 12, SAVE_MS = 400, RED = '#e5484d';
 
 // `on.save(blob or null)` keeps the mask (null: none); returns {root, tools, show(image, edit), load(src or ''), flush(), undo()}.
 export function maskStage(on) {
-  const view = { image: null, edit: null, isEmpty: true, tool: 'learn', past: [], at: [0.5, 0.5], timer: 0, last: null };
+  const view = { image: null, edit: null, isEmpty: true, tool: 'learn', past: [], future: [], at: [0.5, 0.5], timer: 0, last: null };
   const paper = document.createElement('canvas'); // in the stored orientation; its alpha is what is left out
   const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Mask: arrow keys move the brush, Space paints, X changes the tool', onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onpointerleave: () => { view.isOver = false; draw(); }, onkeydown: onKey });
   const root = h('div', { class: 'stage' }, canvas);
   const size = slider('Brush', 1, 40, 10), opacity = slider('Shade', 10, 100, 60);
   const learn = tool('learn', 'Learn', 'Brush over what is to be learned (X changes the tool)'), leave = tool('leave', 'Leave out', 'Erase from training');
-  const undoButton = act('Undo', 'Undo the last stroke (Ctrl+Z)', undo);
+  const undoButton = act('Undo', 'Undo the last stroke (Ctrl+Z)', undo), redoButton = act('Redo', 'Do what was undone again (Ctrl+Y)', redo);
   const tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Mask' }, learn, leave, size.root, opacity.root,
     act('Fill', 'Fill the whole picture with the chosen tool', () => change(fill)), act('Invert', 'Exchange what is learned and left out (I)', () => change(invert)),
-    act('No mask', 'Remove the mask: the whole picture counts', () => change(empty)), undoButton);
+    act('No mask', 'Remove the mask: the whole picture counts', () => change(empty)), undoButton, redoButton);
+  const look = zoom(root, canvas, draw);
   new ResizeObserver(draw).observe(root);
   choose('learn');
-  return { root, tools, show, load, flush, undo, focus: () => canvas.focus() };
+  return { root, tools, show, load, flush, undo, redo, remember, look, focus: () => canvas.focus() };
 
   function tool(name, text, label) {
     return h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, dataset: { tool: name }, onclick: () => choose(name) });
@@ -45,8 +47,9 @@ export function maskStage(on) {
       const scale = Math.min(1, LONGEST / Math.max(image.naturalWidth, image.naturalHeight));
       paper.width = Math.max(1, Math.round(image.naturalWidth * scale));
       paper.height = Math.max(1, Math.round(image.naturalHeight * scale));
-      view.past = [];
+      view.past = view.future = [];
       view.isEmpty = true;
+      look.reset();
     }
     draw();
   }
@@ -72,10 +75,10 @@ export function maskStage(on) {
   function draw() {
     const { image, edit } = view;
     undoButton.disabled = !view.past.length;
+    redoButton.disabled = !view.future.length;
     if (!image?.naturalWidth || !root.clientWidth) return;
     const [w, h0] = edit.turns % 2 ? [image.naturalHeight, image.naturalWidth] : [image.naturalWidth, image.naturalHeight];
-    const scale = Math.min(root.clientWidth / w, root.clientHeight / h0), ratio = window.devicePixelRatio || 1;
-    const width = Math.max(1, Math.round(w * scale)), height = Math.max(1, Math.round(h0 * scale));
+    const { size: [width, height], scale, ratio } = look.fit(w, h0);
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     Object.assign(canvas, { width: width * ratio, height: height * ratio });
     const context = canvas.getContext('2d');
@@ -177,16 +180,24 @@ export function maskStage(on) {
     keep();
   }
 
-  function remember() {
-    const context = paper.getContext('2d', { willReadFrequently: true });
-    view.past = [...view.past.slice(1 - UNDOS), { pixels: context.getImageData(0, 0, paper.width, paper.height), isEmpty: view.isEmpty }];
+  function now() {
+    return { pixels: paper.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, paper.width, paper.height), isEmpty: view.isEmpty };
   }
 
-  function undo() {
-    const before = view.past.pop();
-    if (!before) return;
-    paper.getContext('2d', { willReadFrequently: true }).putImageData(before.pixels, 0, 0);
-    view.isEmpty = before.isEmpty;
+  function remember() {
+    view.past = [...view.past.slice(1 - UNDOS), now()];
+    view.future = [];
+  }
+
+  function undo() { exchange(view.past, view.future); }
+  function redo() { exchange(view.future, view.past); }
+
+  function exchange(from, to) {
+    const other = from.pop();
+    if (!other) return;
+    to.push(now());
+    paper.getContext('2d', { willReadFrequently: true }).putImageData(other.pixels, 0, 0);
+    view.isEmpty = other.isEmpty;
     draw();
     keep();
   }
