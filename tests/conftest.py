@@ -21,7 +21,11 @@ from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
 
 forks.install()
 
-LONG = ("ui/test_story", "ui/test_train", "cli/test_demos", "ui/test_dataset", "cli/test_live", "ui/test_compare", "ui/test_frame")
+LONG = (
+    "ui/test_story", "ui/test_train", "ui/test_dataset", "cli/test_methods", "cli/test_live", "ui/test_compare", "ui/test_runs",
+    "ui/test_frame", "methods/test_every_pair", "cli/test_demos", "ui/test_captioner", "ui/test_serve", "jobs/test_spare",
+    "families/test_assembly", "jobs/test_park", "methods/test_layer_variants",
+)  # fmt: skip
 
 
 gc.disable()

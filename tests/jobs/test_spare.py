@@ -15,11 +15,11 @@ from studio.jobs.supervisor import spawn
 from tests.jobs.conftest import make_run_of
 
 PATIENCE_S = 120
-pytestmark = pytest.mark.usefixtures("plain_starts")
 
 
 @pytest.fixture()
 def spare(tmp_path):
+    """A spare process; forked like others but where a test asks for `plain_starts`."""
     process = spawn("studio.jobs.spare", log=tmp_path / "log.txt", talking=True)
     yield process
     if process.poll() is None:
@@ -36,6 +36,7 @@ def _until(check, seconds=PATIENCE_S):
     raise AssertionError("waited in vain")
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_a_spare_becomes_the_run(shop, tiny_folder, spare):
     run = make_run_of(shop, tiny_folder)
     process = supervisor.start(run, spare)
@@ -78,6 +79,7 @@ def test_a_spare_touches_no_device_and_has_done_the_slow_imports():
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_the_client_keeps_one_spare_and_gives_it_away_once(shop, tiny_folder, monkeypatch):
     monkeypatch.setattr("studio.jobs.resident_client.START_AFTER_S", 0.0)
     (shop.cache / "machine.json").unlink(missing_ok=True)
