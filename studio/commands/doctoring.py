@@ -122,6 +122,7 @@ def dataset_split(
     as_json: JsonOption = False,
 ) -> None:
     """Choose anew which pictures are held out; copies, look-alikes and named groups never lie on both sides."""
+    from studio.dataset.removal import count
     from studio.dataset.resplit import preview_split, split_dataset
     from studio.dataset.rows import open_dataset
     from studio.dataset.split_rule import parse_rule
@@ -129,7 +130,7 @@ def dataset_split(
     place = Workspace.at(workspace)
     rule = parse_rule({"groups_by": groups_by, "column": column, "share": share, "within": within, "seed": seed})
     told = preview_split(place, open_dataset(place, name), rule) if preview else split_dataset(place, name, rule)
-    lines = [f"{told['train']} pictures to train on, {told['held_out']} held out; {told['changed']} change sides"]
+    lines = [f"{count(told['train'])} to train on, {told['held_out']} held out; {told['changed']} change sides"]
     lines += [f"{told['groups']} named groups, {told['alike_groups']} of look-alikes, {told['alone']} pictures alone"] + [
         f"  {group}: {num}" for group, num in told["largest"]
     ]

@@ -1,9 +1,10 @@
 """Look-alikes: which pictures are the same, or nearly, so that none is trained on and tested with at once."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+Tick = Callable[[], None]
 THUMB_PX = 16  # side of the thumbnails that are compared
 ALIKE = "alike-"  # begins the names of groups that were found, not given
 MAX_LINKS = 12  # pairs kept of one picture, but for those that join families
@@ -80,15 +81,15 @@ def difference_hash(thumbs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))).view(np.uint64)
 
 
-def near_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None) -> Iterator[tuple[int, int]]:
+def near_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None, tick: Tick = lambda: None) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of uint8 [N, S, S, 3] that show the same picture, scaled, recompressed or brightened.
 
-    With `fresh`, boolean [N], only pairs of which one is fresh.
+    With `fresh`, boolean [N], only pairs of which one is fresh. `tick` is called every now and then, and may raise.
 
     The hash finds candidates; no cell may then differ visibly once brightness and contrast are matched, which tells
     neighbouring slices of a scan and drawings in one outline apart, and the correlation does so for plain textures.
     """
-    return _pairs(thumbs, thumbs, fresh)
+    return _pairs(thumbs, thumbs, fresh, tick)
 
 
 TURNS = {  # what may have been done to the second of two prints [N, S, S, 3]
@@ -99,10 +100,10 @@ TURNS = {  # what may have been done to the second of two prints [N, S, S, 3]
 }
 
 
-def turned_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None) -> Iterator[tuple[int, int, str]]:
-    """(i, j, how), i < j, of uint8 [N, S, S, 3] that show the same picture turned or mirrored; `fresh` as for `near_pairs`."""
+def turned_pairs(thumbs: np.ndarray, fresh: np.ndarray | None = None, tick: Tick = lambda: None) -> Iterator[tuple[int, int, str]]:
+    """(i, j, how), i < j, of uint8 [N, S, S, 3] that show the same picture turned or mirrored; the rest as for `near_pairs`."""
     for how, turn in TURNS.items():
-        yield from ((i, j, how) for i, j in _pairs(thumbs, np.ascontiguousarray(turn(thumbs)), fresh))
+        yield from ((i, j, how) for i, j in _pairs(thumbs, np.ascontiguousarray(turn(thumbs)), fresh, tick))
 
 
 def bits_apart(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -110,21 +111,22 @@ def bits_apart(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return sum(np.bitwise_count(hashes[:, None, k] ^ others[None, :, k]).astype(np.int16) for k in range(hashes.shape[1]))
 
 
-def _pairs(thumbs: np.ndarray, others: np.ndarray, fresh: np.ndarray | None) -> Iterator[tuple[int, int]]:
+def _pairs(thumbs: np.ndarray, others: np.ndarray, fresh: np.ndarray | None, tick: Tick) -> Iterator[tuple[int, int]]:
     """Pairs one at a time, so that thousands of pictures of one thing, which are millions of pairs, are never held at once."""
-    for i, near in _candidates(difference_hash(thumbs), difference_hash(others), fresh):
+    for i, near in _candidates(difference_hash(thumbs), difference_hash(others), fresh, tick):
         (shape, spread), (other_shape, other_spread) = _shapes(thumbs[i : i + 1]), _shapes(others[near])
         apart = np.abs(other_shape - shape) * np.minimum(other_spread, spread)[:, None]
         is_same = (other_shape @ shape[0] / shape.shape[1] >= MIN_CORRELATION) & (apart.max(axis=1) <= MAX_CELL_LEVELS)
         yield from ((i, int(j)) for j in near[is_same & (apart.mean(axis=1) <= MAX_MEAN_LEVELS)])
 
 
-def _candidates(hashes: np.ndarray, others: np.ndarray, fresh: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
+def _candidates(hashes: np.ndarray, others: np.ndarray, fresh: np.ndarray | None, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
     """(i, those after i whose hashes are near its own), for every i that has any."""
     every = np.arange(len(hashes))
     parts = [(every, every)] if fresh is None else [(every, every[fresh]), (every[fresh], every[~fresh])]
     for rows, columns in parts:
         for start in range(0, len(rows), BLOCK):
+            tick()
             block = rows[start : start + BLOCK]
             later = columns[columns > block[0]]
             is_near = bits_apart(hashes[block], others[later]) <= MAX_HASH_BITS

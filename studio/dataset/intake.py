@@ -291,7 +291,8 @@ def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
     """The rows with their groups, splits and notes; fills `intake.captions`, and leaves the doctor's chart beside them."""
     thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8).reshape(-1, THUMB_PX, THUMB_PX, 3)
     pixels = [row.pixels for row in intake.rows]
-    pairs = all_pairs(pixels, thumbs, [intake.measured.get(key) for key in pixels])
+    num = len(intake.found.pictures)
+    pairs = all_pairs(pixels, thumbs, [intake.measured.get(key) for key in pixels], tick=lambda: intake.progress(num, num, ""))
     write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs))
     groups = group(pixels, index_pairs(pixels, pairs), [each.group for each in words])
     first: dict[str, str] = {}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from studio.dataset.alike import MAX_LINKS, Links, equal_pairs, families, group, near_pairs, turned_pairs
+from studio.dataset.alike import BLOCK, MAX_LINKS, Links, equal_pairs, families, group, near_pairs, turned_pairs
 from studio.dataset.decode import thumbnail
+from studio.dataset.doctor.pairs import all_pairs
 from tests.dataset.corpus import encode, photo
 
 
@@ -88,3 +89,17 @@ def test_pairs_of_fresh_pictures_alone_are_those_of_all_but_for_what_was_known()
     for find in (near_pairs, turned_pairs):
         wanted = [pair for pair in find(all_of_them) if fresh[pair[0]] or fresh[pair[1]]]
         assert wanted and sorted(find(all_of_them, fresh)) == sorted(wanted)
+
+
+def test_a_comparison_of_many_can_be_stopped():
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 3:
+            raise KeyboardInterrupt
+
+    prints = np.random.default_rng(0).integers(0, 256, (3 * BLOCK, 16, 16, 3), np.uint8)
+    with pytest.raises(KeyboardInterrupt):
+        all_pairs([f"{n:064x}" for n in range(len(prints))], prints, [None] * len(prints), tick=tick)
+    assert len(ticks) == 3

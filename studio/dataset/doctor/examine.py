@@ -107,7 +107,7 @@ def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker:
 
     def change(chart: Chart) -> dict[str, Any]:
         measures = [chart.measured.get(key) for key in pixels]
-        found = all_pairs(pixels, prints, measures)
+        found = all_pairs(pixels, prints, measures, tick=lambda: progress(num, 2 * num))
         if features is None:
             return {"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")]}
         known = {(pair.first, pair.second) for pair in found}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from studio.dataset.alike import BLOCK, Links, bits_apart, near_pairs, turned_pairs
+from studio.dataset.alike import BLOCK, Links, Tick, bits_apart, near_pairs, turned_pairs
 from studio.dataset.doctor.base import USUAL_FROM
 from studio.dataset.doctor.chart import Pair
 from studio.dataset.likeness import MIN_LIKE
@@ -18,7 +18,7 @@ _FLAT_LEVELS = 16  # a picture of less contrast has no hash worth the name
 _BY_PRINT = "the same picture, scaled, recompressed or brightened"
 
 
-def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int, int, int]]:
+def hash_pairs(measures: Sequence[dict[str, Any] | None], tick: Tick = lambda: None) -> Iterator[tuple[int, int, int]]:
     """(i, j, bits that differ), i < j, one at a time, of pictures whose perceptual hashes are much nearer than is usual among them.
 
     Measured on MRI slices, satellite pictures and icons: other pictures differ in 84 bits or more, the next slice of a scan
@@ -30,6 +30,7 @@ def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int,
     words = np.frombuffer(bytes.fromhex("".join(measures[i]["hash"] for i in known)), np.uint64).reshape(len(known), -1)
     nearest = np.full(len(known), 256)
     for start in range(0, len(known), BLOCK):
+        tick()
         bits = bits_apart(words[start : start + BLOCK], words[start:])  # each two once
         rows = np.arange(len(bits))
         bits[rows, rows] = 256
@@ -43,26 +44,30 @@ def hash_pairs(measures: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int,
 
 
 def all_pairs(
-    pixels: Sequence[str], prints: np.ndarray, measures: Sequence[dict[str, Any] | None], fresh: Collection[str] | None = None
+    pixels: Sequence[str],
+    prints: np.ndarray,
+    measures: Sequence[dict[str, Any] | None],
+    fresh: Collection[str] | None = None,
+    tick: Tick = lambda: None,
 ) -> list[Pair]:
     """The near and the turned pairs of pictures with these pixel hashes, prints and measures; equal pictures are no pairs.
 
     Of many pictures that all show the same, as many pairs as tell their families. With `fresh`, pixel hashes, by print only pairs of
-    which one is fresh: those of the others are known.
+    which one is fresh: those of the others are known. `tick` is called several times a second, and may raise.
     """
     first = sorted({key: i for i, key in reversed(list(enumerate(pixels)))}.values())
     pixels, prints, measures = [pixels[i] for i in first], prints[first], [measures[i] for i in first]
     is_fresh = None if fresh is None else np.array([key in fresh for key in pixels], bool)
     found: dict[tuple[int, int], Pair] = {}
     near, turned = Links(len(pixels)), Links(len(pixels))
-    for i, j in near_pairs(prints, is_fresh):
+    for i, j in near_pairs(prints, is_fresh, tick):
         if near.takes(i, j):
             found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="near", told=_BY_PRINT)
-    for i, j, bits in hash_pairs(measures):
+    for i, j, bits in hash_pairs(measures, tick):
         if (i, j) not in found and near.takes(i, j):
             told = f"perceptual hashes differ in {bits} of 256 bits"
             found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="near", told=told)
-    for i, j, how in turned_pairs(prints, is_fresh):
+    for i, j, how in turned_pairs(prints, is_fresh, tick):
         if (i, j) not in found and turned.takes(i, j):
             found[i, j] = Pair(first=pixels[i], second=pixels[j], kind="turned", told=f"the same picture, {how}")
     return list(found.values())
