@@ -91,15 +91,18 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
 
 def _unknown(path: Path) -> str:
     """Why a whole model is none of the known families."""
-    titles = ", ".join(registry.family(k).card.title for k in registry.FAMILIES)
     if path.is_dir():
         kind = str(check_folder(path).get("_class_name", ""))[:80]
-        return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here (known are: {titles}): {OTHER_BASE}"
+        return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here{_known()}: {OTHER_BASE}"
     kind = identify(path)
     if not HAS_FAMILY.match(kind.title):
-        return f"this is {kind.words()}, which is not known here (known are: {titles}): {OTHER_BASE}"
+        return f"this is {kind.words()}, which is not known here{_known()}: {OTHER_BASE}"
     alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
     return f"this is {kind.words()}{alone}, which is not read as one file: give the whole model as a diffusers folder"
+
+
+def _known() -> str:
+    return f" (known are: {', '.join(registry.family(k).card.title for k in registry.FAMILIES)})"
 
 
 def check(base: Base) -> None:
@@ -207,7 +210,7 @@ def _without_name(reason: str, path: Path) -> str:
     """A reason without the path it begins with, which stands beside it."""
     for place in (path, os.path.realpath(path)):
         reason = reason.removeprefix(f"--base {place}: ").removeprefix(f"{place}: ")
-    return reason.replace(f"{path}{os.sep}", "")
+    return reason.replace(f"{path}{os.sep}", "").replace(_known(), "")
 
 
 def _way_out(kind: str, reason: str, path: Path) -> str:

@@ -109,7 +109,7 @@ def merge(
     from studio.jobs.merging import Member
     from studio.jobs.merging import merge as carry_out
 
-    _tell(carry_out(Workspace.at(workspace), Member(adapter, strength), base, out), as_json)
+    _tell(carry_out(Workspace.at(workspace), Member(adapter, strength), base, out, _say), as_json)
 
 
 @app.command()
@@ -126,7 +126,7 @@ def combine(
     from studio.jobs.merging import combine as carry_out
 
     members = [Member(*_weighted(text)) for text in adapters]
-    _tell(carry_out(Workspace.at(workspace), members, base, out), as_json)
+    _tell(carry_out(Workspace.at(workspace), members, base, out, _say), as_json)
 
 
 @app.command()
@@ -142,7 +142,7 @@ def resize(
     """A LoRA at a smaller rank, by its singular values; says what share of its change is lost."""
     from studio.jobs.merging import Member, shrink
 
-    _tell(shrink(Workspace.at(workspace), Member(adapter), base, rank, out), as_json)
+    _tell(shrink(Workspace.at(workspace), Member(adapter), base, rank, out, _say), as_json)
 
 
 def _weighted(text: str) -> tuple[str, float]:
@@ -156,6 +156,12 @@ def _weighted(text: str) -> tuple[str, float]:
         return name, float(number)
     except ValueError:
         raise StudioError(f"{text}: write a strength as {name}=0.5") from None
+
+
+def _say(stage: str) -> None:
+    from studio import console
+
+    console.say(f"{stage} …")
 
 
 def _tell(merged: Any, as_json: bool) -> None:

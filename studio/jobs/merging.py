@@ -21,6 +21,7 @@ from studio.families.base import Parts
 from studio.families.folder import component
 from studio.families.signatures import ADAPTER, identify
 from studio.jobs.drawings import dropped_folder
+from studio.jobs.merge_room import wait_for_room
 from studio.jobs.runs import Run, find_run
 from studio.jobs.tasks import read_adapter
 from studio.methods import layers, lora, several
@@ -31,7 +32,7 @@ from studio.models import Base, check, find_base, told
 from studio.spec import MethodSpec, explain
 from studio.store import Workspace, inside, read_metadata, read_tensors, require_free, slug, write_bytes
 
-Tell = Callable[[str], None]  # a stage: loading, merging, writing, verifying
+Tell = Callable[[str], None]  # a stage: loading, merging, writing, verifying; or what is waited for
 HALF = {"F16": "float16", "BF16": "bfloat16"}
 PRODUCT_TOLERANCE = 1e-4
 
@@ -60,8 +61,7 @@ def merge(workspace: Workspace, member: Member, base_name: str, out: Path, tell:
     base = _base(workspace, base_name, [member])
     if out.exists():
         raise StudioError(f"{out}: something is there already: choose another name")
-    tell("loading")
-    family, parts = _load(base)
+    family, parts = _load(workspace, base, tell)
     before = outputs(family, parts)
     adapter, found = _attach(workspace, member, family, parts)
     if not hasattr(adapter, "merge"):
@@ -91,8 +91,7 @@ def combine(workspace: Workspace, members: list[Member], base_name: str, out: Pa
     if len(members) < 2:
         raise StudioError("merge: give two adapters or more")
     base = _base(workspace, base_name, members)
-    tell("loading")
-    family, parts = _load(base)
+    family, parts = _load(workspace, base, tell)
     states = [(_lora_state(workspace, m, family, parts), m.strength) for m in members]
     tell("merging")
     state, rank = together(states)
@@ -107,8 +106,7 @@ def combine(workspace: Workspace, members: list[Member], base_name: str, out: Pa
 def shrink(workspace: Workspace, member: Member, base_name: str, rank: int, out: Path, tell: Tell = lambda stage: None) -> Merged:
     """The adapter at another rank, by its singular values; the share of its change that is lost is told."""
     base = _base(workspace, base_name, [member])
-    tell("loading")
-    family, parts = _load(base)
+    family, parts = _load(workspace, base, tell)
     whole = _lora_state(workspace, member, family, parts)
     tell("merging")
     state, error = resize(whole, rank)
@@ -142,10 +140,12 @@ def _base(workspace: Workspace, name: str, members: list[Member]) -> Base:
     return base
 
 
-def _load(base: Base) -> tuple[ModuleType, Parts]:
-    """In fp32 on the CPU, where sums are exact enough and memory is largest."""
+def _load(workspace: Workspace, base: Base, tell: Tell) -> tuple[ModuleType, Parts]:
+    """In fp32 on the CPU, where sums are exact enough and memory is largest; once there is room for it."""
     import torch
 
+    wait_for_room(workspace, base, tell)
+    tell("loading")
     family = registry.family(base.family)
     return family, family.load(base.path, torch.float32, torch.device("cpu"))
 
@@ -271,7 +271,7 @@ def main(root: Path) -> int:
 
     try:
         request = json.loads(sys.stdin.readline())
-        merged = carry_out(Workspace.at(root), request, lambda stage: say(done=STAGES[stage], total=len(STAGES), note=stage))
+        merged = carry_out(Workspace.at(root), request, lambda stage: say(done=STAGES.get(stage, 0), total=len(STAGES), note=stage))
         say(state="finished", done=len(STAGES), path=str(merged.file), text=merged.text)
         return 0
     except Exception as error:

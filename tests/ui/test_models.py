@@ -115,6 +115,8 @@ def mixed(studio, tiny_base, shelf):
 
 def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixed, new_page, tmp_path):
     page = _open(studio, new_page)
+    if not page.get_by_label("Folder or file to add").is_visible():  # folded where an earlier look through places is shown
+        page.get_by_text("Add a folder").click()
     page.get_by_label("Folder or file to add").fill(str(mixed))
     page.get_by_role("button", name="Add", exact=True).click()
     for name, words in (
@@ -128,6 +130,23 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
     ):
         _card(page, name).wait_for()
         assert words in _card(page, name).inner_text(), (name, _card(page, name).inner_text())
+    sift = page.get_by_role("radiogroup", name="Which models")
+    for label, one, other in (
+        ("Adapters", "style-kohya.safetensors", "sdxl.safetensors"),
+        ("Can be trained on", "sdxl.safetensors", "cut.safetensors"),
+        ("Parts of models", "sdxl_vae.safetensors", "style-kohya.safetensors"),
+    ):
+        sift.get_by_role("radio", name=label).click()
+        _card(page, other).wait_for(state="detached")
+        assert _card(page, one).is_visible()
+    sift.get_by_role("radio", name="All").click()
+    page.get_by_label("Search models").fill("xl vae")
+    _card(page, "sdxl.safetensors").wait_for(state="detached")
+    assert _card(page, "sdxl_vae.safetensors").is_visible()
+    page.get_by_label("Search models").fill("<no such>")
+    page.get_by_text("Nothing here is called “<no such>”").wait_for()
+    page.get_by_label("Search models").fill("")
+    _card(page, "sd15.safetensors").wait_for()
     assert "fits" in _card(page, "sd15.safetensors").inner_text() and "needs about" in _card(page, "sd15.safetensors").inner_text()
     panel = page.locator(".models-list .merge")
     panel.get_by_text("Merge adapters").click()
@@ -147,6 +166,7 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
 
 def test_a_hub_model_without_a_network_says_so(studio, new_page):
     page = _open(studio, new_page)
+    page.get_by_text("Get from the hub").click()
     hub = page.locator(".models-list .hub")
     hub.get_by_label("Hub id").fill("no id")
     hub.get_by_role("button", name="Look").click()
