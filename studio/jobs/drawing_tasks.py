@@ -17,6 +17,7 @@ from studio.jobs.runs import find_run
 from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.warm import Loaded, Warm
 from studio.methods.base import Attached
+from studio.methods.describing import describe_file
 from studio.methods.imports import add_alphas, said_by
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
@@ -146,16 +147,11 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[list[MethodSpec
 
 def _settings_of(path: Path, work: Work, label: str) -> MethodSpec:
     """The method, with the shape, of a dropped adapter file; what a file does not say follows from what it was called."""
-    errors = []
-    for kind in registry.METHODS:
-        method = registry.method(kind)
-        try:
-            return method.adopt(method.Spec(**method.describe(path, work.loaded.family.card)), {}, [], Path(label).stem)
-        except StudioError as error:
-            errors.append(error)
-        except ValidationError as error:
-            raise StudioError(f"the dropped adapter {label}: {explain(error)}") from None
-    raise errors[0]
+    try:
+        spec = describe_file(path, work.loaded.family.card)
+    except ValidationError as error:
+        raise StudioError(f"the dropped adapter {label}: {explain(error)}") from None
+    return registry.method(spec.kind).adopt(spec, {}, [], Path(label).stem)
 
 
 def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> Attached:

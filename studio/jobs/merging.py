@@ -25,6 +25,7 @@ from studio.jobs.merge_room import wait_for_room
 from studio.jobs.runs import Run, find_run
 from studio.jobs.tasks import read_adapter
 from studio.methods import layers, lora, several
+from studio.methods.describing import describe_file
 from studio.methods.imports import add_alphas, said_by
 from studio.methods.lora_arithmetic import difference, layers_of, resize, together
 from studio.model_facts import component_headers
@@ -184,16 +185,10 @@ def _settings(file: Path, card: Any) -> MethodSpec:
     """The settings under which a method takes in the whole file."""
     from pydantic import ValidationError
 
-    errors = []
-    for kind in registry.METHODS:
-        method = registry.method(kind)
-        try:
-            return method.Spec(**method.describe(file, card))
-        except StudioError as error:
-            errors.append(error)
-        except ValidationError as error:
-            raise StudioError(f"{file}: {explain(error)}") from None
-    raise errors[0]
+    try:
+        return describe_file(file, card)
+    except ValidationError as error:
+        raise StudioError(f"{file}: {explain(error)}") from None
 
 
 def _lora_state(workspace: Workspace, member: Member, family: ModuleType, parts: Parts) -> dict[str, Any]:

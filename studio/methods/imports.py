@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.families.adapter_names import bare, split_end
+from studio.families.adapter_names import adapter_kind, bare, split_end
 from studio.families.folder import read_config
+from studio.families.header import Header
 from studio.families.import_names import layer_names
 
 if TYPE_CHECKING:
@@ -53,9 +54,20 @@ def rename(tensors: "State", modules: "dict[str, nn.Module]") -> Renamed:
         reason = _put(found, modules, component, names, own, theirs) if names else "no such layer"
         (found.unmatched if reason else found.matched).append(f"{theirs} ({reason})" if reason else theirs)
     if not found.matched:
-        first = ", ".join(found.unmatched[:3]) or "none"
-        raise StudioError(f"none of its {len(by_layer)} layers is on this base model (first: {first}): choose the base it was made for")
+        raise StudioError(_none_fits(found, tensors))
     return found
+
+
+def _none_fits(found: Renamed, tensors: "State") -> str:
+    """Why no layer of a file could be taken in, with the way out."""
+    count, reasons = len(found.unmatched), {text.rpartition(" (")[2] for text in found.unmatched}
+    if reasons == {"DoRA)"}:
+        return f"all of its {count} layers are DoRA, whose magnitudes are not read here: use a LoRA, or merge it into its base elsewhere"
+    kind = adapter_kind(Header(Path(), {name: tuple(t.shape) for name, t in tensors.items()}, {}))
+    made = f"it was made for {kind.base}" if kind and kind.base and not reasons - {"no such layer)"} else ""
+    first = ", ".join(found.unmatched[:3]) or "none"
+    told = f"none of its {count} layers is on this base model (first: {first})"
+    return f"{told}; {made}: choose that base" if made else f"{told}: choose the base it was made for"
 
 
 def _by_layer(tensors: "State") -> "dict[str, State]":
@@ -92,6 +104,8 @@ def _put(found: Renamed, modules: "dict[str, nn.Module]", component: str, names:
     """Put a layer's tensors under our names; why not, where they are of a kind that is not read."""
     if any("dora" in end or "magnitude" in end for end in own):
         return "DoRA"
+    if not all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1):
+        return "numbers that are none: NaN or infinite"
     ours = _lora(own) or _lycoris(own)
     rows = next((part for part in ("lora_B.weight", "hada_w1_a") if part in ours), "")
     if not ours or (len(names) > 1 and not rows):  # a Kronecker product cannot be taken apart

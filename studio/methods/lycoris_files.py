@@ -74,8 +74,21 @@ def read(found: Renamed, spec: RankSpec) -> "dict[str, Tensor]":
         alpha, first = own.pop("alpha", None), min(own, default="")
         rank = next((own[part].shape[0] for part in RANKED if part in own), None)
         scale = 1.0 if alpha is None or rank is None else float(alpha) / rank
-        state |= {f"{name}.{part}": t.float() * (scale / spec.scale if part == first else 1.0) for part, t in own.items()}
+        factors = {part: t.float() * (scale / spec.scale if part == first else 1.0) for part, t in own.items()}
+        state |= {f"{name}.{part}": _padded(part, t, spec.rank) if own.keys() == LOHA else t for part, t in factors.items()}
     return state
+
+
+def _padded(part: str, factor: "Tensor", rank: int) -> "Tensor":
+    """A factor of LoHa at a larger rank: what is added is zero in both factors of a product, which it leaves as it is."""
+    import torch
+
+    axis = 1 if part.endswith("_a") else 0  # [out, r] and [r, in…]
+    missing = rank - factor.shape[axis]
+    if missing <= 0:
+        return factor
+    shape = [missing if i == axis else side for i, side in enumerate(factor.shape)]
+    return torch.cat([factor, factor.new_zeros(shape)], axis)
 
 
 def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -90,7 +103,7 @@ def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def describe_loha(path: Path, card: Card) -> dict[str, Any]:
     """{"rank", "targets", "text_encoder"} of a LoHa file, from its header; StudioError when it is none that can be continued."""
     shapes, _ = _header(path, "LoHa", (LOHA,))
-    return {"rank": _rank(path, {own["hada_w1_b"][0] for own in shapes.values()}), **layers.where(list(shapes), card)}
+    return {"rank": max(own["hada_w1_b"][0] for own in shapes.values()), **layers.where(list(shapes), card)}
 
 
 def describe_lokr(path: Path, card: Card) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Others' adapter files as people have them: which method takes one in, and one line that is true where none does."""
+
+import pytest
+import torch
+
+from studio.errors import StudioError
+from studio.families import sd
+from studio.methods import several
+from studio.methods.describing import describe_file
+from studio.store import write_tensors
+
+LAYERS = ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k")
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * 0.3
+
+
+def kohya(layer):
+    return "lora_unet_" + layer.replace(".", "_")
+
+
+def weight(parts, layer):
+    return parts.modules["unet"].get_submodule(layer).weight
+
+
+def lora(parts, rank=4):
+    out = {}
+    for layer in LAYERS:
+        outputs, inputs = weight(parts, layer).shape
+        out |= {f"{kohya(layer)}.lora_down.weight": random(rank, inputs), f"{kohya(layer)}.lora_up.weight": random(outputs, rank)}
+        out[f"{kohya(layer)}.alpha"] = torch.tensor(float(rank))
+    return out
+
+
+def loha(parts, ranks):
+    out = {}
+    for layer, rank in zip(LAYERS, ranks, strict=True):
+        outputs, inputs = weight(parts, layer).shape
+        for i in (1, 2):
+            out |= {
+                f"{kohya(layer)}.hada_w{i}_a": random(outputs, rank, seed=i),
+                f"{kohya(layer)}.hada_w{i}_b": random(rank, inputs, seed=i),
+            }
+        out[f"{kohya(layer)}.alpha"] = torch.tensor(1.0)
+    return out
+
+
+def take_in(parts, tensors, file):
+    write_tensors(file, tensors)
+    spec = describe_file(file, sd.card)
+    adapter = several.attach(parts, [spec], sd.card, 0)
+    try:
+        return spec, adapter.load(tensors), {n: t.detach().clone() for n, t in adapter.state().items()}
+    finally:
+        adapter.detach()
+
+
+def test_a_loha_of_several_ranks_comes_in_exactly(tiny_parts, tmp_path):
+    tensors = loha(tiny_parts, (4, 2))
+    spec, words, state = take_in(tiny_parts, tensors, tmp_path / "a.safetensors")
+    assert spec.kind == "loha" and spec.rank == 4 and words == "2/2 layers"
+    for layer, rank in zip(LAYERS, (4, 2), strict=True):
+        ours = [state[f"unet.{layer}.hada_w{i}_a"] @ state[f"unet.{layer}.hada_w{i}_b"] for i in (1, 2)]
+        theirs = [tensors[f"{kohya(layer)}.hada_w{i}_a"] @ tensors[f"{kohya(layer)}.hada_w{i}_b"] for i in (1, 2)]
+        torch.testing.assert_close(ours[0] * ours[1] * spec.scale, theirs[0] * theirs[1] * (1.0 / rank))
+
+
+def test_what_cannot_be_taken_in_says_what_it_is(tiny_parts, tmp_path):
+    plain, file = lora(tiny_parts), tmp_path / "a.safetensors"
+    assert take_in(tiny_parts, plain, file)[1] == "2/2 layers"
+    dora = plain | {f"{kohya(layer)}.dora_scale": torch.ones(1, 4) for layer in LAYERS}
+    xl = {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k" + end: t for end, t in (
+        (".lora_down.weight", random(4, 2048)), (".lora_up.weight", random(640, 4)), (".alpha", torch.tensor(4.0)))}  # fmt: skip
+    flux = {
+        f"transformer.single_transformer_blocks.0.attn.to_q.lora_{x}.weight": random(*s) for x, s in (("A", (4, 3072)), ("B", (3072, 4)))
+    }
+    nan = {name: t * float("nan") if "up" in name else t for name, t in plain.items()}
+    whole = {f"{kohya(layer)}.diff": torch.zeros_like(weight(tiny_parts, layer)) for layer in LAYERS}
+    for tensors, words in (
+        (dora, "all of its 2 layers are DoRA, whose magnitudes are not read here: use a LoRA"),
+        (xl, "it was made for Stable Diffusion XL: choose that base"),
+        (flux, "it was made for FLUX.1: choose that base"),
+        (nan, "numbers that are none: NaN or infinite"),
+        (whole, "this is an adapter (full difference) for Stable Diffusion in LyCORIS layout, 2 layers, a kind that is not read here"),
+    ):
+        with pytest.raises(StudioError) as refused:
+            take_in(tiny_parts, tensors, file)
+        assert words in str(refused.value) and "\n" not in str(refused.value), str(refused.value)
+
+
+def test_half_a_file_is_taken_in_where_that_is_wished_and_the_rest_is_listed(tiny_parts, tmp_path):
+    plain = lora(tiny_parts)
+    odd = {name.replace("down_blocks_1", "down_blocks_7"): t.clone() for name, t in plain.items() if "to_k" in name}
+    write_tensors(tmp_path / "a.safetensors", plain | odd)
+    adapter = several.attach(tiny_parts, [describe_file(tmp_path / "a.safetensors", sd.card)], sd.card, 0)
+    try:
+        with pytest.raises(StudioError, match="2/3 layers; not on this base: lora_unet_down_blocks_7"):
+            adapter.load(plain | odd)
+        assert adapter.load(plain | odd, partly=True).startswith("2/3 layers; not on this base: lora_unet_down_blocks_7")
+    finally:
+        adapter.detach()
