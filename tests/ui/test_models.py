@@ -116,7 +116,7 @@ def mixed(studio, tiny_base, shelf):
 def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixed, new_page, tmp_path):
     page = _open(studio, new_page)
     if not page.get_by_label("Folder or file to add").is_visible():  # folded where an earlier look through places is shown
-        page.get_by_text("Add a folder").click()
+        page.locator(".models-list .where > summary").click()
     page.get_by_label("Folder or file to add").fill(str(mixed))
     page.get_by_role("button", name="Add", exact=True).click()
     for name, words in (
@@ -166,7 +166,7 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
 
 def test_a_hub_model_without_a_network_says_so(studio, new_page):
     page = _open(studio, new_page)
-    page.get_by_text("Get from the hub").click()
+    page.locator(".models-list summary", has_text="Get from the hub").click()
     hub = page.locator(".models-list .hub")
     hub.get_by_label("Hub id").fill("no id")
     hub.get_by_role("button", name="Look").click()
