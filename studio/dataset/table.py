@@ -200,13 +200,13 @@ def _add_entry(value: Any, rows: _Table) -> str | None:
 
 
 def _words(value: dict[str, Any]) -> tuple[Words, str | None]:
-    notes, problem = [], None
+    notes, problem, columns = [], None, _columns(value)
     text = value.get("text")
+    others = [key for key in ("caption", "prompt") if isinstance(value.get(key), str)]
     if isinstance(text, str):
         text, note = clean(text)
         notes += [note] if note else []
-    else:
-        others = [key for key in ("caption", "prompt") if isinstance(value.get(key), str)]
+    elif text is not None or others or not columns:  # else it is a table of columns, which templates and the split use
         has = f": rename {others[0]!r} to 'text'" if others else ""
         problem = f"has no text{has}" if text is None else 'has a "text" that is not a string'
         text = None
@@ -215,7 +215,7 @@ def _words(value: dict[str, Any]) -> tuple[Words, str | None]:
         notes.append(f"its split {printable(str(split))[:40]!r} is not known and was ignored")
     group = value.get("group")
     group = printable(str(group)).strip()[:120] if isinstance(group, str | int) else ""
-    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes), _columns(value)), problem
+    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes), columns), problem
 
 
 def _columns(value: dict[str, Any]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def check(text: str, known: Sequence[str], trigger: str) -> None:
     if not text.strip():
         raise StudioError("template: type the text first, as {name}")
     read = _read(text)
-    strange = set(_FIELD.findall(read)) - set(known)
+    strange = [match[1] for match in _PART.finditer(clean(text)[0]) if match[0] not in _BRACES and _field_name(match[1]) not in known]
     if strange:
         told = ", ".join(f"{{{name}}}" for name in known[:MAX_TOLD]) + (" …" if len(known) > MAX_TOLD else "")
         raise StudioError(f"template: {{{printable(min(strange))[:40]}}} is not known: use {told}")

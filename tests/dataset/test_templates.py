@@ -44,6 +44,8 @@ def test_fields_are_filled_in(rows, text, captions):
 
 def test_what_may_be_named_is_told(rows):
     assert known_fields(rows) == ["trigger", "name", "body_part", "modality", "plane", "slice"]
+    with pytest.raises(StudioError, match=r"\{modality!r\} is not known: use"):
+        template("{plane} {modality!r}", known_fields(rows), "")
     with pytest.raises(StudioError, match=r"\{region\} is not known: use \{trigger\}, \{name\}, \{body_part\}"):
         template("{region}", known_fields(rows), "")
     with pytest.raises(StudioError, match="no trigger word yet"):
@@ -60,6 +62,7 @@ def test_columns_of_a_table_and_the_folder_reach_captions(workspace, tmp_path):
     ]
     (tmp_path / "given" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
     dataset = create_dataset(workspace, "scans", [tmp_path / "given"])
+    assert dataset.skipped == [], "a line without a text, but with columns, is no problem"
     assert {"folder", "modality", "region", "view_position"} <= set(known_fields(dataset.rows))
     told = wording.apply(workspace, "scans", Wording(operation="template", text="{modality} of {region}[, {view_position}]"))
     words = {row.source: dataset.caption(row) for row in dataset.rows if "modality" in row.columns}
