@@ -2,7 +2,7 @@
 
 import pytest
 
-from studio.dataset.edit import set_domain
+from studio.dataset.about import set_domain
 from studio.dataset.intake import create_demo, list_demos
 from studio.dataset.rows import open_dataset
 from studio.domains import DOMAINS, contradicted

@@ -105,15 +105,16 @@ def words(
     as_json: JsonOption = False,
 ) -> None:
     """Count the words of the captions, and check whether trigger word and class noun are in them."""
-    from studio.dataset import edit, wording
+    from studio.dataset import wording
+    from studio.dataset.about import set_class_noun, set_trigger
     from studio.dataset.rows import open_dataset
     from studio.dataset.words import check_words, cloud
 
     place = Workspace.at(workspace)
     if class_noun is not None:
-        edit.set_class_noun(place, name, class_noun)
+        set_class_noun(place, name, class_noun)
     if trigger is not None:
-        edit.set_trigger(place, name, trigger)
+        set_trigger(place, name, trigger)
     about = open_dataset(place, name).about
     for operation in ("class_noun", "trigger") if add else ():
         if about.get(operation):

@@ -182,7 +182,7 @@ def dataset_domain(
     as_json: JsonOption = False,
 ) -> None:
     """Say what the pictures show, which decides how they are augmented unless you say otherwise; without DOMAIN, list what there is."""
-    from studio.dataset.edit import set_domain
+    from studio.dataset.about import set_domain
     from studio.dataset.rows import open_dataset
     from studio.domains import DOMAINS
 

@@ -1,4 +1,4 @@
-"""Changing a dataset: one change at a time, whole or not at all; pictures added, a caption, the trigger word, the name."""
+"""Changing a dataset: one change at a time, whole or not at all; pictures added, a caption, the name."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from studio.dataset.building import staging, sync_files
 from studio.dataset.captions import clean
 from studio.dataset.doctor.chart import Chart, Pair, read_chart, with_measures, write_chart
 from studio.dataset.doctor.pairs import all_pairs, index_pairs, is_by_print
+from studio.dataset.doctor.upright import lying
 from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
@@ -23,13 +24,10 @@ from studio.dataset.split_rule import given_names, rule_of
 from studio.dataset.subjects import Subjects
 from studio.dataset.table import Words
 from studio.dataset.versions import HAND, Version, add_versions, found_version
-from studio.domains import find_domain
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, slug, sync_folder, write_json
 
 REMOVED, HISTORY = ".removed", ".history"
-MAX_TRIGGER = 60
-_WORDS = {"trigger": "trigger word", "class_noun": "class noun"}
 MAX_SKIPPED = 1000  # problems at import that are kept, the newest
 LOCK_WAIT_S = 60
 _ADDING = ".adding.json"
@@ -152,9 +150,11 @@ def renewed(workspace: Workspace, dataset: Dataset, chart: Chart, fresh: set[str
         fresh = None
     old = [] if fresh is None else [pair for pair in chart.pairs if is_by_print(pair) and fresh.isdisjoint((pair.first, pair.second))]
     known = {frozenset((pair.first, pair.second)) for pair in old}
-    found = all_pairs(pixels, prints_of(workspace, dataset, lambda: None), [chart.measured.get(key) for key in pixels], fresh)
+    prints = prints_of(workspace, dataset, lambda: None)
+    found = all_pairs(pixels, prints, [chart.measured.get(key) for key in pixels], fresh)
     new = [pair for pair in found if frozenset((pair.first, pair.second)) not in known]
-    return chart.model_copy(update={"pairs": [*old, *new, *(pair for pair in chart.pairs if pair.kind == "alike")]})
+    pairs = [*old, *new, *(pair for pair in chart.pairs if pair.kind == "alike")]
+    return chart.model_copy(update={"pairs": pairs, "lying": lying(pixels, prints)})
 
 
 def known_pairs(workspace: Workspace, dataset: Dataset) -> list[Pair]:
@@ -233,38 +233,6 @@ def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, be
             add_versions(dataset.root, [(file, version) for version in words if version.caption])
         dataset.set_caption(row, text)
     return caption, note
-
-
-def set_trigger(workspace: Workspace, name: str, trigger: str) -> str:
-    """Keep the word that is to stand for this domain in prompts; "" for none. The word as stored."""
-    return _set_word(workspace, name, "trigger", trigger)
-
-
-def set_class_noun(workspace: Workspace, name: str, noun: str) -> str:
-    """Keep the plain noun for what the pictures show, one of its class; "" for none. The noun as stored."""
-    return _set_word(workspace, name, "class_noun", noun)
-
-
-def _set_word(workspace: Workspace, name: str, key: str, word: str) -> str:
-    text = " ".join(word.split())
-    if "\n" in word.strip() or not text.isprintable():
-        raise StudioError(f"{_WORDS[key]}: keep it on one line, without control characters")
-    if len(text) > MAX_TRIGGER:
-        raise StudioError(f"{_WORDS[key]}: {len(text)} characters, at most {MAX_TRIGGER} fit: shorten it")
-    with editing(workspace, name) as dataset:
-        about = {other: value for other, value in dataset.about.items() if other != key}
-        dataset.model_copy(update={"about": {**about, key: text} if text else about}).save()
-    return text
-
-
-def set_domain(workspace: Workspace, name: str, domain: str) -> str:
-    """Say what kind of pictures these are, which decides how they are augmented by default; "" for none. The kind as stored."""
-    if domain:
-        find_domain(domain)
-    with editing(workspace, name) as dataset:
-        about = {key: value for key, value in dataset.about.items() if key != "domain"}
-        dataset.model_copy(update={"about": {**about, "domain": domain} if domain else about}).save()
-    return domain
 
 
 def rename_dataset(workspace: Workspace, name: str, label: str) -> str:

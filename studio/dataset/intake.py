@@ -18,6 +18,7 @@ from studio.dataset.archives import is_archive, read_archives
 from studio.dataset.building import building, clean, staging
 from studio.dataset.doctor.chart import Chart, write_chart
 from studio.dataset.doctor.pairs import all_pairs, index_pairs
+from studio.dataset.doctor.upright import lying
 from studio.dataset.facts import fill
 from studio.dataset.kinds import MAX_FILE_BYTES, PICTURE_SUFFIXES, READABLE, suffix_of
 from studio.dataset.kohya import is_class_picture, proposal, repeats_of
@@ -293,7 +294,7 @@ def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
     pixels = [row.pixels for row in intake.rows]
     num = len(intake.found.pictures)
     pairs = all_pairs(pixels, thumbs, [intake.measured.get(key) for key in pixels], tick=lambda: intake.progress(num, num, ""))
-    write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs))
+    write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs, lying=lying(pixels, thumbs)))
     groups = group(pixels, index_pairs(pixels, pairs), [each.group for each in words])
     first: dict[str, str] = {}
     rows = []

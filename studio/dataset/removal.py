@@ -16,7 +16,7 @@ from studio.store import Workspace, inside, read_json, write_json
 from studio.trash import from_trash, to_trash
 
 MAX_RECORDS = 100  # of each kind below, kept per dataset; records of removed pictures are all kept
-_PRUNED = ("captions", "framing", "mask")
+_PRUNED = ("captions", "framing", "mask", "about")
 
 
 def remove_pictures(workspace: Workspace, name: str, files: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _record_path(root: Path, undo: str) -> Path:
 
 
 def _prune(root: Path) -> None:
-    """Forget the oldest changes of captions, framing and masks, beyond MAX_RECORDS."""
+    """Forget the oldest changes of captions, framing, masks and words, beyond MAX_RECORDS."""
     records: dict[str, list[Path]] = {kind: [] for kind in _PRUNED}
     for path in sorted((root / HISTORY).glob("[0-9]*.json")):
         records.get(_kind(path), []).append(path)

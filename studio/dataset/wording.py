@@ -38,6 +38,7 @@ _UNDO = {  # by kind of record, imported on use: those who make changes import t
     "split": ("studio.dataset.resplit", "undo_split"),
     "kept": ("studio.dataset.doctor.mends", "undo_kept"),
     "skipped": ("studio.dataset.doctor.mends", "undo_forgotten"),
+    "about": ("studio.dataset.about", "undo_about"),
 }
 _NO_SPACE_BEFORE = tuple(",.;:!?)]'\"")
 

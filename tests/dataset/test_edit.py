@@ -10,7 +10,7 @@ import threading
 import pytest
 from PIL import Image
 
-from studio.dataset import edit, removal, wording
+from studio.dataset import about, edit, removal, wording
 from studio.dataset.doctor.chart import read_chart
 from studio.dataset.edit import add_pictures
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
@@ -141,8 +141,8 @@ def test_a_killed_addition_leaves_the_dataset_as_it_was(workspace, dataset, more
     assert done.returncode == -signal.SIGKILL
     assert Dataset.load(dataset.root).rows == dataset.rows
     assert len(tree(dataset.root)) > len(before)
-    edit.set_trigger(workspace, dataset.name, "x")  # any change clears away what was left
-    edit.set_trigger(workspace, dataset.name, "")
+    edit.rename_dataset(workspace, dataset.name, "other")  # any change clears away what was left
+    edit.rename_dataset(workspace, "ten-pictures", dataset.name)
     assert tree(dataset.root).keys() == before.keys()
     assert len(add_pictures(workspace, dataset.name, [more]).files) == 10
 
@@ -285,7 +285,7 @@ def captions(dataset):
     ],
 )
 def test_a_change_of_many_is_previewed_made_and_undone(workspace, dataset, change, first):
-    edit.set_trigger(workspace, dataset.name, "brainmri")
+    about.set_trigger(workspace, dataset.name, "brainmri")
     dataset, before = Dataset.load(dataset.root), captions(dataset)
     told = wording.preview(dataset, Wording(**change))
     assert (told["count"], told["of"], told["examples"][0]["after"]) == (10, 10, first)
@@ -298,7 +298,7 @@ def test_a_change_of_many_is_previewed_made_and_undone(workspace, dataset, chang
 
 
 def test_only_the_chosen_ones_change_and_nothing_twice(workspace, dataset):
-    edit.set_trigger(workspace, dataset.name, "picture")
+    about.set_trigger(workspace, dataset.name, "picture")
     assert wording.apply(workspace, dataset.name, Wording(operation="trigger"))["count"] == 0  # they name it already
     files = [dataset.rows[2].file, "not there.png"]
     assert wording.apply(workspace, dataset.name, Wording(operation="prefix", text="a", files=files))["count"] == 1
@@ -316,7 +316,7 @@ def test_a_template_fills_the_empty_ones(workspace, tmp_path):
     dataset = create_dataset(workspace, "t", [tmp_path / "axial_T1-012.png", tmp_path / "b.png", tmp_path / "b.txt"])
     with pytest.raises(StudioError, match="no trigger word yet"):
         wording.apply(workspace, "t", Wording(operation="template", text="{trigger}, {name}"))
-    edit.set_trigger(workspace, "t", "mri {name}")
+    about.set_trigger(workspace, "t", "mri {name}")
     assert wording.apply(workspace, "t", Wording(operation="template", text="{trigger}, {name}"))["count"] == 1
     assert captions(dataset) == ["mri {name}, axial T1", "has one"]
 
@@ -336,12 +336,12 @@ def test_a_change_that_asks_for_nothing_is_refused(workspace, dataset, change, r
 
 
 def test_the_trigger_word_is_one_short_line(workspace, dataset):
-    assert edit.set_trigger(workspace, dataset.name, "  brain   mri ") == "brain mri"
+    assert about.set_trigger(workspace, dataset.name, "  brain   mri ") == "brain mri"
     for bad in ("a\nb", "x" * 61, "a\x1bb"):
         with pytest.raises(StudioError, match="trigger word"):
-            edit.set_trigger(workspace, dataset.name, bad)
+            about.set_trigger(workspace, dataset.name, bad)
     assert Dataset.load(dataset.root).about["trigger"] == "brain mri"
-    assert edit.set_trigger(workspace, dataset.name, "") == "" and "trigger" not in Dataset.load(dataset.root).about
+    assert about.set_trigger(workspace, dataset.name, "") == "" and "trigger" not in Dataset.load(dataset.root).about
 
 
 def test_any_name_can_be_added(workspace, dataset, tmp_path):

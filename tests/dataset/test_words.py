@@ -6,6 +6,7 @@ import time
 import pytest
 
 from studio.dataset import edit, wording
+from studio.dataset.about import set_class_noun, set_trigger
 from studio.dataset.listing import Query, page
 from studio.dataset.shelf import Shelf
 from studio.dataset.wording import Wording
@@ -50,8 +51,8 @@ def test_words_are_filters_of_the_grid(workspace, dataset):
 
 
 def test_trigger_word_and_class_noun_are_checked_and_mended(workspace, dataset):
-    assert edit.set_trigger(workspace, "ten-pictures", "brainmri") == "brainmri"
-    assert edit.set_class_noun(workspace, "ten-pictures", " brain  scan ") == "brain scan"
+    assert set_trigger(workspace, "ten-pictures", "brainmri") == "brainmri"
+    assert set_class_noun(workspace, "ten-pictures", " brain  scan ") == "brain scan"
     edit.set_caption(workspace, dataset, dataset.rows[0].file, "brainmri, axial")
     edit.set_caption(workspace, dataset, dataset.rows[1].file, "a BRAIN scan of brainmri")
     edit.set_caption(workspace, dataset, dataset.rows[2].file, "")
@@ -77,7 +78,7 @@ def test_trigger_word_and_class_noun_are_checked_and_mended(workspace, dataset):
 @pytest.mark.parametrize("noun", ["x" * 61, "two\nlines", "bell\x07"])
 def test_a_wrong_noun_is_a_line(workspace, dataset, noun):
     with pytest.raises(StudioError, match="class noun: "):
-        edit.set_class_noun(workspace, "ten-pictures", noun)
+        set_class_noun(workspace, "ten-pictures", noun)
     with pytest.raises(StudioError, match="type it first"):
         wording.apply(workspace, "ten-pictures", Wording(operation="class_noun"))
 

@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from PIL import Image
 
+from studio.dataset.intake import DEMOS
 from studio.dataset.rows import open_dataset
 from tests.dataset.messy import SPOILED, fill
 from tests.ui.browser import Studio, drop, wait_until
@@ -60,6 +62,7 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     page.keyboard.press("1")
     page.keyboard.press("Enter")  # as marked
     wait_until(lambda: "2 of 2" in dialog.inner_text(), "one more decided")
+    dialog.locator(".studio-toast.undo").last.get_by_role("button", name="Undo").wait_for()  # within reach while the dialog is open
     page.keyboard.press("Escape")
     wait_until(lambda: "4 pictures in 2 groups" in finding(page, "near").inner_text(), "two groups left")
 
@@ -105,3 +108,26 @@ def test_a_check_begins_by_itself_is_followed_and_can_be_stopped(studio, page, t
     page.get_by_role("button", name="Check", exact=True).click()
     wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the whole check", 120)
     assert score(page) >= 94
+
+
+def test_a_picture_that_lies_on_its_side_is_shown_beside_itself_turned_and_what_is_done_is_undone(studio, page, tmp_path):
+    for i, path in enumerate(sorted((DEMOS / "brain-mri").glob("coronal*.png"))[:20]):
+        image = Image.open(path).convert("RGB")
+        (image.transpose(Image.Transpose.ROTATE_270) if i == 6 else image).save(tmp_path / f"slice {i:02}.png")
+    page.goto(f"{studio.url}/?tab=dataset")
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    drop(page, "body", sorted(tmp_path.iterdir()))
+    finding(page, "lying").get_by_role("button", name="Review").click()
+    dialog = page.get_by_role("dialog", name="Rotated")
+    assert dialog.locator(".turn-row").count() == 1 and "slice 06.png" in dialog.inner_text() and "counter-clockwise" in dialog.inner_text()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")  # the row, by keyboard alone
+    dialog.get_by_role("button", name="Leave 1").wait_for()
+    page.keyboard.press("Space")
+    dialog.get_by_role("button", name="Turn 1").click()
+    finding(page, "lying").wait_for(state="detached")
+    name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
+    assert [row.source for row in open_dataset(studio.workspace, name).rows if row.framing.turns == 3] == ["slice 06.png"]
+    page.locator(".studio-toast.undo").last.get_by_role("button", name="Undo").click()
+    finding(page, "lying").wait_for()

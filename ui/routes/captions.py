@@ -6,8 +6,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from studio.dataset.about import set_class_noun
 from studio.dataset.captioning import MAX_FILES
-from studio.dataset.edit import find_row, set_class_noun
+from studio.dataset.edit import find_row
 from studio.dataset.picking import pick
 from studio.dataset.versions import told_versions
 from studio.dataset.words import check_words

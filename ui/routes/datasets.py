@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from studio.dataset import edit, removal, wording
+from studio.dataset import about, edit, removal, wording
 from studio.dataset.export import Kind as CaptionKind
 from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.intake import DEMOS, create_demo, list_demos
@@ -194,7 +194,7 @@ def _add_captions(routes: APIRouter, desk: Desk) -> None:
 
     @routes.put("/datasets/{dataset}/trigger")
     def set_trigger(dataset: str, request: TriggerRequest) -> dict[str, Any]:
-        return {"trigger": edit.set_trigger(workspace, dataset, request.trigger)}
+        return {"trigger": about.set_trigger(workspace, dataset, request.trigger)}
 
     @routes.post("/datasets/{dataset}/bulk")
     def bulk(dataset: str, request: BulkRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
-from studio.dataset import edit
+from studio.dataset import about
 from studio.dataset.edit import find_row
 from studio.dataset.framing import Edit, describe_edit, describe_frame
 from studio.dataset.listing import item
@@ -192,7 +192,7 @@ def _add_writing(routes: APIRouter, desk: Desk) -> None:
 
     @routes.put("/datasets/{dataset}/domain")
     def set_domain(dataset: str, request: DomainRequest) -> dict[str, Any]:
-        return {"domain": edit.set_domain(workspace, dataset, request.domain)}
+        return {"domain": about.set_domain(workspace, dataset, request.domain)}
 
     @routes.post("/datasets/{dataset}/turn")
     def turn(dataset: str, request: TurnRequest) -> dict[str, Any]:

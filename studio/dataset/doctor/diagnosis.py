@@ -18,7 +18,7 @@ from studio.store import ASSETS
 READER = ASSETS / "starter" / "tokenizer"  # the embedded model's
 MAX_GROUPS = 200
 NOT_PICTURES = {check.key for check in words.CHECKS} | {"leak"}
-SPEAKING = {"exact", "near", "turned", "alike"}  # their reasons are sentences by themselves
+SPEAKING = {"exact", "near", "turned", "alike", "lying"}  # their reasons are sentences by themselves
 _FREE_LOSS = 1.0  # points that any finding costs at least
 
 
@@ -109,7 +109,7 @@ def cost(check: Check, found: Found, num_rows: int) -> float:
     """Points of 100: the check's weight times the square root of the share of pictures concerned, so that the first ones count most."""
     if not check.weight:
         return 0.0
-    concerned = len(found.files) - len(found.groups) if found.groups else len(found.files)
+    concerned = sum(max(1, len(group["files"]) - 1) for group in found.groups) if found.groups else len(found.files)
     share = 1.0 if check.is_whole and not found.told else min(1.0, max(concerned, len(found.told) if check.is_whole else 0) / num_rows)
     return round(max(_FREE_LOSS, check.weight * math.sqrt(share)), 1)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from studio.dataset.doctor.chart import Chart, read_chart, with_measures, write_chart
 from studio.dataset.doctor.pairs import all_pairs, feature_pairs
+from studio.dataset.doctor.upright import lying
 from studio.dataset.edit import editing
 from studio.dataset.likeness import dataset_features, outliers
 from studio.dataset.prints import keep_prints, prints_of
@@ -108,13 +109,15 @@ def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker:
     def change(chart: Chart) -> dict[str, Any]:
         measures = [chart.measured.get(key) for key in pixels]
         found = all_pairs(pixels, prints, measures, tick=lambda: progress(num, 2 * num))
+        on_their_side = lying(pixels, prints)
         if features is None:
-            return {"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")]}
+            return {"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")], "lying": on_their_side}
         known = {(pair.first, pair.second) for pair in found}
         seen = feature_pairs(pixels, features, measures)
         alike = [pair for pair in seen if not known & {(pair.first, pair.second), (pair.second, pair.first)}]
         strangers = list(dict.fromkeys(pixels[i] for i in outliers(features)))
-        return {"pairs": [*found, *alike], "strangers": strangers, "compared": looker.kind, "num_compared": num}
+        pairs = {"pairs": [*found, *alike], "lying": on_their_side}
+        return {**pairs, "strangers": strangers, "compared": looker.kind, "num_compared": num}
 
     return change
 

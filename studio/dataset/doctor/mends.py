@@ -90,6 +90,18 @@ def _trim(workspace: Workspace, name: str, finding: dict[str, Any], files: list[
     return set_edits(workspace, name, edits, f"Trimmed the borders of {count(len(edits))}")
 
 
+def _set_upright(workspace: Workspace, name: str, finding: dict[str, Any], files: list[str]) -> dict[str, Any]:
+    """Record the turn that each picture needs; its file stays as it is."""
+    with editing(workspace, name) as dataset:
+        chart, chosen = read_chart(dataset.root), set(files)
+        edits = {
+            row.file: row.framing.model_copy(update={"turns": (row.framing.turns + chart.lying[row.pixels][0]) % 4})
+            for row in dataset.rows
+            if row.file in chosen and row.pixels in chart.lying
+        }
+    return set_edits(workspace, name, edits, f"Turned {count(len(edits))} upright")
+
+
 def _fill(workspace: Workspace, name: str, finding: dict[str, Any], files: list[str]) -> dict[str, Any]:
     return apply(workspace, name, Wording(operation="template", text="{name}", files=files))
 
@@ -148,6 +160,7 @@ MENDS = {
     "copies": Mend("Exclude {copies}", "Of each group the largest and sharpest stays", _drop_copies, _has_groups, True),
     "exclude": Mend("Exclude {num}", "Taken out of the dataset and kept aside: can be undone", _exclude, _has_files),
     "trim": Mend("Trim {num}", "Record a crop without the border; the picture file stays as it is", _trim, _has_files, True),
+    "upright": Mend("Turn {num} upright", "Record the turn; the picture file stays as it is", _set_upright, _has_files),
     "fill": Mend("Fill {num} by file name", "The name of each file, in words, becomes its caption", _fill, _has_files, True),
     "trigger": Mend("Add it to {num}", "Put the trigger word before these captions", _trigger, _has_files, True),
     "class_noun": Mend("Add it to {num}", "Put the class noun into these captions", _class_noun, _has_files, True),

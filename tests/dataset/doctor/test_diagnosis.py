@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from studio.dataset.about import set_trigger
 from studio.dataset.doctor import examine as examine_module
 from studio.dataset.doctor.chart import CHART, read_chart
 from studio.dataset.doctor.diagnosis import cut_at, diagnose
@@ -16,7 +17,7 @@ from studio.dataset.doctor.examine import Looker, examine
 from studio.dataset.doctor.fix import examined, fix, fix_all
 from studio.dataset.doctor.mends import MENDS
 from studio.dataset.doctor.table import CHECKS
-from studio.dataset.edit import add_pictures, set_caption, set_trigger
+from studio.dataset.edit import add_pictures, set_caption
 from studio.dataset.intake import create_dataset, create_demo
 from studio.dataset.removal import list_history
 from studio.dataset.rows import Dataset
@@ -155,7 +156,7 @@ def test_every_mend_mends_and_can_be_undone(workspace, mine):
             undo_change(workspace, "Messy", told["undo"])
             assert state(mine.root) == before, (key, mend)
             done += 1
-    assert done > 25 and list_history(Dataset.load(mine.root)) == []
+    assert done > 25 and [each["kind"] for each in list_history(Dataset.load(mine.root))] == ["about"]
     assert {mend for check in CHECKS.values() for mend in check.mends} == set(MENDS)
 
 
@@ -251,3 +252,25 @@ def test_pixels_enlarged_without_smoothing_are_told(tmp_path, workspace):
     made = create_dataset(workspace, "Blocks", [tmp_path])
     finding = findings(workspace, "Blocks")["enlarged"]
     assert sources(made, finding) == {"blocks.png"} and "64×64" in next(iter(finding["told"].values()))
+
+
+def test_a_border_that_most_pictures_share_is_told_and_one_mend_crops_them_all(workspace, tmp_path):
+    for i in range(12):
+        picture = scene(i, (96, 96))
+        (SPOILED["borders"](picture) if i < 9 else picture).save(tmp_path / f"{i:02}.png")
+    made = create_dataset(workspace, "Boxed", [tmp_path])
+    finding = findings(workspace, "Boxed")["borders"]
+    assert len(finding["files"]) == 9 and "most of the dataset" in finding["text"]
+    fix(workspace, "Boxed", "borders", "trim")
+    assert "borders" not in findings(workspace, "Boxed")
+    boxes = [row.framing.box_px(row.width, row.height) for row in Dataset.load(made.root).rows if row.edit]
+    assert len(boxes) == 9 and all(abs(box[3] - box[1] - 67) <= 2 for box in boxes)
+
+
+def test_round_shapes_on_a_black_ground_are_no_letterboxes(workspace, tmp_path):
+    y, x = np.mgrid[:96, :96]
+    for i in range(12):
+        is_inside = ((x - 48) / (36 - i % 3)) ** 2 + ((y - 48) / 30) ** 2 < 1
+        Image.fromarray(np.where(is_inside[..., None], np.asarray(scene(i, (96, 96))), 0).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    create_dataset(workspace, "Round", [tmp_path])
+    assert "borders" not in findings(workspace, "Round")

@@ -158,7 +158,7 @@ function follow(view, { id, status }) {
     fill.style.width = `${Math.max(4, 100 * (done || 0) / Math.max(1, total || 1))}%`;
     view.isWaiting = state === 'waiting'; // one that came by itself steps aside; pressing Check has it carried out now
     view.go.disabled = !view.isWaiting;
-    if (state !== 'checking') { text.textContent = `${state === 'loading' ? 'Loading the image tower' : `The check goes on ${note || 'soon'}`} …`; return; }
+    if (state !== 'checking') { text.textContent = `${state === 'loading' ? 'Loading the image tower' : note ? `The check goes on ${note}` : 'The check begins'} …`; return; }
     const now = performance.now();
     first ??= { now, done };
     const speed = 1000 * (done - first.done) / (now - first.now);

@@ -3,12 +3,14 @@
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { announce, offerUndo, path } from './dataset_state.js';
+import { reviewTurns } from './dataset_upright.js';
 
 // Open the groups of a finding; keys: 1 to 9 keep or exclude a picture, Enter does as marked, K keeps all, arrows step.
 export async function review(dataset, check) {
   const view = { dataset, check, at: 0, out: new Set() };
   try {
     view.told = await api.get(path(dataset, `/doctor/${check}`));
+    if (view.told.groups[0]?.turns) { reviewTurns(dataset, view.told); return; }
   } catch (error) {
     toast(error.message, { kind: 'error' });
     return;
@@ -90,7 +92,7 @@ async function decide(view, isAsMarked) {
     const undone = [];
     if (left.length > 1) undone.push(await api.post(path(view.dataset, '/doctor/fix'), { check: view.check, mend: 'keep', files: left }));
     if (out.length) undone.push(await api.post(path(view.dataset, '/remove'), { files: out }));
-    for (const told of undone.slice(-1)) offerUndo(view.dataset, told.text, told.undo);
+    offerUndo(view.dataset, undone.map(told => told.text).join('; '), ...undone.map(told => told.undo));
     view.told.groups.splice(view.at, 1);
     view.at = Math.min(view.at, Math.max(0, view.told.groups.length - 1));
     announce(view.dataset);

@@ -37,14 +37,15 @@ export function onSelection(root, listener) {
   window.addEventListener('studio:selection', heard);
 }
 
-// Tell what was done, with a way back for ten seconds; later it is in the history.
-export function offerUndo(dataset, text, undo) {
+// Tell what was done, with a way back for ten seconds; later it is in the history. Several changes are undone together, the last one first.
+export function offerUndo(dataset, text, ...undos) {
   toast(text, {
     kind: 'undo',
     action: async () => {
       try {
-        const answer = await api.post(path(dataset, '/undo'), { undo });
-        toast(answer.text);
+        const texts = [];
+        for (const undo of undos.reverse()) texts.push((await api.post(path(dataset, '/undo'), { undo })).text);
+        toast(texts.join('; '));
       } catch (error) {
         toast(error.message, { kind: 'error' });
       }

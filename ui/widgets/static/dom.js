@@ -24,11 +24,13 @@ export function clear(element, ...children) {
   return element;
 }
 
+// Messages lie in the topmost open dialog, since all below it is out of reach, and outlive it.
 function shelf() {
-  let element = document.getElementById('studio-toasts');
-  if (!element) {
-    element = h('div', { id: 'studio-toasts', role: 'status', 'aria-live': 'polite' });
-    document.body.append(element);
+  const element = document.getElementById('studio-toasts') || h('div', { id: 'studio-toasts', role: 'status', 'aria-live': 'polite' });
+  const top = [...document.querySelectorAll('dialog:modal')].pop() || document.body;
+  if (element.parentElement !== top) {
+    top.append(element);
+    if (top !== document.body) top.addEventListener('close', () => document.body.append(element), { once: true });
   }
   return element;
 }

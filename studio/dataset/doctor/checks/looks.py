@@ -13,7 +13,8 @@ BRIGHT, BRIGHT_SURE = 145, 245  # the darkest hundredth lies above; polar ice re
 MOST, HARDLY = 0.4, 0.05  # shares of pure white (black): too much here, where the others have hardly any
 DETAIL, DETAIL_SURE, DETAIL_FEW = 0.78, 0.30, 0.40  # share of the sides that is needed: MRI from 0.60, satellite from 0.72, icons from 0.96
 BORDER_SHARE = 0.02  # of a side
-USUAL_BORDER = 0.4  # of the pictures have such margins: then they belong to the kind of picture
+USUAL_BORDER = 0.4  # of the pictures have such margins: then they belong to the kind of picture, unless
+BARS = 0.5  # of them end along a straight line: all slices of a scan have black margins and none a bar, of icons on white every tenth
 SAME_LEVELS = 20
 LETTERS = 7  # in one line: six were counted in the folds of a brain, seven to thirteen where text stands
 
@@ -98,23 +99,30 @@ def _borders(case: Case) -> Found | None:
             told[row.file] = f"a uniform border: {', '.join(found)}"
     if not told:
         return None
-    return Found(list(told), f"{pictures(len(told))} with uniform borders or letterboxing", told)
+    num = sum(each is not None for each in case.measures)
+    most = ", most of the dataset: its model would draw them too" if num >= USUAL_FROM and len(told) > USUAL_BORDER * num else ""
+    return Found(list(told), f"{pictures(len(told))} with uniform borders or letterboxing{most}", told)
 
 
-def _usual_margins(case: Case) -> list[tuple[int, np.ndarray]]:
-    """For each side: how many pictures were measured, and how many of them have a margin there darker than each grey level, [257]."""
+def _usual_margins(case: Case) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """For each side: how many pictures were measured, how many of them have a margin there darker than each grey level, [257], or a bar."""
     known = [(row, each) for row, each in zip(case.dataset.rows, case.measures, strict=True) if each]
     lengths = np.array([(row.width, row.height, row.width, row.height) for row, _ in known]).reshape(-1, 4)
     margins = np.array([each["margins"] for _, each in known]).reshape(-1, 4)
     levels = np.array([each["edges"] for _, each in known], np.int64).reshape(-1, 4)
-    have = [levels[margins[:, k] > BORDER_SHARE * lengths[:, k], k] for k in range(4)]
-    return [(len(known), np.concatenate(([0], np.cumsum(np.bincount(each, minlength=256))))) for each in have]
+    is_bar = np.array([each["bars"] for _, each in known]).reshape(-1, 4) > 0
+    is_wide = margins > BORDER_SHARE * lengths
+    return [(len(known), _below(levels[is_wide[:, k], k]), _below(levels[(is_wide & is_bar)[:, k], k])) for k in range(4)]
 
 
-def _is_usual(margins: tuple[int, np.ndarray], level: int) -> bool:
-    num, below = margins
-    alike = below[min(256, level + SAME_LEVELS + 1)] - below[max(0, level - SAME_LEVELS)]
-    return num >= USUAL_FROM and alike > USUAL_BORDER * num
+def _below(levels: np.ndarray) -> np.ndarray:
+    return np.concatenate(([0], np.cumsum(np.bincount(levels, minlength=256))))
+
+
+def _is_usual(margins: tuple[int, np.ndarray, np.ndarray], level: int) -> bool:
+    num, *counts = margins
+    alike, bars = (below[min(256, level + SAME_LEVELS + 1)] - below[max(0, level - SAME_LEVELS)] for below in counts)
+    return num >= USUAL_FROM and alike > USUAL_BORDER * num and bars < BARS * alike
 
 
 def _written(case: Case) -> Found | None:
@@ -177,7 +185,8 @@ CHECKS = (
         "Borders",
         "Bars of one colour that end along a straight line (letterboxing, frames, scanner edges) are learned "
         "like everything else. Trimming "
-        "records a crop; the picture file stays as it is. Margins that most of the dataset has are left alone.",
+        "records a crop; the picture file stays as it is. Margins around shapes that most of the dataset has, as scans and icons have"
+        " them, are left alone.",
         12,
         _borders,
         ("trim", "exclude", "keep"),

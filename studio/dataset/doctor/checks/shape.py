@@ -1,11 +1,13 @@
-"""The size and the shape of pictures, against what the base model draws and against the rest."""
+"""The size and the shape of pictures, and how they are held, against what the base model draws and against the rest."""
 
 import numpy as np
 
 from studio.dataset.doctor.base import USUAL_FROM, Case, Check, Found, pictures
+from studio.domains import defaults
 
 MAX_ASPECT = 2.5  # the shapes that are trained on reach 4:1, but few base models have seen anything beyond 2:1
 TINY_SHARE = 1 / 3  # of the usual shorter side
+_TURNED = {1: "turned clockwise", 2: "turned by 180°", 3: "turned counter-clockwise"}
 
 
 def _small(case: Case) -> Found | None:
@@ -28,7 +30,32 @@ def _elongated(case: Case) -> Found | None:
     return Found(list(told), f"{pictures(len(told))} far from square: much will be cut off", told) if told else None
 
 
+def _lying(case: Case) -> Found | None:
+    """Pictures that fit the others far better once turned; none where the kind of pictures has no up."""
+    if defaults(case.dataset.about).get("turns"):
+        return None
+    told, groups = {}, []
+    for row in case.dataset.rows:
+        turns, gain = case.chart.lying.get(row.pixels, (0, 0.0))
+        if turns and not row.framing.turns:
+            told[row.file] = f"{gain:g} times nearer to the others once {_TURNED[turns]}"
+            groups.append({"files": [row.file], "best": row.file, "why": told[row.file], "turns": turns})
+    if not told:
+        return None
+    lie = "lies on its side or head" if len(told) == 1 else "lie on their side or head"
+    return Found(list(told), f"{pictures(len(told))} {lie}: the others have an up in common", told, groups)
+
+
 CHECKS = (
+    Check(
+        "lying",
+        "Rotated",
+        "Each turn of each picture is compared with all the others in small. Where these have an up in common, as scans of one plane have,"
+        " a picture that fits them far better once turned was turned by mistake. Turning is recorded; the picture file stays as it is.",
+        12,
+        _lying,
+        ("review", "upright", "exclude", "keep"),
+    ),
     Check(
         "small",
         "Low resolution",

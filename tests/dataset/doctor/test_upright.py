@@ -1,0 +1,68 @@
+"""Pictures that lie on their side among others with a common up are found and set upright; sets without one stay silent."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from studio.dataset.about import set_domain
+from studio.dataset.doctor.fix import examined, fix
+from studio.dataset.doctor.upright import lying
+from studio.dataset.intake import DEMOS, create_dataset
+from studio.dataset.rows import Dataset
+from studio.dataset.wording import undo_change
+from tests.dataset.messy import scene
+
+
+def small(image):
+    return np.asarray(image.convert("RGB").resize((16, 16), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def slices():
+    return [Image.open(path).convert("RGB") for path in sorted((DEMOS / "brain-mri").glob("*.png"))]
+
+
+def test_turned_slices_are_found_with_their_turn_and_upright_ones_are_not(slices):
+    prints, random = np.stack(list(map(small, slices))), np.random.default_rng(0)
+    num = found = 0
+    for _ in range(10):
+        changed = prints.copy()
+        turned = {str(i): int(random.integers(1, 4)) for i in random.choice(len(prints), 5, replace=False)}
+        for i, turns in turned.items():
+            changed[int(i)] = np.rot90(changed[int(i)], turns)
+        told = lying(list(map(str, range(len(prints)))), changed)
+        assert all(turned.get(i) == turns for i, (turns, _) in told.items())
+        num, found = num + len(turned), found + len(told)
+    assert found >= 0.9 * num
+
+
+@pytest.mark.parametrize("what", ["satellite", "icons", "textures", "few"])
+def test_sets_without_a_common_up_are_silent(what, slices):
+    if what == "few":
+        images = slices[:12]
+    else:
+        paths = (
+            [path for path in sorted((DEMOS / what).rglob("*")) if path.suffix in (".png", ".jpg", ".webp")] if what != "textures" else []
+        )
+        images = [Image.open(path) for path in paths] or [scene(i, (64, 64)) for i in range(40)]
+    images = [image.rotate(90, expand=True) if i % 9 == 4 else image for i, image in enumerate(images)]
+    assert lying(list(map(str, range(len(images)))), np.stack(list(map(small, images)))) == {}
+
+
+def test_a_turned_slice_is_named_at_import_turned_back_and_kept_out_where_there_is_no_up(workspace, tmp_path, slices):
+    for i, image in enumerate(slices[28:59]):
+        (image.transpose(Image.Transpose.ROTATE_90) if i == 7 else image).save(tmp_path / f"{i:02}.png")
+    made = create_dataset(workspace, "Slices", [tmp_path])
+
+    def finding():
+        return next((each for each in examined(workspace, "Slices")["findings"] if each["key"] == "lying"), None)
+
+    assert [row.source for row in made.rows if row.file in finding()["files"]] == ["07.png"]
+    assert "once turned clockwise" in next(iter(finding()["told"].values())) and finding()["cost"] > 0
+    done = fix(workspace, "Slices", "lying", "upright")
+    row = next(row for row in Dataset.load(made.root).rows if row.source == "07.png")
+    assert row.framing.turns == 1 and finding() is None
+    undo_change(workspace, "Slices", done["undo"])
+    assert finding()["groups"][0]["turns"] == 1
+    set_domain(workspace, "Slices", "microscopy")
+    assert finding() is None
