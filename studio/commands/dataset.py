@@ -135,16 +135,19 @@ def dataset_report(
     from studio.dataset.rows import open_dataset
 
     place = Workspace.at(workspace)
-    dataset = open_dataset(place, name)
-    found = report(dataset)
+    found = {}
     if look:
-        from studio.dataset.likeness import dataset_features, look_report
-        from studio.tower import Tower
+        from studio.dataset.doctor.examine import examine, tower_looker
+        from studio.dataset.likeness import dataset_features, split_distance
 
-        tower = Tower()
-        features = dataset_features(place, dataset, lambda paths: tower.file_features(paths).numpy(), tower.fingerprint)
-        found |= look_report(dataset, features, found)
+        looker = tower_looker()
+        with console.progress("looking at pictures") as update:
+            examine(place, name, update, looker)
+        dataset = open_dataset(place, name)
+        found = {"held_out_distance": split_distance(dataset, dataset_features(place, dataset, looker.features, looker.kind))}
+    found = report(open_dataset(place, name)) | found
     lines = [f"{k}: {v}" for k, v in found.items() if k not in {"notes", "skipped"}] + [f"- {n}" for n in found["notes"]]
+    lines.append(f"which pictures, why, and what mends it: dataset check {name}")
     answer(found, as_json, "\n".join(lines))
 
 

@@ -5,11 +5,9 @@ Arithmetic on features [N, D] alone; they come from `studio.tower` and are kept 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from studio.dataset.alike import families
 from studio.dataset.rows import Dataset, Row
 from studio.errors import StudioError
 from studio.store import Workspace, write_bytes
@@ -26,12 +24,6 @@ def neighbours(features: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
     np.fill_diagonal(cosine, -np.inf)
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(num, len(features) - 1)]
     return nearest, np.take_along_axis(cosine, nearest, axis=1)
-
-
-def lookalikes(features: np.ndarray, min_like: float = MIN_LIKE) -> list[list[int]]:
-    """Groups of two or more pictures that show the same."""
-    near = np.argwhere(np.triu(features @ features.T, 1) >= min_like)
-    return [group for group in families(len(features), map(tuple, near)) if len(group) > 1]
 
 
 def outliers(features: np.ndarray) -> list[int]:
@@ -60,20 +52,10 @@ def domain_distance(first: np.ndarray, second: np.ndarray) -> float:
     return inside(first) + inside(second) - 2 * float(kernel(first, second).mean())
 
 
-def look_report(dataset: Dataset, features: np.ndarray, found: dict[str, Any]) -> dict[str, Any]:
-    """What a report `found` gains: {"lookalikes": [[file]], "outliers": [file], "held_out_distance", "notes"}; features as of all rows."""
-    files = [row.file for row in dataset.rows]
-    alike = [[files[i] for i in group] for group in lookalikes(features)]
-    strange = [files[i] for i in outliers(features)]
+def split_distance(dataset: Dataset, features: np.ndarray) -> float | None:
+    """The distance between what is held out and what is trained on, features as of all rows; None where a side has too few."""
     held = np.array([row.split == "held_out" for row in dataset.rows], bool)
-    apart = round(domain_distance(features[held], features[~held]), 4) if min(held.sum(), (~held).sum()) > 1 else None
-    notes = list(found["notes"])
-    if alike:
-        shown = "; ".join(" = ".join(group[:3]) for group in alike[:3])
-        notes.append(f"{sum(map(len, alike))} pictures show nearly the same as another, in {len(alike)} groups: {shown}")
-    if strange:
-        notes.append(f"{len(strange)} unlike all the rest, look whether they belong here: {', '.join(strange[:5])}")
-    return {"lookalikes": alike, "outliers": strange, "held_out_distance": apart, "notes": notes}
+    return round(domain_distance(features[held], features[~held]), 4) if min(held.sum(), (~held).sum()) > 1 else None
 
 
 def dataset_features(workspace: Workspace, dataset: Dataset, compute: Callable[[list[Path]], np.ndarray], kind: str) -> np.ndarray:

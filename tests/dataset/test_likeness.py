@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from studio.dataset import likeness
+from studio.dataset.doctor.examine import Looker, examine
 from studio.dataset.intake import DEMOS, create_dataset, create_demo
+from studio.dataset.report import report
 from studio.errors import StudioError
 from studio.store import Workspace
 from studio.tower import Tower, squared
@@ -27,11 +29,6 @@ def test_neighbours_are_the_nearest_others():
     nearest, cosines = likeness.neighbours(unit([[1, 0], [1, 0.1], [0, 1], [0.1, 1]]), 2)
     assert nearest[:, 0].tolist() == [1, 0, 3, 2] and (cosines[:, 0] > cosines[:, 1]).all()
     assert likeness.neighbours(unit([[1, 0], [0, 1]]), 5)[0].shape == (2, 1)
-
-
-def test_lookalikes_come_in_groups():
-    features = unit([[1, 0, 0], [0, 1, 0], [1, 0.02, 0], [0, 0, 1], [1, 0.04, 0]])
-    assert likeness.lookalikes(features) == [[0, 2, 4]]
 
 
 def test_the_stranger_is_an_outlier_and_a_plain_crowd_has_none():
@@ -110,12 +107,13 @@ def test_the_report_names_copies_and_what_does_not_belong(tmp_path):
     workspace = Workspace.at(tmp_path / "workspace")
     dataset = create_dataset(workspace, "brain", [folder])
     tower = Tower()
-    features = likeness.dataset_features(workspace, dataset, lambda paths: tower.file_features(paths).numpy(), tower.fingerprint)
-    found = likeness.look_report(dataset, features, {"notes": ["before"]})
+    examine(workspace, "brain", lambda done, total: None, Looker(lambda paths: tower.file_features(paths).numpy(), tower.fingerprint))
+    found = report(dataset)
     source = {row.file: row.source for row in dataset.rows}
     assert [source[f] for f in found["outliers"]][:1] == ["stranger.png"]
-    assert any({"07.png", "copy.png"} <= {source[f] for f in group} for group in found["lookalikes"])
-    assert found["notes"][0] == "before" and any("belong" in note for note in found["notes"])
+    alike = [*found["lookalikes"], *(each["files"] for each in found["duplicates"])]
+    assert any({"07.png", "copy.png"} <= {source[f] for f in group} for group in alike)
+    assert "1 picture unlike all the rest" in found["notes"]
 
 
 def test_a_picture_that_vanished_is_named(tmp_path):

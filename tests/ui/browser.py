@@ -56,7 +56,6 @@ class Studio:
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "DOMAIN_STUDIO_SPARE": "0",
-            "DOMAIN_STUDIO_CHECK": "0",
             "DOMAIN_STUDIO_DEBUG": "1",
             **self._env,
         }

@@ -119,7 +119,8 @@ def test_a_picture_that_lies_on_its_side_is_shown_beside_itself_turned_and_what_
     drop(page, "body", sorted(tmp_path.iterdir()))
     finding(page, "lying").get_by_role("button", name="Review").click()
     dialog = page.get_by_role("dialog", name="Rotated")
-    assert dialog.locator(".turn-row").count() == 1 and "slice 06.png" in dialog.inner_text() and "counter-clockwise" in dialog.inner_text()
+    dialog.locator(".turn-row").wait_for()  # one alone
+    assert "slice 06.png" in dialog.inner_text() and "counter-clockwise" in dialog.inner_text()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")  # the row, by keyboard alone

@@ -27,6 +27,8 @@ class Chart(BaseModel):
     measured: dict[str, dict[str, Any]] = {}
     pairs: list[Pair] = []
     lying: dict[str, tuple[int, float]] = {}  # by pixel hash: quarter turns clockwise that set it upright, times nearer to the others then
+    marked: list[str] = []  # pixel hashes of pictures that carry one mark at one place
+    mark_place: str = ""  # where, in words
     strangers: list[str] = []  # pixel hashes, the strangest first
     damaged: dict[str, str] = {}  # by file: what is wrong with it since it was imported
     kept: dict[str, list[list[str]]] = {}  # by check: sets of pixel hashes that a person said to keep

@@ -11,10 +11,11 @@ from studio.dataset.doctor.chart import Chart
 from studio.dataset.doctor.checks import words
 from studio.dataset.doctor.mends import MENDS
 from studio.dataset.doctor.table import CHECKS
-from studio.dataset.report import LONG_WORDS, SMALL_PX
 from studio.dataset.rows import Dataset
 from studio.store import ASSETS
 
+SMALL_PX = 64  # the embedded model's size
+LONG_WORDS = 50  # about the 77 tokens of CLIP's text encoder
 READER = ASSETS / "starter" / "tokenizer"  # the embedded model's
 MAX_GROUPS = 200
 NOT_PICTURES = {check.key for check in words.CHECKS} | {"leak"}

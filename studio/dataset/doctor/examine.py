@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from studio.dataset.decode import open_image
 from studio.dataset.doctor.chart import Chart, read_chart, with_measures, write_chart
+from studio.dataset.doctor.marks import MAX_PICTURES, MIN_PICTURES, common_mark
+from studio.dataset.doctor.measures import WORK_PX
 from studio.dataset.doctor.pairs import all_pairs, feature_pairs
 from studio.dataset.doctor.upright import lying
 from studio.dataset.edit import editing
@@ -53,8 +57,12 @@ def examine(workspace: Workspace, name: str, progress: Progress, looker: Looker 
             keep_prints(workspace, dataset.root.name, prints)
             _keep(workspace, dataset, lambda chart: with_measures(chart, measured))
     rows = [row for row in dataset.rows if row.file not in damaged]
-    found = _compare(workspace, dataset.model_copy(update={"rows": rows}), progress, looker)
-    return _keep(workspace, dataset, lambda chart: chart.model_copy(update={"damaged": damaged, "checked": time.time(), **found(chart)}))
+    whole = dataset.model_copy(update={"rows": rows})
+    mark = _find_mark(whole, progress)
+    found = _compare(workspace, whole, progress, looker)
+    return _keep(
+        workspace, dataset, lambda chart: chart.model_copy(update={"damaged": damaged, "checked": time.time(), **mark, **found(chart)})
+    )
 
 
 def _keep(workspace: Workspace, dataset: Dataset, change: Callable[[Chart], Chart]) -> Chart:
@@ -97,6 +105,21 @@ def _changed(dataset: Dataset, row: Row) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror or 'unreadable'})"
     return "" if now == row.sha256 else "was changed since it was imported: import it anew, or exclude it"
+
+
+def _find_mark(dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    """How a chart changes by a mark that many pictures of one size carry; of a large dataset some are looked at, evenly spread."""
+    (size, num), *_ = Counter((row.width, row.height) for row in dataset.rows).most_common(1) or [((0, 0), 0)]
+    alike = [row for row in dataset.rows if (row.width, row.height) == size]
+    looked = [alike[int(i)] for i in np.unique(np.linspace(0, num - 1, MAX_PICTURES).astype(int))] if num >= MIN_PICTURES else []
+    greys = []
+    for row in looked:
+        progress(len(dataset.rows), 2 * len(dataset.rows))
+        image = open_image(dataset.path(row)).convert("L")
+        image.thumbnail((WORK_PX, WORK_PX))
+        greys.append(np.asarray(image))
+    carry, place = common_mark(greys)
+    return {"marked": [looked[i].pixels for i in carry], "mark_place": place}
 
 
 def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker: Looker | None) -> Callable[[Chart], dict[str, Any]]:

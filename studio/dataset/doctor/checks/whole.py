@@ -3,9 +3,9 @@
 from studio.dataset.alike import equal_pairs, families
 from studio.dataset.doctor.base import Case, Check, Found, pictures
 from studio.dataset.doctor.pairs import index_pairs
-from studio.dataset.report import MIN_TESTABLE
 
 FEW = 8
+MIN_TESTABLE = 5  # held-out pictures below which no significance can be claimed (sign test: .031 at five)
 
 
 def _damaged(case: Case) -> Found | None:
@@ -29,6 +29,12 @@ def _strangers(case: Case) -> Found | None:
     rows = [row for pixels in case.chart.strangers for row in case.by_pixels.get(pixels, [])]
     told = {row.file: "unlike all the others, by the embedded image tower" for row in rows}
     return Found(list(told), f"{pictures(len(told))} unlike all the rest", told) if told else None
+
+
+def _marked(case: Case) -> Found | None:
+    rows = [row for pixels in case.chart.marked for row in case.by_pixels.get(pixels, [])]
+    told = {row.file: f"a line of letters {case.chart.mark_place}" for row in rows}
+    return Found(list(told), f"{pictures(len(told))} carry the same mark {case.chart.mark_place}", told) if told else None
 
 
 def _leaks(case: Case) -> Found | None:
@@ -102,6 +108,15 @@ CHECKS = (
         10,
         _strangers,
         ("exclude", "keep"),
+    ),
+    Check(
+        "watermark",
+        "The same mark",
+        "A line of letters at the same place in many pictures, found by averaging their fine detail: it is there even where it is too faint"
+        " to be seen in one. The model would draw it. Crop it away, or paint a mask over it: masked parts are left out of training.",
+        10,
+        _marked,
+        ("keep",),
     ),
     Check(
         "turned_upright", "Turned upright", "The camera noted how it was held, and the picture was turned. Only told.", 0, _noted, ("keep",)
