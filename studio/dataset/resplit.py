@@ -7,9 +7,8 @@ from studio.dataset.alike import ALIKE, group
 from studio.dataset.doctor.pairs import index_pairs
 from studio.dataset.edit import editing, known_pairs
 from studio.dataset.removal import add_record, count, forget_record, read_record
-from studio.dataset.report import MIN_TESTABLE
 from studio.dataset.rows import Dataset, Row, changed
-from studio.dataset.split import hold_out
+from studio.dataset.split import MIN_TESTABLE, hold_out
 from studio.dataset.split_rule import RULE, SplitRule, columns_of, given_names, known_group
 from studio.errors import StudioError
 from studio.store import Workspace

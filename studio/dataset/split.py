@@ -6,6 +6,8 @@ from hashlib import sha256
 from studio.dataset.alike import equal_pairs, families
 from studio.dataset.rows import Row, Split, changed
 
+MIN_TESTABLE = 5  # held-out pictures below which no significance can be claimed (sign test: .031 at five)
+
 
 def num_held_out(num_rows: int, share: float | None = None) -> int:
     """How many of `num_rows` pictures to hold out: 0 of one, 1 below 8, 15 % (at least 2) up to 30, then 10 % (at least 5).

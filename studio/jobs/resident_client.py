@@ -45,7 +45,7 @@ class Resident:
         self._timer: threading.Timer | None = None
         self._told: dict[str, Any] = {}
         self._waiting: list[tuple[str, str]] = []  # (kind, id), the one at work among them
-        self._is_closed = False
+        self._is_closed = self._is_for_looks = False
 
     def draw(self, drawing_id: str) -> None:
         """Have a drawing drawn; StudioError when too many wait already."""
@@ -73,6 +73,7 @@ class Resident:
                 raise StudioError("the studio is ending: start it again")
             if (kind, job_id) in self._waiting:
                 return
+            self._is_for_looks &= kind == "look"
             waiting = self._num_waiting()
             if kind != "look" and waiting >= MAX_WAITING:
                 raise StudioError(f"{waiting} requests are waiting already: let some finish, or cancel them")
@@ -167,7 +168,8 @@ class Resident:
     def _start(self) -> None:
         """A new process, out of the spare if there is one, and all that waits handed to it."""
         root = str(self._workspace.root)
-        process = self._take_spare() if self._spare else None
+        self._is_for_looks = all(kind == "look" for kind, _ in self._waiting)
+        process = self._take_spare() if self._spare and not self._is_for_looks else None  # the spare is for who waits
         if process is None or not _write(process, {"resident": root}):
             process = spawn("studio.jobs.resident", root, log=self._log(), talking=True)
         self._process, self._told = process, {}
@@ -185,6 +187,8 @@ class Resident:
                 with self._lock:
                     if "over" in told:
                         self._waiting = [w for w in self._waiting if w[1] != told["over"]]
+                        if self._is_for_looks and not self._waiting and self._process is process:
+                            self._end(process)  # nobody asked for it: it holds no memory either
                     elif self._process is process:
                         self._told = told
         process.wait()

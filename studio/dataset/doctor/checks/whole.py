@@ -3,9 +3,9 @@
 from studio.dataset.alike import equal_pairs, families
 from studio.dataset.doctor.base import Case, Check, Found, pictures
 from studio.dataset.doctor.pairs import index_pairs
+from studio.dataset.split import MIN_TESTABLE
 
 FEW = 8
-MIN_TESTABLE = 5  # held-out pictures below which no significance can be claimed (sign test: .031 at five)
 
 
 def _damaged(case: Case) -> Found | None:
