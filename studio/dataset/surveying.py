@@ -85,11 +85,19 @@ def expand(found: Found, worker: Worker, choices: Choices, subjects: Subjects, p
             found.skip(f"{each.title} ({each.number})", f"{each.aside}: take it by its number, --series {each.number}")
     names = subjects.name({each.subject: registry.reader(each.reader).SUBJECT for each in sets})
     divided = subjects.divided(names.values(), choices.blocks)
-    shots = []
+    shots, refused = [], []
     for each in sets:
         reader, name = registry.reader(each.reader), names[each.subject]
         check_template(choices.caption, set(reader.FIELDS))
-        for take in plan(each, worker, choices, found, lambda: progress(0, 0, "")):
+        try:
+            takes = plan(each, worker, choices, found, lambda: progress(0, 0, ""))
+        except StudioError as error:  # what is wrong for one may be right for the others
+            refused.append(error)
+            if len(refused) == len(sets):
+                raise refused[0] from None
+            found.skip(f"{each.title} ({each.number})", f"was left out: {str(error).removeprefix(f'{each.title}: ')}")
+            continue
+        for take in takes:
             shot = Shot(
                 each.reader, take.name, take.ask, take.facts, choices.caption or reader.CAPTION,
                 group=f"{divided[name]}-part-{take.block + 1}" if name in divided else name,

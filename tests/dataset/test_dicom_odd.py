@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from studio.dataset.intake import create_dataset
+from studio.dataset.pixels import Unreadable
 from studio.dataset.readers import dicom as dicom_reader
 from studio.dataset.readers.base import parse_choices
 from studio.errors import StudioError
@@ -116,6 +117,42 @@ def test_grey_is_shown_as_its_tags_ask(case, tmp_path):
     seen, told = shown(tmp_path, RAMP, **{**WINDOWS, "BitsStored": 12, "HighBit": 11, **tags})
     assert np.abs(seen[..., 0] - expected).max() <= 1.01, case
     assert told.startswith(note), told
+
+
+def garble(tag, letter):
+    """A change of a written file: the value of a tag, given by its bytes, becomes letters."""
+
+    def change(path):
+        data = path.read_bytes()
+        start = data.index(tag) + 8
+        length = int.from_bytes(data[start - 2 : start], "little")
+        path.write_bytes(data[:start] + letter * length + data[start + length :])
+
+    return change
+
+
+def deflate(path):
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path)
+
+
+def without_pixels(path):
+    ds = dcmread(path)
+    del ds.PixelData
+    ds.save_as(path)
+
+
+def test_deflated_files_and_tags_of_nonsense_are_read_all_the_same(tmp_path):
+    tags = {"BitsStored": 12, "HighBit": 11, "WindowCenter": "2000", "WindowWidth": "4000", "NumberOfFrames": 1}
+    nonsense = {b"\x20\0\x13\0IS": b"q", b"\x28\0\x53\x10DS": b"x"}
+    for change in (deflate, *(garble(*each) for each in nonsense.items())):
+        seen, note = shown(tmp_path, RAMP, **tags, after=change)
+        assert np.abs(seen[..., 0] - LINEAR).max() <= 1.01 and note == "window 2000/4000, from its tags"
+    _, note = shown(tmp_path, RAMP, **tags, after=garble(b"\x28\0\x50\x10DS", b"z"))
+    assert note.startswith("values 0 to 4095 shown, by percentiles")
+    with pytest.raises(Unreadable, match="is a DICOM file whose pixels are missing: export it again"):
+        shown(tmp_path, RAMP, **tags, after=without_pixels)
 
 
 def test_high_bits_padding_and_pixels_that_are_not_square(tmp_path):

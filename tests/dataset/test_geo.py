@@ -174,5 +174,11 @@ def test_wrong_bands_are_one_line(folder, tmp_path):
     for bands, line in (("7,1,2", "there is no band '7': there are 1 "), ("1,2", "name one or three"), ("<b>,1,2", "no band")):
         told = CliRunner().invoke(app, [*words, "--bands", bands])
         assert told.exit_code == 2 and line in told.output
-    told = CliRunner().invoke(app, [*words, "--series", "1", "--bands", "1", "--tile", "100", "--overlap", "0.1"])
+    told = CliRunner().invoke(app, [*words, "--bands", "nir", "--tile", "100"])
+    skipped = json.loads(told.output.splitlines()[-1])["skipped"]
+    assert told.exit_code == 0 and len(skipped) == 2, "what one scene has, others may lack"
+    assert all(each["reason"].startswith("was left out: bands: there is no band 'nir': there are 1 ") for each in skipped)
+    told = CliRunner().invoke(
+        app, [*[word.replace("land", "land 2") for word in words], "--series", "1", "--bands", "1", "--tile", "100", "--overlap", "0.1"]
+    )
     assert told.exit_code == 0 and json.loads(told.output.splitlines()[-1])["images"] >= 1

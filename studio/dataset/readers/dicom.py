@@ -58,7 +58,7 @@ def survey(path: Path, salt: str) -> dict[str, Any]:
         "is_ct": ds.get("Modality") == "CT",
         "body_part": words.body_part(ds.get("BodyPartExamined")),
         "sequence": words.sequence(*map(ds.get, _DESCRIPTIONS)) if ds.get("Modality") == "MR" else "",
-        "order": int(ds.get("InstanceNumber") or 0),
+        "order": headers.whole_number(ds, "InstanceNumber"),
         "size": [int(ds.Columns), int(ds.Rows)],
         "frames": list(range(len(places))),
         "planes": [plane for plane, _ in places],

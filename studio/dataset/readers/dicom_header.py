@@ -61,10 +61,18 @@ def check_decoder(ds: Any) -> None:
 
 def num_frames(ds: Any) -> int:
     """How many frames a file holds; Unreadable where it claims more than can be meant."""
-    num = max(1, int(ds.get("NumberOfFrames") or 1))
+    num = max(1, whole_number(ds, "NumberOfFrames"))
     if num > MAX_FRAMES:
         raise Unreadable(f"claims {num} frames, more than {MAX_FRAMES}: export it again")
     return num
+
+
+def whole_number(ds: Any, name: str) -> int:
+    """A whole number of a file, 0 where it has none or something else in its place."""
+    try:
+        return int(ds.get(name) or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def tag(ds: Any, frame: int, name: str) -> Any:

@@ -92,6 +92,8 @@ def stored_values(path: Path, ds: Any, frame: int) -> np.ndarray:
         check_decoder(ds)
         if isinstance(error, EOFError | ValueError) and re.search("reshape|expected|length|trailing", str(error)):
             raise Unreadable("is cut short: copy or download it again") from None
+        if "no pixel data" in str(error).casefold():
+            raise Unreadable("is a DICOM file whose pixels are missing: export it again") from None
         raise Unreadable(f"cannot be decoded ({type(error).__name__}: {str(error)[:120]}): export it again") from None
     if values.ndim != 3:
         return _used_bits(values, bits)
@@ -99,12 +101,15 @@ def stored_values(path: Path, ds: Any, frame: int) -> np.ndarray:
 
 
 def _source(path: Path, ds: Any) -> Any:
-    """The file; or its dataset where it has no head of its own that would say how its numbers are written."""
-    if "TransferSyntaxUID" in (getattr(ds, "file_meta", None) or ()):
+    """The file; or its whole dataset where it is deflated, or has no head of its own that would say how its numbers are written."""
+    syntax = getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is not None and not (syntax.is_transfer_syntax and syntax.is_deflated):
         return path
     import pydicom
 
     whole = pydicom.dcmread(path, force=True)
+    if syntax is not None:
+        return whole
     syntax = pydicom.uid.ImplicitVRLittleEndian if whole.original_encoding[0] else pydicom.uid.ExplicitVRLittleEndian
     whole.ensure_file_meta()
     whole.file_meta.TransferSyntaxUID = syntax
