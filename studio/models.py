@@ -201,8 +201,8 @@ def _others(path: Path) -> str:
     """What completes a denoiser's file, as far as it is there."""
     names: list[str] = []
     with contextlib.suppress(StudioError, OSError):  # why it cannot be used is told elsewhere
-        if found := assembly.assemble(path):
-            names = [place.name for place in (*found.files, *([found.rest] if found.rest else []))]
+        found = assembly.assemble(path)
+        names = [place.name for place in (*assembly.other_files(path), *([found.rest] if found and found.rest else []))]
     return f", with {', '.join(names)}" if names else ", its denoiser alone"
 
 
@@ -249,7 +249,7 @@ def read_card(workspace: Workspace, wanted: str) -> str:
 def examine(path: Path) -> tuple[str | None, str | None]:
     """(key of its family, None), or (None, why the model cannot be used); of a whole file that has not changed, as found the last time."""
     try:
-        stat, is_whole = path.stat(), path.is_file() and not assembly.title_of(path)
+        stat, is_whole = path.stat(), assembly.is_whole(path)
         return _examine_file(path, stat.st_size, stat.st_mtime_ns) if is_whole else _examine(path)
     except OSError as error:
         return None, one_line(error)

@@ -27,7 +27,11 @@ from tests.fixtures.tiny_flow import MODELS as FLOW
 from tests.fixtures.tiny_flow import tiny as tiny_flow
 
 UNET = "model.diffusion_model."
-CHECKPOINT = {f"{UNET}input_blocks.0.0.weight": [8, 4, 3, 3], "cond_stage_model.transformer.text_model.x": [4, 4]}
+CHECKPOINT = {
+    f"{UNET}input_blocks.0.0.weight": [8, 4, 3, 3],
+    "cond_stage_model.transformer.text_model.x": [4, 4],
+    "first_stage_model.x": [4, 4],
+}
 
 
 @pytest.fixture(scope="module")

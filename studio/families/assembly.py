@@ -9,7 +9,7 @@ from studio.errors import StudioError
 from studio.families.file_layout import FileLayout, Need
 from studio.families.folder import check_folder
 from studio.families.header import read_header
-from studio.families.pieces import Piece, find_pieces, say_missing
+from studio.families.pieces import Piece, find_pieces, find_vae, say_missing
 from studio.families.signatures import CHECKPOINT, identify
 
 KINDS = {  # what such a file is -> (its family, the pipeline of folders that its other parts may come from)
@@ -90,6 +90,24 @@ def recognise(path: Path, family: str, pipelines: set[str]) -> bool:
     if found.layout and found.missing:
         raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {say_missing(path, found.layout, found.missing)}; or {beside}")
     return True
+
+
+def is_whole(path: Path) -> bool:
+    """Whether all that a model needs is in this file, as far as its header says."""
+    if not path.is_file() or title_of(path):
+        return False
+    with contextlib.suppress(StudioError):
+        kind = identify(path)
+        return kind.what != CHECKPOINT or "VAE" in kind.parts
+    return True
+
+
+def other_files(path: Path) -> list[Path]:
+    """What belongs to a model's file beside itself, without what is in a model folder beside it."""
+    if found := assemble(path):
+        return found.files
+    vae = None if path.is_dir() or is_whole(path) else find_vae(path)
+    return [vae.path] if vae and vae.path != path else []
 
 
 def folder_of(path: Path) -> Path:

@@ -105,7 +105,7 @@ def find_pieces(path: Path, layout: FileLayout, has: "frozenset[str] | set[str]"
         wanted = (need.kind, widths.get(need.component))
         piece = next((p for p in own if (p.kind, p.width) == wanted), None)
         if piece is None and need.component not in has:
-            near = _near(path) if near is None else near
+            near = pieces_near(path) if near is None else near
             fitting = [p for p in near if (p.kind, p.width) == wanted]
             piece = min(fitting, key=lambda p, hint=need.hint: _preference(p, hint), default=None)
         if piece is not None:
@@ -133,7 +133,18 @@ def say_missing(path: Path, layout: FileLayout, missing: list[Need]) -> str:
     return f"{' and '.join(told)} {verb} missing: put {them} beside the file, or into {where} next to the folder {path.parent.name}"
 
 
-def _near(path: Path) -> list[Piece]:
+def find_vae(path: Path) -> Piece | None:
+    """The autoencoder of a checkpoint of Stable Diffusion 1.x, 2.x or XL: its own, else one near it; None where there is none.
+
+    Both kinds are alike but for what they compute, so that one near it also has to say of which it is, by `xl` in its name or not.
+    """
+    is_xl = " XL" in identify(path).title
+    own = (p for p in pieces_in(path) if p.kind == "kl")
+    near = (p for p in pieces_near(path) if (p.kind, p.width) == ("kl", 4) and ("xl" in p.path.name.lower()) == is_xl)
+    return next(own, None) or next(near, None)
+
+
+def pieces_near(path: Path) -> list[Piece]:
     """The pieces in the files beside this one, and in the folders of text encoders and autoencoders next to its own folder."""
     found = []
     for count, file in enumerate(_files(path)):

@@ -38,7 +38,10 @@ def is_sdxl(path: Path) -> bool:
         if mark in kind.title:
             raise StudioError(f"{path}: this is {kind.title}, {way_out}")
     header = read_header(path)
-    return header.has(UNET + "input_blocks.") and (header.has(ROOT) or header.has(OPEN_CLIP))
+    if not header.has(UNET + "input_blocks.") or not (header.has(ROOT) or header.has(OPEN_CLIP)):
+        return False
+    single_file.vae_of(header)
+    return True
 
 
 def load_sdxl(path: Path) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenizer], DDIMScheduler]":
@@ -70,7 +73,7 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenize
     modules["text_encoder_2"] = single_file.fill(
         header.path, "second text encoder", lambda: CLIPTextModelWithProjection(CLIPTextConfig(**second)), state
     )
-    return modules, readers, single_file.schedule(header, FOLDER, modules["unet"], 1024)
+    return modules, readers, single_file.schedule(header, FOLDER, modules, 1024)
 
 
 def _text_configs(header: Header) -> tuple[dict, dict, tuple[int, ...]]:

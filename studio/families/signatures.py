@@ -249,12 +249,14 @@ def _quantised(header: Header) -> str:
     for pattern, title in QUANTISED:
         if re.search(pattern, header.text, re.MULTILINE):
             return "4 or 8 bits, as ComfyUI packs them" if title == "scaled fp8" and _packed(header) else title
-    return "fp8" if any(dtype.startswith("F8") for dtype in header.dtypes.values()) else ""
+    if any(dtype.startswith("F8") for dtype in header.dtypes.values()):
+        return "fp8"
+    return "whole numbers" if _packed(header) else ""
 
 
 def _packed(header: Header) -> bool:
     """Whether weights are stored as integers, several in one or scaled by blocks."""
-    return any(name.endswith(".weight") and INTEGERS.match(dtype) for name, dtype in header.dtypes.items())
+    return any(name.endswith(".weight") and INTEGERS.match(dtype) and len(header.shapes[name]) > 1 for name, dtype in header.dtypes.items())
 
 
 def refuse_other(path: Path) -> None:
@@ -277,8 +279,8 @@ NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",
-    VAE: "it is one part of one; give the model's own file, and what lies near it is found by itself",
-    TEXT: "it is one part of one; give the model's own file, and what lies near it is found by itself",
+    VAE: "give a whole model, or its transformer's file, which finds this part near it by itself",
+    TEXT: "give a whole model, or its transformer's file, which finds this part near it by itself",
     CONTROL: "it steers a base model that lies elsewhere: give that one",
     OTHER: "it draws nothing by itself: give a whole model",
 }

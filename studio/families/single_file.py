@@ -11,6 +11,7 @@ from studio.families.bundled import CONFIGS
 from studio.families.bundled import read as bundled
 from studio.families.header import Header, read_header
 from studio.families.kl_file import kl_config, kl_state
+from studio.families.pieces import Piece, find_vae
 from studio.families.signatures import ADAPTER, EMBEDDING, kind_of
 from studio.families.tensors import fill, read_tensors
 
@@ -26,6 +27,7 @@ VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."  # text encoder of 1.x
 OPEN_CLIP = "cond_stage_model.model."  # text encoder of 2.x
 HEAD_WIDTH = 64  # of the text encoders and of 2.x's UNet; 1.x's UNet has 8 heads at every width
+VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 TEXT_PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
 OPEN_CLIP_NAMES = (
     ("transformer.resblocks.", "encoder.layers."), (".ln_", ".layer_norm"), (".attn.", ".self_attn."), (".c_fc.", ".fc1."),
@@ -41,7 +43,10 @@ def is_sd(path: Path) -> bool:
     if not header.has(UNET + "input_blocks."):
         _refuse_adapter(header)
         return False
-    return (header.has(CLIP) or header.has(OPEN_CLIP)) and not header.has(UNET + "label_emb.")  # SDXL, upscaler, unCLIP
+    if not (header.has(CLIP) or header.has(OPEN_CLIP)) or header.has(UNET + "label_emb."):  # SDXL, upscaler, unCLIP
+        return False
+    vae_of(header)
+    return True
 
 
 def _refuse_adapter(header: Header) -> None:
@@ -81,7 +86,7 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMSch
     modules = unet_and_vae(header, unet, vae)
     state = _text_state(header, text["num_hidden_layers"])
     modules["text_encoder"] = fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), state)
-    return modules, tokenizer, schedule(header, folder, modules["unet"], 512)
+    return modules, tokenizer, schedule(header, folder, modules, 512)
 
 
 def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]":
@@ -91,8 +96,10 @@ def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]
 
     state = convert_ldm_unet_checkpoint(read_tensors(header.path, UNET), unet)
     modules = {"unet": fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
-    state = kl_state({name.removeprefix(VAE): value for name, value in read_tensors(header.path, VAE).items()}, vae)
-    return modules | {"vae": fill(header.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)}
+    piece = vae_of(header)
+    state = {name.removeprefix(piece.root): value for name, value in read_tensors(piece.path, piece.root).items()}
+    state = {name: value for name, value in kl_state(state, vae).items() if name.startswith(VAE_PARTS)}
+    return modules | {"vae": fill(piece.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)}
 
 
 def check_text(path: Path, text: dict, num_tokens: int) -> None:
@@ -134,9 +141,21 @@ def unet_config(header: Header, folder: Path) -> dict:
 
 def vae_config(header: Header, folder: Path) -> dict:
     """The bundled VAE configuration with the file's own widths and levels."""
-    if not header.has(VAE):
-        raise StudioError(f"{header.path}: this file has no VAE: use a copy of the model that has one")
-    return kl_config(header, VAE, bundled(folder, "vae/config.json"))
+    piece = vae_of(header)
+    return kl_config(piece.header, piece.root, bundled(folder, "vae/config.json"))
+
+
+def vae_of(header: Header) -> Piece:
+    """The file's autoencoder, or one near it; StudioError where there is none."""
+    if header.has(VAE):
+        return Piece("kl", header.path, VAE, 0)
+    if (piece := find_vae(header.path)) is None:
+        usual = "sdxl_vae.safetensors" if header.has(UNET + "label_emb.") else "vae-ft-mse-840000-ema-pruned.safetensors"
+        raise StudioError(
+            f"{header.path}: this file has no VAE: use a copy of the model that has one, or put its VAE (usually {usual}) beside it, "
+            f"or into vae next to the folder {header.path.parent.name}"
+        )
+    return piece
 
 
 def _text_config(header: Header, folder: Path) -> dict:
@@ -196,18 +215,18 @@ def open_clip_state(header: Header, root: str, num_layers: int) -> "State":
     return state
 
 
-def schedule(header: Header, folder: Path, unet: "nn.Module", size_px: int) -> "DDIMScheduler":
+def schedule(header: Header, folder: Path, modules: "dict[str, nn.Module]", size_px: int) -> "DDIMScheduler":
     """The noise schedule; notes in the UNet's configuration the picture size: what the file says, else `size_px`, or 768 for 2.x with v."""
     from diffusers import DDIMScheduler
 
-    values = bundled(folder, "scheduler/scheduler_config.json")
+    values, unet = bundled(folder, "scheduler/scheduler_config.json"), modules["unet"]
+    vae_scale = 2 ** (len(modules["vae"].config.block_out_channels) - 1)
     values["prediction_type"] = prediction_type(header, unet)
     if "ztsnr" in header.shapes:  # marks training with zero terminal signal-to-noise ratio (Lin 2024)
         values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction":
         size_px = 768
     size_px = header.declared_px or size_px
-    vae_scale = 2 ** (header.count(VAE + "encoder.down.") - 1)
     unet.register_to_config(sample_size=max(1, size_px // vae_scale))
     return DDIMScheduler.from_config(values)
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,9 @@ def fill(path: Path, name: str, make: "Callable[[], nn.Module]", state: "State")
     if missing:
         raise StudioError(f"{path}: {len(missing)} of the {name}'s {len(wanted)} tensors are missing, first {missing[0]}: fetch it again")
     if unknown:
-        raise StudioError(f"{path}: {len(unknown)} tensors of the {name} are not known here, first {unknown[0]}: use another copy")
+        raise StudioError(
+            f"{path}: {len(unknown)} tensors of the {name} are not known here, first {printable(unknown[0])[:120]}: use another copy"
+        )
     for key, value in wanted.items():
         if value.shape != state[key].shape:
             shapes = f"{list(state[key].shape)}, not {list(value.shape)}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from studio.errors import StudioError
-from studio.families.assembly import assemble
+from studio.families.assembly import assemble, other_files
 from studio.store import Workspace, read_json, sha256, sha256_file, write_json
 
 SHA256_DIGITS = 64
@@ -16,7 +16,7 @@ def base_identity(path: Path, workspace: Workspace) -> str:
     """The SHA-256 over the weights and configurations of a model folder's components, or of a file; OSError where unreadable."""
     found = assemble(path)
     files = [path] if path.is_file() else _component_files(path)
-    files += [*found.files, *(_component_files(found.rest) if found.rest else [])] if found else []
+    files += [*other_files(path), *(_component_files(found.rest) if found and found.rest else [])]
     memo_file = workspace.cache / "hashes.json"
     try:
         memo = read_json(memo_file)

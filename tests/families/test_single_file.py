@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
 from studio.families import sd, single_file
+from studio.jobs.identity import base_identity
 from studio.jobs.warm import load_base
-from studio.models import find_base
+from studio.models import examine, find_base, list_models
 from studio.spec import BaseSpec
+from studio.store import Workspace
 from tests.fixtures import tiny
 
 CPU = torch.device("cpu")
@@ -211,6 +213,50 @@ def test_a_file_without_vae_is_named(models, tmp_path):
 
     with pytest.raises(StudioError, match="this file has no VAE: use a copy of the model that has one"):
         single_file.load_sd(change(models[1][1], tmp_path / "model.safetensors", drop))
+
+
+def test_a_vae_near_the_file_is_taken_where_it_has_none(models, tmp_path):
+    """From a folder of VAEs next to its own, by its header; one of XL is alike, and passed over by its name."""
+
+    def drop(tensors):
+        for key in [key for key in tensors if key.startswith("first_stage_model.")]:
+            vae[key.removeprefix("first_stage_model.")] = tensors.pop(key)
+
+    vae = {}
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "VAE").mkdir()
+    file = change(models[1][1], tmp_path / "checkpoints" / "merge.safetensors", drop)
+    save_file({key: value * 2 for key, value in vae.items()}, tmp_path / "VAE" / "a sdxl.safetensors")
+    family, reason = examine(file)
+    assert family is None and "put its VAE" in reason and "vae next to the folder checkpoints" in reason
+    save_file(vae, tmp_path / "VAE" / "mine.safetensors")
+    assert examine(file) == ("sd", None) and list_models(Workspace.at(tmp_path / "w"), [file])[0]["usable"]
+    ours, theirs = (sd.load(path, torch.float32, CPU).modules["vae"].state_dict() for path in (file, models[1][1]))
+    assert all(torch.equal(value, ours[key]) for key, value in theirs.items())
+    workspace = Workspace.at(tmp_path / "w")
+    before = base_identity(file, workspace)
+    save_file({key: value + 1 for key, value in vae.items()}, tmp_path / "VAE" / "mine.safetensors")
+    assert base_identity(file, workspace) != before, "another VAE is another base"
+
+
+def test_a_vae_under_another_prefix_and_what_merges_carry_besides(models, tmp_path):
+    def add(tensors):
+        for key in [key for key in tensors if key.startswith("first_stage_model.")]:
+            tensors[key.replace("first_stage_model.", "vae.")] = tensors.pop(key)
+        tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+        tensors["lora_unet_mid_block_attentions_0_proj_in.alpha"] = torch.tensor(4.0)
+        tensors["vae.loss.discriminator.main.0.weight"] = torch.zeros(4, 3, 4, 4)
+        tensors["embedding_manager.embedder.x"] = torch.zeros(2, 32)
+
+    assert sd.load(change(models[1][1], tmp_path / "m.safetensors", add), torch.float32, CPU).facts.latent_channels == 4
+
+
+def test_weights_in_whole_numbers_are_refused_by_name(models, tmp_path):
+    def pack(tensors):
+        tensors[UNET_CONV] = tensors[UNET_CONV].to(torch.int8)
+
+    with pytest.raises(StudioError, match=r"quantised \(whole numbers\), which is for drawing and cannot be trained on: fetch its bf16"):
+        find_base(str(change(models[1][1], tmp_path / "m.safetensors", pack)))
 
 
 def test_a_tensor_of_another_shape_is_named(models, tmp_path):

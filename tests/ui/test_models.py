@@ -10,7 +10,11 @@ from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.shelf import mixed_shelf
 from tests.ui.browser import address, open_tab, wait_until
 
-CHECKPOINT = {"model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3], "cond_stage_model.transformer.text_model.x": [4, 4]}
+CHECKPOINT = {
+    "model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3],
+    "cond_stage_model.transformer.text_model.x": [4, 4],
+    "first_stage_model.x": [4, 4],
+}
 
 
 @pytest.fixture()
