@@ -145,7 +145,9 @@ def say_fit(needed: float | None, here: Memory) -> tuple[bool | None, str]:
     """(fits, the figures in words); None where the need is not known."""
     if needed is None:
         return None, "how much memory it needs cannot be told from its files"
-    figures = f"needs about {needed:.1f} GiB, {here.free_gib:.1f} of {here.total_gib:.1f} GiB are free on {here.where}"
+    figures = (
+        f"needs about {needed:.1f} GiB with one picture at a time, {here.free_gib:.1f} of {here.total_gib:.1f} GiB are free on {here.where}"
+    )
     if needed <= here.free_gib:
         return True, figures
     return (None, figures + ": close other programs first") if needed <= here.total_gib else (False, figures + ": too large for it")

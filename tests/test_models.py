@@ -251,7 +251,7 @@ def test_whether_it_fits_is_said_in_figures(workspace):
     write_json(workspace.cache / "machine.json", {"device": "cuda", "name": "Test GPU", "memory_gib": 8, "free_gib": 6.5})
     here = memory(workspace)
     assert (here.free_gib, here.total_gib, here.bytes_per_number) == (6.5, 8, 2)
-    assert say_fit(5.24, here) == (True, "needs about 5.2 GiB, 6.5 of 8.0 GiB are free on Test GPU")
+    assert say_fit(5.24, here) == (True, "needs about 5.2 GiB with one picture at a time, 6.5 of 8.0 GiB are free on Test GPU")
     assert say_fit(7.0, here)[0] is None and "close other programs" in say_fit(7.0, here)[1]
     assert say_fit(9.0, here)[0] is False and say_fit(None, here)[0] is None
     for odd in (3, [], {"device": "cuda", "memory_gib": "lots"}, {"device": "cpu"}):

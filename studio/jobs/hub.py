@@ -48,7 +48,11 @@ def _licence(info: Any) -> str:
 
 
 def _gate(info: Any) -> str:
-    return f"access must be granted on its page first ({info.gated} approval), and HF_TOKEN be set" if info.gated else ""
+    return (
+        f"access must be granted on its page first ({info.gated} approval), and a token of that account be given (HF_TOKEN)"
+        if info.gated
+        else ""
+    )
 
 
 def fetch(
