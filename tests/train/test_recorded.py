@@ -151,7 +151,7 @@ def test_only_while_recording_blocks_are_compiled(tiny_folder):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", ["lora", "loha", "lokr", "oft", "full", "dreambooth-lora"])
+@pytest.mark.parametrize("recipe", ["lora", "loha", "lokr", "full", "dreambooth-lora"])
 def test_on_a_gpu_steps_are_truly_recorded(make, recipe):
     settings = SUBJECT if recipe == "dreambooth-lora" else ()
     device = pick_device()
