@@ -75,19 +75,26 @@ def read(found: Renamed, spec: RankSpec) -> "dict[str, Tensor]":
         rank = next((own[part].shape[0] for part in RANKED if part in own), None)
         scale = 1.0 if alpha is None or rank is None else float(alpha) / rank
         factors = {part: t.float() * (scale / spec.scale if part == first else 1.0) for part, t in own.items()}
-        state |= {f"{name}.{part}": _padded(part, t, spec.rank) if own.keys() == LOHA else t for part, t in factors.items()}
+        if rank is not None and rank < spec.rank:
+            factors = _at_rank(factors, spec.rank)
+        state |= {f"{name}.{part}": t for part, t in factors.items()}
     return state
 
 
+def _at_rank(own: "dict[str, Tensor]", rank: int) -> "dict[str, Tensor]":
+    """The factors of a layer at a larger rank, of the same product; LoKr's second one is whole where PEFT keeps it so at that rank."""
+    up, down = own.get("lokr_w2_a"), own.get("lokr_w2_b")
+    if up is not None and down is not None and down.ndim == 2 and rank >= max(up.shape[0], down.shape[1]) / 2:
+        return {"lokr_w1": own["lokr_w1"], "lokr_w2": up @ down}
+    return {part: _padded(part, t, rank) if part.endswith(("_a", "_b")) else t for part, t in own.items()}
+
+
 def _padded(part: str, factor: "Tensor", rank: int) -> "Tensor":
-    """A factor of LoHa at a larger rank: what is added is zero in both factors of a product, which it leaves as it is."""
+    """A factor at a larger rank: what is added is zero in both factors of a product, which it leaves as it is."""
     import torch
 
     axis = 1 if part.endswith("_a") else 0  # [out, r] and [r, in…]
-    missing = rank - factor.shape[axis]
-    if missing <= 0:
-        return factor
-    shape = [missing if i == axis else side for i, side in enumerate(factor.shape)]
+    shape = [rank - factor.shape[axis] if i == axis else side for i, side in enumerate(factor.shape)]
     return torch.cat([factor, factor.new_zeros(shape)], axis)
 
 
@@ -111,7 +118,7 @@ def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
     shapes, said = _header(path, "LoKr", LOKR)
     ranks = {own["lokr_w2_b"][0] for own in shapes.values() if "lokr_w2_b" in own}
     whole = [math.ceil(max(own["lokr_w2"][:2]) / 2) for own in shapes.values() if "lokr_w2" in own]  # the least rank that keeps it whole
-    return {"rank": _rank(path, ranks or {max(whole)}), "factor": _factor(shapes, said), **layers.where(list(shapes), card)}
+    return {"rank": max(ranks | set(whole)), "factor": _factor(shapes, said), **layers.where(list(shapes), card)}
 
 
 def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:
@@ -127,14 +134,6 @@ def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:
 def _root(size: int) -> int:
     """The largest divisor up to the square root."""
     return next(d for d in range(math.isqrt(size), 0, -1) if size % d == 0)
-
-
-def _rank(path: Path, ranks: set[int]) -> int:
-    if len(ranks) > 1:
-        raise StudioError(
-            f"{path}: its layers have several ranks ({', '.join(map(str, sorted(ranks)))}): such adapters cannot be continued"
-        )
-    return next(iter(ranks))
 
 
 def _header(path: Path, title: str, known: tuple[frozenset[str], ...]) -> tuple[Shapes, dict[str, str]]:

@@ -5,7 +5,7 @@ import torch
 
 from studio.errors import StudioError
 from studio.families import sd
-from studio.methods import several
+from studio.methods import lycoris_files, several
 from studio.methods.describing import describe_file
 from studio.store import write_tensors
 
@@ -64,6 +64,37 @@ def test_a_loha_of_several_ranks_comes_in_exactly(tiny_parts, tmp_path):
         ours = [state[f"unet.{layer}.hada_w{i}_a"] @ state[f"unet.{layer}.hada_w{i}_b"] for i in (1, 2)]
         theirs = [tensors[f"{kohya(layer)}.hada_w{i}_a"] @ tensors[f"{kohya(layer)}.hada_w{i}_b"] for i in (1, 2)]
         torch.testing.assert_close(ours[0] * ours[1] * spec.scale, theirs[0] * theirs[1] * (1.0 / rank))
+
+
+def test_a_lokr_of_several_ranks_comes_in_exactly(tiny_parts, tmp_path):
+    tensors = {}
+    for layer, rank in zip(LAYERS, (1, 2), strict=True):
+        outputs, inputs = weight(tiny_parts, layer).shape
+        factors = {"lokr_w1": (4, 4), "lokr_w2_a": (outputs // 4, rank), "lokr_w2_b": (rank, inputs // 4)}
+        tensors |= {f"{kohya(layer)}.{part}": random(*shape) for part, shape in factors.items()} | {
+            f"{kohya(layer)}.alpha": torch.tensor(2.0)
+        }
+    write_tensors(tmp_path / "a.safetensors", tensors, {"ss_network_args": '{"factor": 4}'})
+    spec = describe_file(tmp_path / "a.safetensors", sd.card)
+    adapter = several.attach(tiny_parts, [spec], sd.card, 0)
+    try:
+        assert (spec.kind, spec.rank, adapter.load(tensors)) == ("lokr", 2, "2/2 layers")
+        state = adapter.state()
+        for layer, rank in zip(LAYERS, (1, 2), strict=True):
+            own = {part: state.get(f"unet.{layer}.{part}") for part in ("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b")}
+            second = own["lokr_w2"] if own["lokr_w2"] is not None else own["lokr_w2_a"] @ own["lokr_w2_b"]
+            theirs = tensors[f"{kohya(layer)}.lokr_w2_a"] @ tensors[f"{kohya(layer)}.lokr_w2_b"]
+            wanted = torch.kron(tensors[f"{kohya(layer)}.lokr_w1"], theirs) * (2.0 / rank)
+            torch.testing.assert_close(torch.kron(own["lokr_w1"], second) * spec.scale, wanted)
+    finally:
+        adapter.detach()
+
+
+def test_a_small_layer_of_a_lokr_is_whole_at_the_rank_of_the_others():
+    own = {"lokr_w1": random(2, 2), "lokr_w2_a": random(3, 1), "lokr_w2_b": random(1, 4)}
+    whole = lycoris_files._at_rank(own, 2)
+    assert whole.keys() == {"lokr_w1", "lokr_w2"}
+    torch.testing.assert_close(whole["lokr_w2"], own["lokr_w2_a"] @ own["lokr_w2_b"])
 
 
 def test_what_cannot_be_taken_in_says_what_it_is(tiny_parts, tmp_path):
