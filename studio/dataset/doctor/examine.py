@@ -131,7 +131,7 @@ def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker:
 
     def change(chart: Chart) -> dict[str, Any]:
         measures = [chart.measured.get(key) for key in pixels]
-        found = all_pairs(pixels, prints, measures, tick=lambda: progress(num, 2 * num))
+        found = all_pairs(pixels, prints, measures, tick=lambda: progress(2 * num, 2 * num))
         on_their_side = lying(pixels, prints)
         if features is None:
             return {"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")], "lying": on_their_side}
