@@ -9,6 +9,7 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.families.bundled import CONFIGS, read
+from studio.families.folder import check_values
 from studio.families.header import Header
 
 COUNT = -1  # in place of an axis: how many numbered blocks there are
@@ -59,7 +60,9 @@ class FileLayout:
         for size in self.sizes:
             divisor = config[size.per] if isinstance(size.per, str) else size.per
             config[size.key] = _measure(header, size) // max(1, divisor)
-        return config | self.more(header, config)
+        config |= self.more(header, config)
+        check_values(header.path, config)
+        return config
 
     def widths(self, header: Header) -> dict[str, int]:
         """How wide each piece must be, by its component."""

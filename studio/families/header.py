@@ -10,6 +10,8 @@ from typing import Any
 
 from studio.errors import StudioError, printable
 
+MOST_TENSORS = 50_000  # of any model, and then some; more would only keep the machine busy
+
 
 @dataclass(frozen=True)
 class Header:
@@ -78,6 +80,8 @@ def _read(path: Path, size: int, time_ns: int) -> Header:
 
     try:
         with safe_open(path, framework="np") as file:
+            if len(file.keys()) > MOST_TENSORS:
+                raise StudioError(f"{path}: it holds {len(file.keys()):,} tensors, which no model does: fetch it again")
             slices = {key: file.get_slice(key) for key in sorted(file.keys())}
             _check_once(path)
             shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}

@@ -1,5 +1,8 @@
 """Models as files: all in one, or a denoiser with encoders and autoencoder near it; the same model as its diffusers folder."""
 
+import json
+import struct
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -189,3 +192,16 @@ def test_a_piece_that_is_not_whole_is_named(folders, tmp_path):
     edit(tmp_path / "text_encoders" / "t5xxl.safetensors", lambda s: s.pop("encoder.block.1.layer.1.DenseReluDense.wo.weight"))
     with pytest.raises(StudioError, match=r"t5xxl.safetensors: 1 of the text encoder's \d+ tensors are missing, first encoder.block.1"):
         load(file)
+
+
+def test_headers_made_to_hurt_are_named_at_once(tmp_path):
+    def write(name, shapes):
+        header = json.dumps({n: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for n, shape in shapes.items()}).encode()
+        (tmp_path / name).write_bytes(struct.pack("<Q", len(header)) + header)
+        return examine(tmp_path / name)[1]
+
+    flux = {"double_blocks.0.img_attn.norm.query_norm.scale": [0], "img_in.weight": [0, 64], "vector_in.in_layer.weight": [0, 768]}
+    told = write("wide.safetensors", flux | {"txt_in.weight": [0, 2**40]})
+    assert told == f"{tmp_path / 'wide.safetensors'}: joint_attention_dim is {2**40}, which no model has: fetch the model again"
+    many = write("many.safetensors", {f"double_blocks.{i}.img_attn.qkv.weight": [0] for i in range(50_001)})
+    assert "it holds 50,001 tensors, which no model does" in many
