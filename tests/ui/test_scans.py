@@ -3,7 +3,7 @@
 import zipfile
 
 from studio.dataset.rows import open_dataset
-from tests.dataset.scans import SECRETS, land, nifti, scene, series
+from tests.dataset.scans import SECRETS, dicom, head, land, nifti, scene, series
 from tests.ui.browser import drop, wait_until
 
 
@@ -23,15 +23,20 @@ def seen(box):
 def test_a_dicom_series_is_shown_through_its_window_and_imported_as_chosen(studio, new_page, tmp_path):
     page = new_page(studio.url)
     page.wait_for_selector(".dataset-grid[data-state=empty]")
-    files = sorted(series(tmp_path / "ct", 12).iterdir())
+    several = {"WindowCenter": [40, 300], "WindowWidth": [400, 1500], "WindowCenterWidthExplanation": ["BRAIN", SECRETS[0]]}
+    files = sorted(series(tmp_path / "ct", 12, **several).iterdir())
+    files.append(dicom(tmp_path / "scout.dcm", head(0.5), SeriesInstanceUID="1.2.3", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
     bad = tmp_path / "broken.dcm"
     bad.write_bytes(b"no scan")
     drop(page, "body", [*files, bad])
     box = dialog(page)
-    assert "One series, volume or scene found" in box.inner_text() and "CT head, axial" in box.inner_text()
-    assert "12 slices of 64x64 px, window 40/400 from its tags" in box.inner_text()
+    assert "2 series, volumes or scenes found" in box.inner_text() and SECRETS[0] not in box.inner_text()
+    assert "12 slices of 64x64 px, window 40/400 brain from its tags (own 2 is window 300/1500)" in box.inner_text()
+    assert not box.get_by_role("checkbox", name="Take CT head, axial (localizer)").is_checked()
     first = seen(box)
-    assert "“CT of the head, axial plane, slice 7 of 12”" in box.inner_text() and "window 40/400, from its tags" in box.inner_text()
+    assert "“CT of the head, axial plane, slice 7 of 12”" in box.inner_text() and "window 40/400 brain, from its tags" in box.inner_text()
+    box.get_by_label("Window").fill("own 2")
+    wait_until(lambda: "window 300/1500, from its tags" in box.locator("figure").inner_text(), "the second of its own")
     box.get_by_label("Window").fill("bone")
     wait_until(lambda: "window bone" in box.locator("figure").inner_text(), "the other window")
     assert seen(box) != first
@@ -45,6 +50,7 @@ def test_a_dicom_series_is_shown_through_its_window_and_imported_as_chosen(studi
     box.get_by_role("button", name="Import").click()
     summary = page.locator(".dataset-import")
     wait_until(lambda: "to scans." in summary.inner_text(), "the summary")
+    assert "localizer) (2) is a localizer: take it by its number" in summary.inner_text()
     assert "broken.dcm is named like a DICOM file, but is none or damaged" in summary.inner_text()
     made = open_dataset(studio.workspace, "scans")
     assert [row.facts["slice"] for row in made.rows] == [3, 5, 7, 9, 11] and {row.note for row in made.rows} == {"window brain"}
