@@ -24,7 +24,8 @@ forks.install()
 
 LONG = (
     "ui/test_story", "ui/test_train", "ui/test_dataset", "cli/test_methods", "cli/test_live", "ui/test_compare", "ui/test_runs",
-    "ui/test_frame", "methods/test_every_pair", "cli/test_demos", "ui/test_captioner", "ui/test_serve", "jobs/test_spare",
+    "ui/test_frame", "methods/test_every_pair", "cli/test_demos", "cli/test_word", "cli/test_bad_disk", "ui/test_captioner",
+    "ui/test_serve", "cli/test_family_story", "cli/test_variants", "jobs/test_spare",
     "families/test_assembly", "jobs/test_park", "methods/test_layer_variants",
 )  # fmt: skip
 
