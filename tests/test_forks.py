@@ -16,6 +16,14 @@ pytestmark = pytest.mark.skipif(subprocess.Popen is not forks.Popen, reason="for
 CLI = [sys.executable, "-m", "studio.cli"]
 
 
+@pytest.fixture(autouse=True)
+def as_at_the_start(monkeypatch):
+    """The environment as it was before other tests, some of which import what sets a name of its own."""
+    for name in os.environ.keys() - forks.helpers.env.keys():
+        if not name.startswith("PYTEST_"):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture()
 def decoder():
     """A forked decoding process that waits for its input."""
