@@ -331,7 +331,8 @@ def test_progress_is_told_in_words_and_can_be_cancelled(studio, run, new_page):
     page.wait_for_selector(".compare-view[data-state=busy]")
     progress = page.locator(".compare-view .progress")
     wait_until(lambda: "the run holds meanwhile" in progress.inner_text() and "1/4" in progress.inner_text(), "the words")
-    assert page.get_by_role("textbox", name="Prompt", exact=True).input_value() == drawing.request().prompt
+    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
+    wait_until(lambda: prompt.input_value() == drawing.request().prompt, "its prompt")
     progress.get_by_role("button", name="Cancel").click()
     wait_until(lambda: drawing.cancelled, "the wish to cancel")
     drawing.write_status("cancelled")
