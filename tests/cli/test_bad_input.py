@@ -1,5 +1,6 @@
 """Wrong requests: each is told in one clear line that says what to do, and nothing is made or lost."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_files_that_can_run_code_are_refused_with_the_way_out(cli, home, tmp_pat
 def test_unknown_runs(cli, home, tmp_path, name):
     for words in (["runs"], ["stop"], ["resume"], ["sample", "--out", tmp_path / "o"], ["export", "--out", tmp_path / "o.safetensors"]):
         line = cli.here(*words, "--", name).complaint()
-        assert len(line) < 1000 and "there are: 000" in line
+        assert len(line) < 1000 and re.search(r"there are: 00\d\d-", line)
     assert not list(tmp_path.iterdir())
 
 
