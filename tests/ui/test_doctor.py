@@ -34,9 +34,10 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     for check in (*SPOILED, "exact", "near", "turned", "no_caption", "skipped"):
         finding(page, check).wait_for()
     wait_until(lambda: page.locator(".doctor .checking .bar").count() == 0, "what the pictures show, compared unasked", 120)
-    assert "not yet compared" not in page.locator(".doctor").inner_text()
+    wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the findings of what was compared")
     first = score(page)
-    assert re.search(rf"readiness {first} ▸ \d+ things to look at", page.locator(".counts").inner_text())
+    counts = page.locator(".counts")
+    wait_until(lambda: re.search(rf"readiness {first} ▸ \d+ things to look at", counts.inner_text()), "the same score above the pictures")
 
     finding(page, "skipped").get_by_role("button", name="Show").click()
     told = page.get_by_role("dialog", name="Not taken at import")
