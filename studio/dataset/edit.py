@@ -151,10 +151,11 @@ def renewed(workspace: Workspace, dataset: Dataset, chart: Chart, fresh: set[str
     old = [] if fresh is None else [pair for pair in chart.pairs if is_by_print(pair) and fresh.isdisjoint((pair.first, pair.second))]
     known = {frozenset((pair.first, pair.second)) for pair in old}
     prints = prints_of(workspace, dataset, lambda: None)
-    found = all_pairs(pixels, prints, [chart.measured.get(key) for key in pixels], fresh)
+    measures = [chart.measured.get(key) for key in pixels]
+    found = all_pairs(pixels, prints, measures, fresh)
     new = [pair for pair in found if frozenset((pair.first, pair.second)) not in known]
     pairs = [*old, *new, *(pair for pair in chart.pairs if pair.kind == "alike")]
-    return chart.model_copy(update={"pairs": pairs, "lying": lying(pixels, prints)})
+    return chart.model_copy(update={"pairs": pairs, "lying": lying(pixels, prints, measures)})
 
 
 def known_pairs(workspace: Workspace, dataset: Dataset) -> list[Pair]:

@@ -293,8 +293,9 @@ def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
     thumbs = np.frombuffer(b"".join(intake.thumbs), np.uint8).reshape(-1, THUMB_PX, THUMB_PX, 3)
     pixels = [row.pixels for row in intake.rows]
     num = len(intake.found.pictures)
-    pairs = all_pairs(pixels, thumbs, [intake.measured.get(key) for key in pixels], tick=lambda: intake.progress(num, num, ""))
-    write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs, lying=lying(pixels, thumbs)))
+    measures = [intake.measured.get(key) for key in pixels]
+    pairs = all_pairs(pixels, thumbs, measures, tick=lambda: intake.progress(num, num, ""))
+    write_chart(intake.folder, Chart(measured=intake.measured, pairs=pairs, lying=lying(pixels, thumbs, measures)))
     groups = group(pixels, index_pairs(pixels, pairs), [each.group for each in words])
     first: dict[str, str] = {}
     rows = []

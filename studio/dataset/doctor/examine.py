@@ -132,7 +132,7 @@ def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker:
     def change(chart: Chart) -> dict[str, Any]:
         measures = [chart.measured.get(key) for key in pixels]
         found = all_pairs(pixels, prints, measures, tick=lambda: progress(2 * num, 2 * num))
-        on_their_side = lying(pixels, prints)
+        on_their_side = lying(pixels, prints, measures)
         if features is None:
             return {"pairs": [*found, *(pair for pair in chart.pairs if pair.kind == "alike")], "lying": on_their_side}
         known = {(pair.first, pair.second) for pair in found}

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from studio.dataset.doctor.bearing import CELLS
 from studio.dataset.doctor.chart import VERSION
 from studio.dataset.doctor.writing import num_letters
 
@@ -39,6 +40,7 @@ def measure(image: Image.Image, px: np.ndarray) -> dict[str, Any]:
         **borders(px),
         "detail": detail(image, px),
         "letters": num_letters(grey),
+        "slopes": slopes(grey),
     }
 
 
@@ -64,6 +66,18 @@ def blur(grey: np.ndarray) -> float:
         total = before.sum()
         found.append(1.0 if total < 1e-3 * before.size else float((total - np.maximum(0, before - after).sum()) / total))
     return max(found, default=0.0)
+
+
+def slopes(grey: np.ndarray) -> str:
+    """How steep grey levels [H, W] are across and along, in CELLS x CELLS parts: 32 steps per doubling, uint8 [2, CELLS, CELLS] as hex."""
+    found = []
+    for axis in (1, 0):
+        steep = np.abs(np.diff(grey, axis=axis, append=np.take(grey, [-1], axis)))
+        for side in (0, 1):
+            ends = np.linspace(0, steep.shape[side], CELLS + 1).astype(int)
+            steep = np.add.reduceat(steep, ends[:-1], side) / np.diff(ends).reshape((-1, 1) if side == 0 else (1, -1))
+        found.append(np.clip(np.rint(32 * np.log2(1 + steep)), 0, 255))
+    return np.array(found).astype(np.uint8).tobytes().hex()
 
 
 def _repeats(px: np.ndarray) -> int:
