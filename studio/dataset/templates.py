@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studio.dataset.captions import clean
-from studio.dataset.facts import fill
+from studio.dataset.facts import check_partners, fill, synonyms, value_of
 from studio.dataset.rows import Row
 from studio.errors import StudioError, printable
 
@@ -15,7 +15,6 @@ MAX_TOLD = 12  # fields named in an error
 _NAME = re.compile(r"\W+")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PART = re.compile(rf"\{{\{{|\}}\}}|{_FIELD.pattern}")
-_OPTIONAL = re.compile(r"\[[^\[\]]*\]")
 _LOOSE = re.compile(r"\s*,(?:\s*,)+|\s+,")  # what a missing field leaves behind
 _BRACES = {"{{": "\x01", "}}": "\x02"}  # doubled they are text; no caption has these characters
 
@@ -48,15 +47,13 @@ def check(text: str, known: Sequence[str], trigger: str) -> None:
     """StudioError in one line where `text` is no template for pictures with these fields."""
     if not text.strip():
         raise StudioError("template: type the text first, as {name}")
-    read = _read(text)
-    strange = [match[1] for match in _PART.finditer(clean(text)[0]) if match[0] not in _BRACES and _field_name(match[1]) not in known]
+    read, known_names = _read(text), {*known, *synonyms(known)}
+    written = [match[1] for match in _PART.finditer(clean(text)[0]) if match[0] not in _BRACES]
+    strange = [name for name in written if _field_name(name) not in known_names]
     if strange:
         told = ", ".join(f"{{{name}}}" for name in known[:MAX_TOLD]) + (" …" if len(known) > MAX_TOLD else "")
         raise StudioError(f"template: {{{printable(min(strange))[:40]}}} is not known: use {told}")
-    if set("{}") & set(_FIELD.sub("", read)):
-        raise StudioError("template: a brace has no partner: write {name} for a field, {{ or }} for a brace that is text")
-    if set("[]") & set(_OPTIONAL.sub("", read)):
-        raise StudioError("template: a bracket has no partner, or one lies in another: write [, {name}] for a part that may be missing")
+    check_partners(read, "template", ", {{ or }} for a brace that is text")
     if "{trigger}" in read and not trigger:
         raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
 
@@ -72,7 +69,7 @@ def template(text: str, known: Sequence[str], trigger: str) -> Callable[[Row], s
 
     def write(row: Row) -> str:
         given = {**_given(row), "trigger": trigger, "name": in_words(row.source)}
-        if named and not any(given.get(name, "").strip() for name in named):
+        if named and not any(value_of(given, name).strip() for name in named):
             return ""
         filled = fill(read, given)
         for doubled, mark in _BRACES.items():

@@ -54,7 +54,7 @@ class Asked:
         write_json(self.folder / "status.json", told | values)
 
     def status(self) -> dict[str, Any]:
-        """What was last said, with the state as it truly is: where its process is gone, it is "interrupted"."""
+        """What was last said, with the state as it truly is: its process gone, it is "interrupted", or "cancelled" as was wished."""
         try:
             status = read_json(self.folder / "status.json")
         except (StudioError, OSError):
@@ -64,7 +64,7 @@ class Asked:
         if status["state"] == "waiting" and self.cancelled:
             status["state"] = "cancelled"
         if status["state"] not in OVER and not process_lives(status):
-            status["state"] = "interrupted"
+            status["state"] = "cancelled" if self.cancelled else "interrupted"
         if status["state"] == "interrupted":
             status["error"] = self.lost
         return status

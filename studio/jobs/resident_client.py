@@ -23,6 +23,7 @@ MAX_WAITING = 20
 START_AFTER_S = 3.0  # so that the first page does not wait for a process that nobody needs yet
 RENEW_AFTER_S = 20.0  # so that a run's first steps do not wait for the imports of the next spare
 END_WAIT_S = 1.0
+HEED_WITHIN_S = 1.0  # how long a request that was cancelled may go on loading
 MAX_LOG_BYTES = 1 << 20
 CRASHED = "the picture process ended unexpectedly: try again"
 READ = {
@@ -87,12 +88,26 @@ class Resident:
         return sum(kind != "look" and job_id != self._told.get("job") for kind, job_id in self._waiting)
 
     def cancel(self, job_id: str) -> None:
-        """Have a request left, at work or waiting."""
+        """Have a request left, at work or waiting; one that loads weights, and so asks nobody, is ended with its process."""
         for read in READ.values():
             with contextlib.suppress(StudioError, OSError):
-                job = read(self._workspace, job_id)
-                if job.status()["state"] not in OVER:
-                    job.cancel_file.touch()
+                read(self._workspace, job_id).cancel()
+        self._look_after(job_id)
+
+    def _look_after(self, job_id: str) -> None:
+        timer = threading.Timer(HEED_WITHIN_S, self._end_loading, (job_id,))
+        timer.daemon = True
+        timer.start()
+
+    def _end_loading(self, job_id: str) -> None:
+        """End the process where it is loading for this request, which nobody wants; look again while it is at something else."""
+        with self._lock, contextlib.suppress(StudioError, OSError):
+            kind = next((kind for kind, each in self._waiting if each == job_id), None)
+            state = READ[kind](self._workspace, job_id).status()["state"] if kind and self._process else "cancelled"
+            if state == "loading" and self._told.get("job") == job_id:
+                self._process.kill()
+            elif state not in OVER:
+                self._look_after(job_id)
 
     def state(self) -> dict[str, Any]:
         """{"state", "doing", "note", "queue", "device"}; state: off, starting, idle, busy or waiting (for a run)."""

@@ -267,3 +267,29 @@ def test_claims_beyond_reason_are_one_line(tmp_path):
     one(tmp_path, "frames.dcm", RAMP, NumberOfFrames=2_000_000_000)
     with pytest.raises(StudioError, match="claims 2000000000 frames, more than 20000: export it again"):
         made_of(tmp_path / "frames.dcm", tmp_path)
+
+
+SAID = {
+    "where an X-ray was taken from": ({"ViewPosition": "PA"}, "", "X-ray of the hand, PA view"),
+    "by other words": ({"ViewPosition": "MLO", "Modality": "MG"}, "{modality} of {region}, {view}", "mammography of hand, MLO"),
+    "a plane is a view": ({"Modality": "CT", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "{modality}[, {view}]", "CT, axial"),
+    "free text is none": ({"ViewPosition": f"PA {SECRETS[0]}"}, "{modality}[, {view}]", "X-ray"),
+    "no modality that is known": ({"Modality": "OT"}, "", "scan of the hand"),
+    "tiles of a slide": ({"Modality": "SM", "NumberOfFrames": 2, "TotalPixelMatrixColumns": 9}, "", "microscopy of the hand"),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_captions_say_what_tags_say_and_no_more(case, tmp_path):
+    tags, template, caption = SAID[case]
+    values = np.stack([RAMP, RAMP[::-1]]) if "NumberOfFrames" in tags else RAMP
+    one(tmp_path, "one.dcm", values, **tags)
+    made = made_of(tmp_path / "one.dcm", tmp_path, caption=template)
+    assert {made.caption(row) for row in made.rows} == {caption}
+
+
+def test_what_is_no_template_is_one_line(tmp_path):
+    one(tmp_path, "one.dcm", RAMP)
+    for template in ("{modality of {body_part}", "{modality}[, [{plane}]]"):
+        with pytest.raises(StudioError, match="caption template: .* has no partner"):
+            made_of(tmp_path / "one.dcm", tmp_path, caption=template)

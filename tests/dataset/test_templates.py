@@ -29,6 +29,8 @@ def rows():
         ("{modality} of {body_part}, {plane}", ["MR of brain, axial", "CT of"]),
         ("{modality}[ of {body_part}][, {plane}]", ["MR of brain, axial", "CT"]),
         ("{trigger}, {name}, {plane}, {slice}", ["mri, axial t1, axial, 12", "mri, scan"]),
+        ("{modality} of {region}[, {view}]", ["MR of brain, axial", "CT of"]),
+        ("{view}", ["axial", ""]),
         ("plain", ["plain", "plain"]),
         ("{plane}", ["axial", ""]),
         ("{trigger}, a {plane} of {body_part}", ["mri, a axial of brain", ""]),
@@ -46,8 +48,8 @@ def test_what_may_be_named_is_told(rows):
     assert known_fields(rows) == ["trigger", "name", "body_part", "modality", "plane", "slice"]
     with pytest.raises(StudioError, match=r"\{modality!r\} is not known: use"):
         template("{plane} {modality!r}", known_fields(rows), "")
-    with pytest.raises(StudioError, match=r"\{region\} is not known: use \{trigger\}, \{name\}, \{body_part\}"):
-        template("{region}", known_fields(rows), "")
+    with pytest.raises(StudioError, match=r"\{stain\} is not known: use \{trigger\}, \{name\}, \{body_part\}"):
+        template("{stain}", known_fields(rows), "")
     with pytest.raises(StudioError, match="no trigger word yet"):
         template("{trigger}", known_fields(rows), "")
     assert in_words("a_b-003.png") == "a b"

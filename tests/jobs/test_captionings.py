@@ -1,6 +1,7 @@
 """Captionings as folders: made, carried out, refused, told, put away; and the process that carries them out."""
 
 import json
+import os
 import shutil
 import time
 
@@ -14,6 +15,7 @@ from studio.errors import StudioError
 from studio.jobs import caption_tasks, captionings
 from studio.jobs.asked import OVER, names
 from studio.jobs.resident import Server
+from studio.jobs.resident_client import Resident
 from studio.jobs.warm import Warm
 from studio.store import Workspace
 
@@ -44,9 +46,18 @@ def server(workspace):
     return server
 
 
-def captions(workspace):
-    dataset = open_dataset(workspace, "icons")
+def captions(workspace, name="icons"):
+    dataset = open_dataset(workspace, name)
     return [dataset.caption(row) for row in dataset.rows]
+
+
+def wait_for(job, states, seconds=240):
+    """The status once it is one of `states`."""
+    deadline = time.monotonic() + seconds
+    while (status := job.status())["state"] not in states:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    return status
 
 
 def test_a_captioning_is_carried_out_batch_by_batch(workspace):
@@ -127,17 +138,24 @@ def test_old_ones_are_forgotten(workspace, monkeypatch):
     assert len(names(captionings.captionings_folder(workspace))) <= 3 and last.folder.exists()
 
 
-def test_the_real_process_captions(workspace):
-    from studio.jobs.resident_client import Resident
-
+def test_the_real_process_captions_and_what_waits_for_weights_is_left_at_once(workspace, made):
+    """A disk that does not answer is a pipe in the place of a file: who opens it waits, as for weights that take minutes."""
+    shutil.copytree(made, workspace.datasets / "others")
+    Dataset.load(workspace.datasets / "others").model_copy(update={"name": "others"}).save()
+    index = workspace.datasets / "icons" / "dataset.json"
     client = Resident(workspace)
     try:
-        job = captionings.create_captioning(workspace, FOUR)
-        client.caption(job.id)
-        deadline = time.monotonic() + 240
-        while job.status()["state"] not in OVER and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert job.status()["state"] == "finished", job.status()
-        assert job.result()["count"] == sum(map(bool, captions(workspace)))
+        job, other = (captionings.create_captioning(workspace, FOUR.model_copy(update={"dataset": name})) for name in ("icons", "others"))
+        index.rename(index.with_suffix(".kept"))
+        os.mkfifo(index)
+        for each in (job, other):
+            client.caption(each.id)
+        wait_for(job, {"loading"})
+        client.cancel(job.id)
+        assert wait_for(job, OVER)["state"] == "cancelled" and "error" not in job.status()
+        index.unlink()
+        index.with_suffix(".kept").rename(index)
+        assert wait_for(other, OVER)["state"] == "finished" and captions(workspace) == [""] * 4
+        assert other.result()["count"] == sum(map(bool, captions(workspace, "others")))
     finally:
         client.close()

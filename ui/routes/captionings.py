@@ -64,7 +64,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/captionings/{captioning_id}/cancel")
     def cancel(captioning_id: str) -> dict[str, Any]:
         captioning = captionings.read_captioning(desk.workspace, captioning_id)
-        captioning.cancel()
+        desk.resident.cancel(captioning.id)
         return describe(captioning)
 
     return routes

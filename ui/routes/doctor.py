@@ -113,7 +113,7 @@ def _add_checks(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/checkups/{checkup_id}/cancel")
     def cancel(checkup_id: str) -> dict[str, Any]:
         checkup = checkups.read_checkup(desk.workspace, checkup_id)
-        checkup.cancel()
+        desk.resident.cancel(checkup.id)
         return describe(checkup)
 
 

@@ -84,7 +84,6 @@ def _add_changing(routes: APIRouter, desk: Desk) -> None:
         drawing = drawings.read_drawing(desk.workspace, drawing_id)
         if drawing.status()["state"] in OVER:
             return {"id": drawing_id, "trash": drawings.delete_drawing(desk.workspace, drawing_id)}
-        drawing.cancel()
         desk.resident.cancel(drawing_id)
         return {"id": drawing_id, "trash": None}
 

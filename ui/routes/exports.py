@@ -51,7 +51,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/{export_id}/cancel")
     def cancel(export_id: str) -> dict[str, Any]:
         export = exports.read_export(desk.workspace, export_id)
-        export.cancel()
+        desk.resident.cancel(export.id)
         return describe(export)
 
     @routes.delete("/{export_id}")

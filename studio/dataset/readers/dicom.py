@@ -19,17 +19,22 @@ from studio.dataset.text_suspicion import BURNED_IN, may_hold_text
 
 TITLE = "a DICOM file"
 EXTRA = headers.EXTRA
-CAPTION = "{modality}[ of the {body_part}][, {sequence}][, {plane} plane][, slice {slice} of {slices}][, frame {frame} of {frames}]"
-FIELDS = frozenset({"modality", "body_part", "sequence", "plane", "slice", "slices", "frame", "frames", "position"})
+CAPTION = (
+    "{modality}[ of the {body_part}][, {sequence}][, {projection} view][, {plane} plane]"
+    "[, slice {slice} of {slices}][, frame {frame} of {frames}]"
+)
+FIELDS = frozenset({"modality", "body_part", "sequence", "projection", "plane", "slice", "slices", "frame", "frames", "position"})
 LIMIT = ""
 SUBJECT = "p"
+UNKNOWN = "scan"  # what a picture of none of the listed modalities is
 NUM_MEASURED = 8  # slices from which the percentiles of a series are taken
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "SequenceName")
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "BodyPartExamined", "SeriesInstanceUID", "StudyInstanceUID", *_DESCRIPTIONS,
-    "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate",
-    "SamplesPerPixel", "PhotometricInterpretation", "VOILUTSequence", "BurnedInAnnotation", "PatientID", "PatientName", *headers.MACROS,
+    "ViewPosition", "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "TotalPixelMatrixColumns", "FrameTime", "FrameTimeVector",
+    "CineRate", "RecommendedDisplayFrameRate", "SamplesPerPixel", "PhotometricInterpretation", "VOILUTSequence", "BurnedInAnnotation",
+    "PatientID", "PatientName", *headers.MACROS,
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
@@ -58,6 +63,7 @@ def survey(path: Path, salt: str) -> dict[str, Any]:
         "is_ct": ds.get("Modality") == "CT",
         "body_part": words.body_part(ds.get("BodyPartExamined")),
         "sequence": words.sequence(*map(ds.get, _DESCRIPTIONS)) if ds.get("Modality") == "MR" else "",
+        "projection": words.projection(ds.get("ViewPosition")),
         "order": headers.whole_number(ds, "InstanceNumber"),
         "size": [int(ds.Columns), int(ds.Rows)],
         "frames": list(range(len(places))),
@@ -66,6 +72,7 @@ def survey(path: Path, salt: str) -> dict[str, Any]:
         "views": [view.as_json() for view in pixels.views(pixels.about_values(ds, 0))],
         "is_colour": int(ds.get("SamplesPerPixel") or 1) > 1 or ds.get("PhotometricInterpretation") == "PALETTE COLOR",
         "is_cine": headers.is_cine(ds),
+        "is_tiled": "TotalPixelMatrixColumns" in ds,
         "is_derived": headers.is_derived(ds),
         "aside": headers.aside(ds),
         "burned": str(ds.get("BurnedInAnnotation", "")).upper() == "YES",
@@ -104,13 +111,13 @@ def _series(members: list[tuple[Any, dict[str, Any]]], copies: list[tuple[Any, s
     members.sort(key=lambda each: (min(each[1]["places"]) if has_places else 0.0, each[1]["order"]))
     head = members[0][1]
     num = sum(len(head["planes"]) for _, head in members)
-    what = " ".join(filter(None, [head["modality"] or "scan", head["body_part"], head["sequence"]]))
+    what = " ".join(filter(None, [head["modality"] or UNKNOWN, head["body_part"], head["sequence"]]))
     width, height = head["size"]
     title = f"{what}, {head['planes'][0]}" if head["planes"][0] else what
     notes = ["its tags say that text is burned into the pictures"] if any(head["burned"] for _, head in members) else []
     notes += ["computed from other pictures"] if head["is_derived"] else []
     notes += [f"{len(copies)} second {'copies' if len(copies) > 1 else 'copy'} left out"] if copies else []
-    kind = "frame" if head["is_cine"] and not has_places else "slice"
+    kind = "tile" if head["is_tiled"] else "frame" if head["is_cine"] and not has_places else "slice"
     return Set(
         reader="dicom",
         title=f"{title} ({head['aside']})" if head["aside"] else title,
@@ -168,7 +175,7 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
     for k in range((choices.every - 1) // 2, len(slices), choices.every):
         i, at = slices[k]
         head = found.heads[i]
-        facts: Facts = {name: head[name] for name in ("modality", "body_part", "sequence") if head[name]}
+        facts: Facts = {"modality": UNKNOWN} | {n: head[n] for n in ("modality", "body_part", "sequence", "projection") if head[n]}
         facts |= {"plane": head["planes"][at]} if head["planes"][at] else {}
         facts |= order[k]
         name = f"{head['modality'] or 'scan'} series {found.number} slice {k + 1:04d}"
@@ -179,8 +186,8 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
 
 def _places(found: Set, slices: list[tuple[int, int]]) -> list[Facts]:
     """What is said of where each slice lies: its number among the different places, and in time where several share a place."""
-    if len(slices) == 1:
-        return [{}]
+    if len(slices) == 1 or found.heads[0]["is_tiled"]:  # tiles of a microscope's slide follow each other in no order that is told
+        return [{}] * len(slices)
     places = [found.heads[i]["places"][at] for i, at in slices]
     if None in places or len(set(places)) == 1:
         one, all_of = ("frame", "frames") if found.heads[0]["is_cine"] or None not in places else ("slice", "slices")

@@ -20,6 +20,9 @@ MACROS = {  # the tags that say how a frame is shown: by the functional group th
 }  # fmt: skip
 _CINE = ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate")
 _CINE_MODALITIES = {"US", "IVUS", "XA", "RF", "ES"}
+_OF_THE_EXTRA = {  # the transfer syntaxes that the extra's decoders read: JPEG, JPEG lossless, JPEG-LS, JPEG 2000 and HTJ2K
+    f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)
+}
 _NAMELESS = re.compile(r"(?:anon(?:y(?:m(?:ous|ized|ised)?)?)?|none|unknown|patient|test|[0\W_]*)", re.IGNORECASE)
 
 
@@ -56,7 +59,8 @@ def check_decoder(ds: Any) -> None:
     except NotImplementedError:
         is_there = False
     if not is_there:
-        raise Unreadable(f"is compressed as {syntax.name}, which nothing here decodes: {extras.advice('dicom-codecs')}")
+        way_out = extras.advice("dicom-codecs") if syntax in _OF_THE_EXTRA else "export it as still pictures, uncompressed"
+        raise Unreadable(f"is compressed as {syntax.name}, which nothing here decodes: {way_out}")
 
 
 def num_frames(ds: Any) -> int:

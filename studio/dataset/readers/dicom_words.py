@@ -29,6 +29,11 @@ _VIEWS = {
     "abdomen", "angio", "bone", "brain", "chest", "contrast", "harder", "heart", "liver", "lung", "mediastinum", "narrow", "normal",
     "pelvis", "posterior fossa", "skull", "soft", "soft tissue", "softer", "spine", "stroke", "vessel", "wide",
 }  # fmt: skip
+_PROJECTIONS = {  # of X-rays and mammograms, PS3.3 C.8.7.1 and C.8.11.7
+    **{code: code for code in ("AP", "PA", "CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB", "SIO", "ISO")},
+    "LL": "left lateral", "RL": "right lateral", "LATERAL": "lateral", "LAT": "lateral", "LLD": "left decubitus",
+    "RLD": "right decubitus", "LLO": "left oblique", "RLO": "right oblique", "OBLIQUE": "oblique",
+}  # fmt: skip
 _SEARCHED = tuple((re.compile(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])"), word) for pattern, word in _SEQUENCES)
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices follow: left, posterior, head
 _OBLIQUE = 0.8  # a normal whose largest part is below this is along no axis
@@ -42,6 +47,11 @@ def modality(value: Any) -> str:
 def body_part(value: Any) -> str:
     """The body part in words, "" where the code is none that is listed."""
     return BODY_PARTS.get(re.sub(r"[^A-Z]", "", str(value or "").upper()), "")
+
+
+def projection(value: Any) -> str:
+    """From where an X-ray was taken, "" where the code is none that is listed."""
+    return _PROJECTIONS.get(str(value or "").strip().upper(), "")
 
 
 def sequence(*texts: Any) -> str:
