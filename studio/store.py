@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import struct
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from studio.errors import StudioError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+NUM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1}
+NUM_BYTES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # of a number, by what the format calls its precision
 DEFAULT_WORKSPACE = Path("~/DomainStudio")
 
 
@@ -173,6 +176,40 @@ def tensors_to_bytes(tensors: dict, metadata: dict[str, str] | None = None) -> b
 def write_tensors(path: Path, tensors: dict, metadata: dict[str, str] | None = None) -> None:
     """Write `tensors` to `path` as safetensors, atomically, mode 0644."""
     write_bytes(path, tensors_to_bytes(tensors, metadata))
+
+
+def stream_tensors(path: Path, told: dict[str, tuple[str, tuple[int, ...]]], read: Callable[[str], Any], metadata: dict[str, str]) -> None:
+    """Write a safetensors file of the tensors `told` (name -> precision as the format names it, shape), each asked of `read` in its turn.
+
+    As `write_tensors`, atomically, for files that are larger than memory: one tensor is held at a time.
+    """
+    import torch
+
+    order = sorted(told, key=lambda name: (-NUM_BYTES[told[name][0]], name))  # wide numbers first, so that all lie where they may be mapped
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for name in order:
+        dtype, shape = told[name]
+        begin, end = end, end + NUM_BYTES[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    require_free(path.parent, end + 2**20, path.name)
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for name in order:
+                file.write(memoryview(read(name).detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            assert file.tell() == 8 + len(text) + end, f"{path}: what was read is not of the precision and shape that was told"
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def read_tensors(path: Path) -> dict:

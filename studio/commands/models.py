@@ -106,7 +106,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Put an adapter into its base, as a new model folder that is loaded back and compared."""
-    from studio.jobs.merging import Member
+    from studio.jobs.merge_members import Member
     from studio.jobs.merging import merge as carry_out
 
     _tell(carry_out(Workspace.at(workspace), Member(adapter, strength), base, out, _say), as_json)
@@ -122,7 +122,7 @@ def combine(
     as_json: JsonOption = False,
 ) -> None:
     """Several LoRAs as one that does what they do together, exactly; read back and compared."""
-    from studio.jobs.merging import Member
+    from studio.jobs.merge_members import Member
     from studio.jobs.merging import combine as carry_out
 
     members = [Member(*_weighted(text)) for text in adapters]
@@ -140,7 +140,8 @@ def resize(
     as_json: JsonOption = False,
 ) -> None:
     """A LoRA at a smaller rank, by its singular values; says what share of its change is lost."""
-    from studio.jobs.merging import Member, shrink
+    from studio.jobs.merge_members import Member
+    from studio.jobs.merging import shrink
 
     _tell(shrink(Workspace.at(workspace), Member(adapter), base, rank, out, _say), as_json)
 
@@ -158,10 +159,12 @@ def _weighted(text: str) -> tuple[str, float]:
         raise StudioError(f"{text}: write a strength as {name}=0.5") from None
 
 
-def _say(stage: str) -> None:
+def _say(stage: str, share: float) -> None:
+    """A line for each stage as it begins."""
     from studio import console
 
-    console.say(f"{stage} …")
+    if not share:
+        console.say(f"{stage} …")
 
 
 def _tell(merged: Any, as_json: bool) -> None:

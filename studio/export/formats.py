@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from studio.errors import StudioError
 from studio.store import sync_folder, write_json, write_tensors
@@ -67,7 +70,8 @@ def card_path(out: Path) -> Path:
 def staged(out: Path) -> Iterator[Path]:
     """A temporary place beside `out`, moved there when the block succeeds, removed when it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+    _sweep(out.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=out.parent))
     try:
         yield folder / out.name
         if out.exists():
@@ -76,6 +80,14 @@ def staged(out: Path) -> Iterator[Path]:
         sync_folder(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what processes that were killed here have left unfinished."""
+    for place in folder.glob(".tmp-*-*"):
+        found = re.match(r"\.tmp-(\d{1,9})-", place.name)
+        if found and place.is_dir() and not psutil.pid_exists(int(found[1])):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def write_adapter(target: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str], layout: str, config: dict[str, Any]) -> None:

@@ -6,14 +6,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from studio.families.base import Parts
+from studio.methods import formulas
+from studio.methods.formulas import Own
 from studio.store import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor, nn
-
-Own = dict[str, "Tensor"]  # the tensors of one layer by part: hada_w1_a, lokr_w1, alpha, …
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def by_formula(family: ModuleType, parts: Parts, target: Path, probe: str) -> "I
     found = list(_layers(family, parts, read_tensors(target)))
     kept = [(layer, layer.weight.data) for _, _, layer, _ in found]
     for _, _, layer, own in found:
-        layer.weight.data = layer.weight.data + change(own, layer.weight.shape).to(layer.weight)
+        layer.weight.data = layer.weight.data + formulas.change(own, tuple(layer.weight.shape)).to(layer.weight)
     try:
         yield parts, probe, len(found)
     finally:
@@ -49,19 +49,6 @@ def by_peft(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iter
     finally:
         for component, model in wrapped.items():
             parts.modules[component] = model.unload()
-
-
-def change(own: Own, shape: Any) -> "Tensor":
-    """The change of a weight: (w1_a w1_b) * (w2_a w2_b) alpha / r, or w1 ⊗ w2 alpha / r, without alpha where no factor has a rank."""
-    import torch
-
-    if "hada_w1_a" in own:
-        scale = own["alpha"] / own["hada_w1_b"].shape[0]
-        return ((own["hada_w1_a"] @ own["hada_w1_b"]) * (own["hada_w2_a"] @ own["hada_w2_b"]) * scale).reshape(shape)
-    w2 = own["lokr_w2"] if "lokr_w2" in own else own["lokr_w2_a"] @ own["lokr_w2_b"]
-    scale = own["alpha"] / own["lokr_w2_b"].shape[0] if "lokr_w2_b" in own else 1.0
-    w1 = own["lokr_w1"].reshape(*own["lokr_w1"].shape, *[1] * (w2.ndim - 2))
-    return (torch.kron(w1, w2) * scale).reshape(shape)
 
 
 def _layers(family: ModuleType, parts: Parts, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, str, nn.Module, Own]]":

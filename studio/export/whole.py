@@ -27,7 +27,7 @@ def write_whole(family: ModuleType, parts: Parts, target: Path, layout: str, met
     if layout == "checkpoint":
         write_tensors(target, family.checkpoint(parts), metadata)
         return
-    _pipeline(family, parts).save_pretrained(target, safe_serialization=True)
+    make_pipeline(family, parts).save_pretrained(target, safe_serialization=True)
     _drop_paths(target)
 
 
@@ -85,12 +85,12 @@ def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch
     from diffusers.utils import logging
 
     logging.disable_progress_bar()  # of its parts, on stderr
-    ours = _pipeline(family, parts)
+    ours = make_pipeline(family, parts)
     if layout == "model":
         absent = {name: None for name, part in ours.components.items() if part is None and name not in ours._optional_components}
         pipe = type(ours).from_pretrained(target, use_safetensors=True, local_files_only=True, **absent)
     else:
-        _write_configs(ours, scratch)
+        write_configs(ours, scratch)
         pipe = type(ours).from_single_file(
             target, config=str(scratch), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
         )
@@ -98,15 +98,15 @@ def _loaded(family: ModuleType, parts: Parts, target: Path, layout: str, scratch
     yield replace(parts, modules=modules, tokenizers={name: getattr(pipe, name) for name in parts.tokenizers}, scheduler=pipe.scheduler)
 
 
-def _pipeline(family: ModuleType, parts: Parts) -> "DiffusionPipeline":
+def make_pipeline(family: ModuleType, parts: Parts) -> "DiffusionPipeline":
     """The family's pipeline with the noise schedule as the base is used: a person may have said what it predicts."""
     pipe = family.pipeline(parts)
     pipe.scheduler = type(parts.scheduler).from_config(parts.scheduler.config, **parts.facts.told_to_schedulers())
     return pipe
 
 
-def _write_configs(pipe: "DiffusionPipeline", folder: Path) -> None:
-    """Everything of a diffusers folder but its weights."""
+def write_configs(pipe: "DiffusionPipeline", folder: Path) -> None:
+    """Everything of a diffusers folder but its weights, without the places on this machine where they were."""
     pipe.save_config(folder)
     for name, part in pipe.components.items():
         if hasattr(part, "save_config"):
@@ -115,6 +115,7 @@ def _write_configs(pipe: "DiffusionPipeline", folder: Path) -> None:
             part.config.save_pretrained(folder / name)
         elif part is not None:
             part.save_pretrained(folder / name)
+    _drop_paths(folder)
 
 
 def _drop_paths(folder: Path) -> None:

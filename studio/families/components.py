@@ -62,7 +62,8 @@ def load_modules(path: Path, classes: dict[str, Any], dtype: Any, device: Any, o
     for name, cls in classes.items():
         _look_over(path, name, cls)
     check_whole(path)
-    return {name: freeze(_load(path / name, cls, dtype), device) for name, cls in classes.items() if only is None or name in only}
+    make = _empty if str(device) == "meta" else _load
+    return {name: freeze(make(path / name, cls, dtype), device) for name, cls in classes.items() if only is None or name in only}
 
 
 def freeze(module: "nn.Module", device: Any) -> "nn.Module":
@@ -118,6 +119,19 @@ def _look_over(path: Path, name: str, cls: Any) -> None:
     if config.get("quantization_config"):
         raise StudioError(f"{file}: its weights are quantised, and cannot be trained on: use the plain bf16 or fp16 version")
     check_values(file, config)
+
+
+def _empty(folder: Path, cls: Any, dtype: Any) -> "nn.Module":
+    """The module that a component's configuration describes, without its weights."""
+    from accelerate import init_empty_weights
+
+    try:
+        with init_empty_weights():
+            if _is_diffusers(cls):
+                return cls.from_config(read_config(folder / "config.json")).to(dtype)
+            return cls(cls.config_class.from_pretrained(folder, local_files_only=True)).to(dtype)
+    except Exception as error:  # the libraries raise many kinds; all mean that this is no configuration of such a component
+        raise StudioError(f"{folder}: not a {cls.__name__} ({first_line(error)}): fetch the model again") from error
 
 
 def _load(folder: Path, cls: Any, dtype: Any) -> "nn.Module":

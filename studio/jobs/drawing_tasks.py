@@ -17,7 +17,8 @@ from studio.jobs.runs import find_run
 from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.warm import Loaded, Warm
 from studio.methods.base import Attached
-from studio.methods.describing import describe_file
+from studio.methods.describing import describe_file, is_foreign
+from studio.methods.foreign import Foreign
 from studio.methods.imports import add_alphas, said_by
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
@@ -136,7 +137,7 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[list[MethodSpec
         metadata = read_metadata(path)
         said = metadata.get("studio.step", "")
         state = add_alphas(read_tensors(path), said_by(metadata))
-        settings, step = [_settings_of(path, work, use.label)], int(said) if said.isdecimal() else None
+        settings, step = _settings_of(path, work, use.label), int(said) if said.isdecimal() else None
     else:
         run = find_run(work.workspace, use.run)
         settings = run.spec().methods
@@ -145,20 +146,22 @@ def _read(work: Work, place: int, snapshot: int | None) -> tuple[list[MethodSpec
     return settings, state, step
 
 
-def _settings_of(path: Path, work: Work, label: str) -> MethodSpec:
-    """The method, with the shape, of a dropped adapter file; what a file does not say follows from what it was called."""
+def _settings_of(path: Path, work: Work, label: str) -> list[MethodSpec]:
+    """The method, with the shape, of a dropped adapter file; what a file does not say follows from what it was called. Or none."""
+    if is_foreign(path):
+        return []
     try:
         spec = describe_file(path, work.loaded.family.card)
     except ValidationError as error:
         raise StudioError(f"the dropped adapter {label}: {explain(error)}") from None
-    return registry.method(spec.kind).adopt(spec, {}, [], Path(label).stem)
+    return [registry.method(spec.kind).adopt(spec, {}, [], Path(label).stem)]
 
 
 def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> Attached:
     """The adapter with its weights, on the base; StudioError where it does not fit."""
     use = work.request.adapters[place]
     try:
-        adapter = work.warm.adapter(settings)
+        adapter = work.warm.adapter(settings) if settings else work.warm.put(use.file, lambda: Foreign(work.loaded.parts, state))
         if use.file:
             work.found[place] = adapter.load(state, partly=True)
         else:
@@ -177,6 +180,8 @@ def _attach_together(work: Work) -> Adapted:
     for place, use in enumerate(work.request.adapters):
         settings, state, _ = _read(work, place, use.snapshot)
         adapter = _put(work, place, settings, state)  # a file's tensors get this method's own names
+        if not settings:
+            raise StudioError(f"the dropped adapter {use.label} is of a kind that cannot be drawn together with others: look at each alone")
         members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, settings[0], use.strength))
         kinds |= {one.kind for one in settings}
     method = registry.method(min(kinds))

@@ -11,6 +11,7 @@ from studio.jobs.supervisor import spawn
 from studio.store import Workspace
 
 MODULES = {"scan": "studio.jobs.scan", "fetch": "studio.jobs.hub", "captioner": "studio.jobs.hub", "merge": "studio.jobs.merging"}
+GRACE_S = 10.0
 LOST = "its process ended before it was done: try again; the reason may be in cache/errands.log"
 
 
@@ -52,7 +53,10 @@ class Errands:
             process = self._processes.get(kind)
             if process and self._told[kind]["state"] == "running":
                 self._told[kind] |= {"state": "stopped"}
-                process.kill()
+                process.terminate()  # it takes away what it has begun to write
+                end = threading.Timer(GRACE_S, process.kill)
+                end.daemon = True
+                end.start()
 
     def _listen(self, kind: str, process: subprocess.Popen) -> None:
         for line in process.stdout:

@@ -50,7 +50,7 @@ class Adapted:
     @property
     def is_batchable(self) -> bool:
         """Whether base and adapted may share one pass."""
-        return self.adapter is None or several.batchable(self.spec.methods)
+        return self.adapter is None or bool(self.spec.methods) and several.batchable(self.spec.methods)
 
 
 def load_adapted(

@@ -5,8 +5,11 @@ from typing import Any
 
 from studio import registry
 from studio.errors import StudioError
+from studio.families.adapter_names import split_end
 from studio.families.base import Card
+from studio.families.header import read_header
 from studio.families.signatures import identify
+from studio.methods.imports import is_weighed
 from studio.spec import MethodSpec
 
 
@@ -24,3 +27,13 @@ def describe_file(path: Path, card: Card) -> MethodSpec:
     if kind.adapter and own not in errors:
         raise StudioError(f"{path}: this is {kind.words()}, a kind that is not read here: use a LoRA, LoHa or LoKr")
     raise errors.get(own) or next(iter(errors.values()))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether an adapter file is of a kind that no method here makes, so that its formula alone says what it does; by its header.
+
+    DoRA, differences of weights, LoKr whose small factor is one of two parts, and files in which layers are of several kinds.
+    """
+    names = list(read_header(path).shapes)
+    kinds = {split_end(name)[2] for name in names} - {""}
+    return len(kinds) > 1 or kinds == {"full difference"} or is_weighed(names) or any("lokr_w1_a" in name for name in names)

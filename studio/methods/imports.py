@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     State = dict[str, Tensor]
+    Here = dict[str, tuple[int, ...]]  # our layers that one of a file stands for -> the shapes of their weights
+    Put = Callable[["Renamed", Here, State], str]  # takes a layer in; why not
 
 TEXT_ENCODERS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
 CLIP_PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3"}
 DOWN = (".lora_A.weight", ".lora_down.weight", ".lora_A.default.weight", ".lora.down.weight", "_lora.down.weight")
 OUTPUTS = {"lora_B.weight", "hada_w1_a", "hada_w2_a"}  # the factors with a row for each output
+CORES = {"hada_t1": "hada_w1", "hada_t2": "hada_w2", "lokr_t2": "lokr_w2"}  # of Tucker's products -> the factor that it is in
+NO_NUMBERS, NOT_READ = "numbers that are none: NaN or infinite", "of a kind that is not read"
+NOT_CONTINUED = "which cannot be continued here: merge it into its base (models merge), and train on that"
 MAX_NAMED = 5
 
 
@@ -44,14 +50,18 @@ class Renamed:
         return text
 
 
-def rename(tensors: "State", modules: "dict[str, nn.Module]") -> Renamed:
-    """Every layer of a file's tensors under the names that a base's modules have, layers that are one there taken apart exactly."""
+def rename(tensors: "State", modules: "dict[str, nn.Module]", put: "Put | None" = None) -> Renamed:
+    """Every layer of a file's tensors under the names that a base's modules have, layers that are one there taken apart exactly.
+
+    `put` = how a layer is taken in; by itself for adapters that sit on layers, as the methods do.
+    """
     index = {c: layer_names(m) for c, m in modules.items() if c != "vae"}
     denoisers = [c for c in index if not c.startswith("text_encoder")]
     found, by_layer = Renamed(), _by_layer(tensors)
     for theirs, own in by_layer.items():
         component, names = _find(theirs, index, denoisers)
-        reason = _put(found, modules, component, names, own, theirs) if names else "no such layer"
+        here = {f"{component}.{name}": shape_of(modules[component].get_submodule(name)) for name in names}
+        reason = (put or _put)(found, here, own) if names else "no such layer"
         (found.unmatched if reason else found.matched).append(f"{theirs} ({reason})" if reason else theirs)
     if not found.matched:
         raise StudioError(_none_fits(found, tensors))
@@ -61,8 +71,6 @@ def rename(tensors: "State", modules: "dict[str, nn.Module]") -> Renamed:
 def _none_fits(found: Renamed, tensors: "State") -> str:
     """Why no layer of a file could be taken in, with the way out."""
     count, reasons = len(found.unmatched), {text.rpartition(" (")[2] for text in found.unmatched}
-    if reasons == {"DoRA)"}:
-        return f"all of its {count} layers are DoRA, whose magnitudes are not read here: use a LoRA, or merge it into its base elsewhere"
     kind = adapter_kind(Header(Path(), {name: tuple(t.shape) for name, t in tensors.items()}, {}))
     made = f"it was made for {kind.base}" if kind and kind.base and not reasons - {"no such layer)"} else ""
     first = ", ".join(found.unmatched[:3]) or "none"
@@ -100,28 +108,35 @@ def _in(index: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
     return index.get(name) or index.get(name.removeprefix("text_model_")) or index.get("text_model_" + name) or ()
 
 
-def _put(found: Renamed, modules: "dict[str, nn.Module]", component: str, names: tuple[str, ...], own: "State", theirs: str) -> str:
+def _put(found: Renamed, here: "Here", own: "State") -> str:
     """Put a layer's tensors under our names; why not, where they are of a kind that is not read."""
-    if any("dora" in end or "magnitude" in end for end in own):
-        return "DoRA"
-    if not all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1):
-        return "numbers that are none: NaN or infinite"
-    ours = _lora(own) or _lycoris(own)
+    if not are_numbers(own):
+        return NO_NUMBERS
+    ours = lora_factors(own) or _lycoris(own)
     rows = next((part for part in ("lora_B.weight", "hada_w1_a") if part in ours), "")
-    if not ours or (len(names) > 1 and not rows):  # a Kronecker product cannot be taken apart
-        return "of a kind that is not read"
-    shapes = [shape_of(modules[component].get_submodule(name)) for name in names]
-    sizes = [shape[0] for shape in shapes]
+    if is_weighed(own) or not ours or (len(here) > 1 and not rows):  # a Kronecker product cannot be taken apart
+        return NOT_READ
+    sizes = [shape[0] for shape in here.values()]
     if rows and ours[rows].shape[0] != sum(sizes):
         return f"{ours[rows].shape[0]} outputs there, {sum(sizes)} here"
-    for i, (name, shape) in enumerate(zip(names, shapes, strict=True)):
+    for i, (name, shape) in enumerate(here.items()):
         start = sum(sizes[:i])
-        cut = {p: t[start : start + sizes[i]] for p, t in ours.items() if p in OUTPUTS} if len(names) > 1 else {}
+        cut = {p: t[start : start + sizes[i]] for p, t in ours.items() if p in OUTPUTS} if len(here) > 1 else {}
         fitting = _fit(ours | cut, shape)
         if fitting is None:
             return f"{list(ours['lora_A.weight'].shape[1:])} inputs there, {list(shape[1:])} here"
-        found.tensors[f"{component}.{name}"] = fitting
+        found.tensors[name] = fitting
     return ""
+
+
+def are_numbers(own: "State") -> bool:
+    """Whether none of a layer's tensors holds NaN or infinity."""
+    return all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1)
+
+
+def is_weighed(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a DoRA's: some are magnitudes."""
+    return any("dora" in name or "magnitude" in name for name in names)
 
 
 def shape_of(layer: Any) -> tuple[int, ...]:
@@ -141,7 +156,7 @@ def _fit(own: "State", shape: tuple[int, ...]) -> "State | None":
     return {"lora_A.weight": down.reshape(-1, *shape[1:]), "lora_B.weight": up.reshape(*up.shape[:2], *ends)}
 
 
-def _lora(own: "State") -> "State":
+def lora_factors(own: "State") -> "State":
     """`lora_A.weight` and `lora_B.weight` with the alpha folded in, fp32; a middle factor too; empty where it is no LoRA."""
     end = next((e for e in DOWN if e in own), None)
     up = own.get(end.replace("lora_A", "lora_B").replace("down", "up")) if end else None
@@ -158,10 +173,17 @@ def _lora(own: "State") -> "State":
 
 
 def _lycoris(own: "State") -> "State":
-    """LoHa's or LoKr's factors with their alpha, as their own file readers want them."""
+    """LoHa's or LoKr's factors with their alpha, as their own file readers want them; a core between two of them put into the second."""
+    import torch
+
     parts = {end.removeprefix("."): tensor for end, tensor in own.items()}
-    known = all(part == "alpha" or re.fullmatch(r"hada_w[12]_[ab]|lokr_w[12](_[ab])?", part) for part in parts)
-    return parts if known else {}
+    if not all(part == "alpha" or re.fullmatch(r"hada_(w[12]_[ab]|t[12])|lokr_(w1|w2(_[ab])?|t2)", part) for part in parts):
+        return {}
+    for core, factor in CORES.items():
+        if core in parts and {f"{factor}_a", f"{factor}_b"} <= parts.keys():  # Tucker: a [r, out], core [r, r, …], b [r, in]
+            parts[f"{factor}_a"] = parts[f"{factor}_a"].float().T
+            parts[f"{factor}_b"] = torch.einsum("ij...,jr->ir...", parts.pop(core).float(), parts[f"{factor}_b"].float()).flatten(1)
+    return parts
 
 
 def as_lora(found: Renamed, rank: int) -> "State":

@@ -191,6 +191,31 @@ def peft_tensors(state: "dict[str, Tensor]") -> "dict[str, Tensor]":
     return {f"{component}/base_model.model.{path}": tensor.detach() for (component, _, path), tensor in parts}
 
 
+def merged(kind: Kind, spec: Any, weight: "Tensor", own: "dict[str, Tensor]", strength: float) -> "Tensor":
+    """A weight [out, in] or [out, in, h, w], fp32, with what an adapter of this kind has trained beside it, by PEFT's own merging.
+
+    `own` = its tensors by the names that follow the layer's in a state. StudioError where they are not of this weight.
+    """
+    import torch
+    from peft import inject_adapter_in_model
+    from torch import nn
+
+    out, ins, *sides = weight.shape
+    layer = nn.Conv2d(ins, out, tuple(sides), bias=False, device="meta") if sides else nn.Linear(ins, out, bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    holder, config = nn.ModuleDict({"layer": layer}), kind.config(spec)
+    config.target_modules = ["layer"]
+    inject_adapter_in_model(config, holder, NAME)
+    live = kind.tensors(holder["layer"])
+    if live.keys() != own.keys() or any(own[n].shape != t.shape for n, t in live.items()):
+        raise StudioError("its tensors are not of this base: choose the base that the adapter was trained on")
+    for name, tensor in live.items():
+        tensor.data = own[name].to(weight.device, torch.float32)
+    with torch.no_grad(), kind.at([holder["layer"]], spec, [strength]):
+        holder["layer"].merge()
+    return layer.weight.data
+
+
 class Adapter:
     """`methods.base.Attached` for an adapter of some kind sitting on layers of a base model's components."""
 
@@ -270,16 +295,6 @@ class Adapter:
     def spec(self) -> Any:
         """The settings that it was made with."""
         return self._spec
-
-    def merge(self, strength: float) -> None:
-        """Put the adapter at this strength into the base's own weights, for good, and come off; StudioError where that gives no numbers."""
-        with self.at([strength]):
-            for name, layer in self._layers.items():
-                try:
-                    layer.merge(safe_merge=True)
-                except ValueError as error:
-                    raise StudioError(f"layer {name}: merged, its weights are no numbers ({error}): lower the strength") from None
-        self.detach()
 
     def detach(self) -> None:
         """Put the base's own layers back; its tensors were never touched."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card
 from studio.methods import layers
-from studio.methods.imports import Renamed
+from studio.methods.imports import NOT_CONTINUED, Renamed
 from studio.methods.layers import NAME, RankSpec
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOHA = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
 LOKR = (frozenset({"lokr_w1", "lokr_w2"}), frozenset({"lokr_w1", "lokr_w2_a", "lokr_w2_b"}))
+CORES = frozenset({"hada_t1", "hada_t2", "lokr_t2"})  # of convolutions (Tucker); in a file they make the same product as without
 RANKED = ("hada_w1_b", "lokr_w2_b")  # [r, …]
 Shapes = dict[str, dict[str, list[int]]]  # layer -> part -> shape
 
@@ -149,6 +150,8 @@ def _header(path: Path, title: str, known: tuple[frozenset[str], ...]) -> tuple[
     if not any(names & own.keys() for own in shapes.values()):
         raise StudioError(f"{path}: no {title} layers in this file: give an adapter exported as lycoris")
     for name, own in shapes.items():
-        if own.keys() - {"alpha"} not in known:
-            raise StudioError(f"{path}: layer {name} is made of {', '.join(sorted(own))}, which cannot be continued here")
+        if "lokr_t2" in own and "lokr_w2_a" in own:
+            own["lokr_w2_a"] = own["lokr_w2_a"][::-1]  # [r, out] there, and [out, r] without a core
+        if own.keys() - {"alpha"} - CORES not in known:
+            raise StudioError(f"{path}: layer {name} is made of {', '.join(sorted(own))}, {NOT_CONTINUED}")
     return shapes, said

@@ -1,6 +1,8 @@
 """Merging: an adapter in its base's weights draws what both draw; adapters together are their sum; a resized one tells what it lacks."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -10,11 +12,14 @@ from studio.cli import app
 from studio.errors import StudioError
 from studio.export.verify import distance, outputs
 from studio.families import sd
-from studio.jobs.merging import Member, merge
+from studio.jobs.merging import Member, combine, merge, shrink
 from studio.methods.lora_arithmetic import difference, resize, together
 from studio.models import find_base
-from studio.store import read_tensors
+from studio.store import read_tensors, stream_tensors, write_json, write_tensors
+from tests.fixtures.tiny import tiny_sd_four_level, to_single_file
 from tests.jobs.conftest import carry_out_here
+from tests.methods.test_foreign import a_mixed_file
+from tests.methods.test_imports import numbers
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,137 @@ def test_half_precision_stays_half(shop, files, tmp_path, tiny_folder):
     merged = merge(shop, Member(files[0], 1.0), str(tmp_path / "half"), tmp_path / "merged")
     kinds = {t.dtype for t in read_tensors(merged.file / "unet" / "diffusion_pytorch_model.safetensors").values()}
     assert kinds == {torch.float16} and merged.about["precision"] == "float16"
+
+
+@pytest.fixture(scope="module")
+def odd_file(tiny_folder, tmp_path_factory):
+    """(a file with DoRA, LoHa and differences of weights, the tensors that it makes of the base)."""
+    file, wanted = a_mixed_file(sd.load(tiny_folder, torch.float32, torch.device("cpu")))
+    path = tmp_path_factory.mktemp("odd") / "odd.safetensors"
+    write_tensors(path, file)
+    return path, wanted
+
+
+def test_what_no_method_makes_is_merged_by_its_formula(shop, odd_file, tmp_path, tiny_folder):
+    path, wanted = odd_file
+    merged = merge(shop, Member(str(path)), str(tiny_folder), tmp_path / "merged")
+    came = read_tensors(merged.file / "unet" / "diffusion_pytorch_model.safetensors")
+    base = read_tensors(tiny_folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert came.keys() == base.keys() and merged.about["changed"] == len(wanted) == 5
+    for name, tensor in came.items():
+        torch.testing.assert_close(tensor, wanted.get(name, base[name]))
+
+
+def shards(folder, place, num=3):
+    """A component's weights in fp16, in several files, as large models are kept."""
+    tensors = {n: t.half() for n, t in read_tensors(folder / place / "diffusion_pytorch_model.safetensors").items()}
+    names = sorted(tensors)
+    told = {}
+    for i in range(num):
+        file = f"diffusion_pytorch_model.fp16-{i + 1:05d}-of-{num:05d}.safetensors"
+        write_tensors(folder / place / file, {n: tensors[n] for n in names[i::num]})
+        told |= dict.fromkeys(names[i::num], file)
+    write_json(folder / place / "diffusion_pytorch_model.safetensors.index.fp16.json", {"metadata": {}, "weight_map": told})
+    (folder / place / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def test_a_base_larger_than_memory_is_merged_without_loading_it(shop, odd_file, tmp_path, tiny_folder, monkeypatch):
+    from diffusers import StableDiffusionPipeline
+
+    from studio.families import components
+    from studio.jobs import merge_into
+
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    shards(base, "unet")
+    before = {f: f.read_bytes() for f in base.rglob("*.safetensors")}
+    monkeypatch.setattr(merge_into, "has_room", lambda base: False)
+    monkeypatch.setattr(components, "_load", None)  # no weights of a component are loaded
+    told = []
+    merged = merge(shop, Member(str(odd_file[0]), 0.5), str(base), tmp_path / "merged", lambda *at: told.append(at))
+    assert "too large for this machine's memory" in merged.text and merged.about["precision"] == "float16"
+    assert 0 < merged.about["rounding"] < 0.05
+    assert {stage for stage, _ in told} == {"loading", "writing", "verifying"} and all(0 <= share < 1.001 for _, share in told)
+    assert len(list((merged.file / "unet").glob("*-of-00003.safetensors"))) == 3
+    assert before == {f: f.read_bytes() for f in base.rglob("*.safetensors")}
+    pipe = StableDiffusionPipeline.from_pretrained(merged.file, safety_checker=None, use_safetensors=True)
+    state, plain = pipe.unet.state_dict(), read_tensors(tiny_folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert state.keys() == plain.keys()
+    for name, whole in odd_file[1].items():
+        torch.testing.assert_close(state[name].float(), plain[name] + 0.5 * (whole - plain[name]), rtol=2e-3, atol=2e-3)
+
+
+def test_a_base_in_one_file_becomes_a_folder_in_its_precision(shop, tmp_path):
+    folder = tiny_sd_four_level(tmp_path / "four")
+    file, plain = (
+        to_single_file(folder, dtype=torch.bfloat16, metadata={"modelspec.resolution": "64x64"}),
+        read_tensors(folder / "unet" / "diffusion_pytorch_model.safetensors"),
+    )
+    names = [n.removesuffix(".weight") for n in plain if n.endswith(("to_q.weight", "conv1.weight"))]
+    pairs = {
+        n: (numbers(2, *plain[f"{n}.weight"].shape[1:], key=i), numbers(plain[f"{n}.weight"].shape[0], 2, key=i + 99))
+        for i, n in enumerate(names)
+    }
+    lora = {
+        f"unet.{n}.lora_{x}.weight": t
+        for n, (down, up) in pairs.items()
+        for x, t in (("A", down), ("B", up.view(*up.shape, *[1] * (down.ndim - 2))))
+    }
+    write_tensors(tmp_path / "lora.safetensors", lora)
+    merged = merge(shop, Member(str(tmp_path / "lora.safetensors"), 0.1), str(file), tmp_path / "merged")
+    assert merged.about["precision"] == "bfloat16" and merged.about["changed"] == len(names) and "loaded by diffusers" in merged.text
+    came = read_tensors(merged.file / "unet" / "diffusion_pytorch_model.safetensors")
+    assert came.keys() == plain.keys() and find_base(str(merged.file)).family == "sd"
+    for name, (down, up) in pairs.items():
+        wanted = plain[f"{name}.weight"] + 0.1 * (up @ down.flatten(1)).view(plain[f"{name}.weight"].shape)
+        torch.testing.assert_close(came[f"{name}.weight"].float(), wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_what_goes_wrong_leaves_nothing(shop, odd_file, tmp_path, tiny_folder, monkeypatch):
+    from studio.export import merged as merged_folder
+
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    shards(base, "unet")
+    for strength, reason in (
+        (1e6, "its weights are no numbers: lower the strength"),
+        (1e-9, "round so small a change away"),
+        (0, "changes nothing"),
+    ):
+        with pytest.raises(StudioError, match=reason):
+            merge(shop, Member(str(odd_file[0]), strength), str(base), tmp_path / "merged")
+    with pytest.raises(StudioError, match="a merged model is a folder"):
+        merge(shop, Member(str(odd_file[0])), str(base), tmp_path / "merged.safetensors")
+
+    def torn(path, told, read, metadata):
+        stream_tensors(path, told, lambda name: read(name) * (0 if "conv_out.bias" in name else 1), metadata)
+
+    monkeypatch.setattr(merged_folder, "stream_tensors", torn)
+    with pytest.raises(StudioError, match=r"conv_out\.bias did not come back as it was written"):
+        merge(shop, Member(str(odd_file[0])), str(base), tmp_path / "merged")
+    assert [p.name for p in tmp_path.iterdir()] == ["base"]
+
+
+def test_what_a_killed_merge_left_is_taken_away_by_the_next(shop, two_runs, tmp_path):
+    import subprocess
+    import sys
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".tmp-{gone.pid}-x", f".tmp-{os.getpid()}-x", ".tmp-other"):
+        (tmp_path / name).mkdir()
+    combine(shop, [Member(two_runs[0].id), Member(two_runs[1].id)], "", tmp_path / "both.safetensors")
+    assert {p.name for p in tmp_path.iterdir()} == {f".tmp-{os.getpid()}-x", ".tmp-other", "both.safetensors"}
+
+
+def test_adapters_of_a_base_larger_than_memory_are_compared_by_their_tensors(shop, two_runs, tmp_path, monkeypatch):
+    from studio.families import components
+    from studio.jobs import merging
+
+    monkeypatch.setattr(merging, "has_room", lambda base: False)
+    monkeypatch.setattr(components, "_load", None)
+    both = combine(shop, [Member(two_runs[0].id), Member(two_runs[1].id, 0.5)], "", tmp_path / "both.safetensors")
+    assert "compared by its tensors" in both.text and both.about["rank"] == 7
+    small = shrink(shop, Member(str(both.file)), two_runs[0].spec().base.source, 3, tmp_path / "small.safetensors")
+    assert small.about["was"] == 7 and small.about["layers"] == both.about["layers"]
 
 
 def test_runs_and_files_become_one_adapter_and_a_smaller_one(shop, two_runs, files, tmp_path):

@@ -109,7 +109,7 @@ def test_what_cannot_be_taken_in_says_what_it_is(tiny_parts, tmp_path):
     nan = {name: t * float("nan") if "up" in name else t for name, t in plain.items()}
     whole = {f"{kohya(layer)}.diff": torch.zeros_like(weight(tiny_parts, layer)) for layer in LAYERS}
     for tensors, words in (
-        (dora, "all of its 2 layers are DoRA, whose magnitudes are not read here: use a LoRA"),
+        (dora, "this is a DoRA, which cannot be continued here: merge it into its base (models merge), and train on that"),
         (xl, "it was made for Stable Diffusion XL: choose that base"),
         (flux, "it was made for FLUX.1: choose that base"),
         (nan, "numbers that are none: NaN or infinite"),

@@ -7,10 +7,10 @@ import torch
 
 from studio import registry
 from studio.errors import StudioError
-from studio.export import lycoris
 from studio.export.formats import write_adapter
 from studio.export.verify import outputs, verify
 from studio.families import sd
+from studio.methods import formulas
 from studio.methods.layers import layers_of
 from studio.store import read_tensors
 from studio.train.randomness import generator
@@ -217,10 +217,10 @@ def test_the_formula_is_the_papers(tiny_parts):
     """On numbers small enough to be seen through."""
     one, two = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])
     assert torch.equal(
-        lycoris.change({"lokr_w1": one, "lokr_w2": two, "alpha": torch.tensor(9.0)}, (2, 2)), torch.tensor([[3.0, 6], [4, 8]])
+        formulas.change({"lokr_w1": one, "lokr_w2": two, "alpha": torch.tensor(9.0)}, (2, 2)), torch.tensor([[3.0, 6], [4, 8]])
     )
     loha = {"hada_w1_a": two, "hada_w1_b": one, "hada_w2_a": two, "hada_w2_b": one, "alpha": torch.tensor(0.5)}
-    assert torch.equal(lycoris.change(loha, (2, 2)), torch.tensor([[9.0, 36], [16, 64]]) / 2)
+    assert torch.equal(formulas.change(loha, (2, 2)), torch.tensor([[9.0, 36], [16, 64]]) / 2)
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_files_of_another_kind_are_told(tiny_parts, tmp_path):
     for kind, words in (("lora", "no LoRA layers"), ("lokr", "no LoKr layers"), ("oft", "continued from its run")):
         with pytest.raises(StudioError, match=words):
             registry.method(kind).describe(file, sd.card)
-    write_adapter(file, tensors | {next(iter(tensors)).partition(".")[0] + ".hada_t1": torch.zeros(1)}, {}, "lycoris", {})
-    with pytest.raises(StudioError, match="hada_t1.*cannot be continued"):
+    write_adapter(file, tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.zeros(1)}, {}, "lycoris", {})
+    with pytest.raises(StudioError, match="dora_scale.*cannot be continued here: merge it into its base"):
         method.describe(file, sd.card)
     adapter.detach()
     again, _ = attach(tiny_parts, "loha", rank=2, targets=ALL)
