@@ -1,5 +1,6 @@
 """Zip archives of pictures: their members are looked over, then read one by one into a folder of ours; nothing is unpacked as a whole."""
 
+import errno
 import re
 import stat
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from studio.dataset.captions import read_regular
 from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, is_named_like_picture, is_picture, is_scan, suffix_of
-from studio.dataset.sources import CAPTION_SUFFIXES, TABLES, Found, find
+from studio.dataset.sources import CAPTION_SUFFIXES, TABLE_SUFFIXES, Found, find
 from studio.errors import StudioError, printable
 from studio.store import inside, require_free
 
@@ -21,12 +22,14 @@ MAX_MEMBERS = 40_000  # 20,000 pictures with their captions
 MAX_UNPACKED_BYTES = 20 * 2**30
 MAX_RATIO, FREE_BYTES = 100, 64 * 2**20  # pictures hardly shrink: what grows a hundredfold beyond a little is a bomb
 MAX_DEPTH = 16
+MAX_NAME_BYTES = 255  # of one part, as nearly all file systems have it
 _MAX_LISTING_BYTES = 8 * 2**20  # of the list of members, which is read whole
 _SPARE_BYTES = 256 * 2**20
 _PIECE_BYTES = 2**20
 _ENCRYPTED = 0x1
 _END, _END64_PLACE, _END64 = b"PK\5\6", b"PK\6\7", b"PK\6\6"
 _UNPACK = "unpack it yourself and import the folder"
+_TOO_LONG = "has a name that is too long: shorten it"
 Tick = Callable[[str], None]  # told the name at work; what it raises ends the reading
 
 
@@ -145,8 +148,8 @@ def _bad_name(name: str) -> str:
         return "has a name that leads out of the archive"
     if len(parts) > MAX_DEPTH:
         return f"lies more than {MAX_DEPTH} folders deep: {_UNPACK}"
-    if any(len(part.encode("utf-8", "replace")) > 240 for part in parts):
-        return "has a name that is too long: shorten it"
+    if any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in parts):
+        return _TOO_LONG
     return ""
 
 
@@ -169,13 +172,17 @@ def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> str
         part.rename(target)
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
         return f"is damaged in the archive ({error}): pack it again"
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _TOO_LONG
     finally:
         part.unlink(missing_ok=True)
     return ""
 
 
 def _is_of_use(name: str, head: bytes) -> bool:
-    return is_named_like_picture(name) or suffix_of(name) in CAPTION_SUFFIXES or name in TABLES or is_picture(head) or is_scan(head)
+    return is_named_like_picture(name) or suffix_of(name) in (*CAPTION_SUFFIXES, *TABLE_SUFFIXES) or is_picture(head) or is_scan(head)
 
 
 def _free_path(place: Path, parts: list[str]) -> Path:

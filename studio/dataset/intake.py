@@ -171,11 +171,12 @@ def _size(picture: Picture) -> int:
 def take_all(intake: Intake) -> list[Words]:
     """Read every picture; the words of those that were taken. StudioError where none was, or where they do not fit on the disk."""
     require_free(intake.folder, sum(map(_size, intake.found.pictures)) + _SPARE_BYTES, "a copy of these pictures")
-    intake.found.pictures, intake.masks = pair(intake.found.pictures)
+    intake.found.pictures, intake.masks = pair(intake.found)
     captions, taken, num_files = Captions(intake.found), [], len(intake.found.pictures)
     with Worker() as worker:
         expand(intake.found, worker, intake.choices, intake.subjects, intake.progress)
         pictures = intake.found.pictures
+        captions.tell_strays(intake.found)
         leave_masks_of_many(intake.found, intake.masks)
         for done, picture in enumerate(pictures):
 

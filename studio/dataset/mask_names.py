@@ -10,23 +10,27 @@ FOLDERS = {"mask", "masks"}
 ENDINGS = (".mask", "_mask", "-mask", "_masklabel", "-masklabel")
 
 
-def pair(pictures: Iterable[Picture]) -> tuple[list[Picture], dict[Path, Picture]]:
+def pair(found: Found) -> tuple[list[Picture], dict[Path, Picture]]:
     """(pictures that are no masks, masks by the path of their picture), told by names, for pictures that are there alone.
 
     A mask is called like its picture with one of ENDINGS, or as it is in a folder called mask or masks, below or beside its picture's.
+    Of several for one picture the first is taken, and the others are told.
     """
-    pictures = list(pictures)
+    pictures = found.pictures
     by_name: dict[tuple[Path, str], Picture] = {}
     for picture in pictures:
         by_name.setdefault((picture.path.parent, picture.path.stem), picture)
     masks: dict[Path, Picture] = {}
-    found: set[Path] = set()
+    named: set[Path] = set()
     for picture in pictures:
         owner = next((by_name[key] for key in _owners(picture.path, by_name) if key in by_name), None)
-        if owner and owner.path not in masks:
+        if owner and owner.path in masks:
+            found.skip(picture.label, f"is a further mask of {owner.label}: one for each picture is taken")
+        elif owner:
             masks[owner.path] = picture
-            found.add(picture.path)
-    return [picture for picture in pictures if picture.path not in found], {own: mask for own, mask in masks.items() if own not in found}
+        if owner:
+            named.add(picture.path)
+    return [picture for picture in pictures if picture.path not in named], {own: mask for own, mask in masks.items() if own not in named}
 
 
 def leave_masks_of_many(found: Found, masks: dict[Path, Picture]) -> None:

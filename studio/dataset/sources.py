@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studio.dataset.captions import read_regular
+from studio.dataset.captions import decode, read_regular
 from studio.dataset.kinds import HEAD_BYTES, is_named_like_picture, is_picture, is_scan, suffix_of
 from studio.dataset.readers.base import Shot
 from studio.dataset.rows import Skipped
@@ -16,6 +16,7 @@ from studio.errors import printable
 CAPTION_SUFFIXES = (".txt", ".caption")
 TABLE = "metadata.jsonl"
 TABLES = (TABLE, "metadata.csv")
+TABLE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _take_found(path: Path, label: str, found: Found) -> bool:
     if name.startswith(".") or name == "__MACOSX":
         return False
     promises = is_named_like_picture(name)
-    mode = _mode(path, label, found) if promises else _quiet_mode(path)
+    mode = _mode(path, label, found) if promises else _quiet_mode(path, label, found)
     if mode is None:
         return False
     if stat.S_ISDIR(mode):
@@ -132,18 +133,33 @@ def _take_found(path: Path, label: str, found: Found) -> bool:
     if not stat.S_ISREG(mode):
         if promises:
             found.skip(label, "is not a regular file")
-    elif name in TABLES:
+    elif name.casefold() in TABLES:
         found.tables.append(Picture(path, printable(label)))
+    elif _is_table(path):
+        found.skip(label, f"names pictures (file_name) but is not called {TABLE} or {TABLES[1]}: rename it")
     elif (promises or _holds_picture(path)) and _is_new(str(path), found):
         found.pictures.append(Picture(path, printable(label)))
     return False
 
 
-def _quiet_mode(path: Path) -> int | None:
+def _quiet_mode(path: Path, label: str, found: Found) -> int | None:
+    """What a file is whose name promises nothing: links that lead nowhere are not worth a word, folders that cannot be reached are."""
     try:
         return os.stat(path).st_mode
-    except OSError:
+    except OSError as error:
+        if not os.path.islink(path) and not isinstance(error, FileNotFoundError):
+            found.skip(label, f"cannot be opened ({error.strerror or 'unreadable'})")
         return None
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a table of pictures is called otherwise than it is looked for."""
+    if suffix_of(path.name) not in TABLE_SUFFIXES:
+        return False
+    try:
+        return "file_name" in decode(read_regular(path, HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _holds_picture(path: Path) -> bool:

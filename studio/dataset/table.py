@@ -20,7 +20,10 @@ from studio.errors import printable
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINES_REPORTED = 50  # of one table
 MAX_COLUMNS, _MAX_VALUE = 24, 120  # kept of a line, to group pictures by; characters
-_FORMULA = re.compile(r"\s*(?:[=@]|[+-]\s*[\w.]+\s*[(!])")  # how spreadsheets tell formulas
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?:\s*[\w.]+\s*[(!]|.*\|.*!))")  # how spreadsheets tell formulas
+_NO_CAPTION = re.compile(
+    r"(?i)(?:^|/)(?:read[ _-]?me|licen[cs]e|copying|notice|authors|credits|changelog|classes|labels|tags|prompts?)[^/]*$"
+)
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("held_out", "held-out", "validation", "valid", "val", "dev", "eval", "test"), "held_out"),
@@ -58,7 +61,10 @@ class Captions:
             lost = [name for name, keys in rows.named if here.isdisjoint(keys)]
             if lost:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-                found.skip(table.label, f"names {lost[0]}{more}, which is not there")
+                found.skip(table.label, f"names {lost[0]}{more}, which {'are' if more else 'is'} not there")
+            twice = [name for name, keys in rows.named if keys[0] in self._rows]
+            if twice:
+                found.skip(table.label, f"names {twice[0]}, as another table does: what that one says stays ({len(twice)} in all)")
             for key, words in rows.words.items():
                 self._rows.setdefault(key, words)
 
@@ -78,11 +84,29 @@ class Captions:
 
     def _beside(self, picture: Picture) -> Path | None:
         names = self._names(picture.path.parent)
-        stems = dict.fromkeys((picture.path.stem, _same(picture.path.stem)))
+        stems = dict.fromkeys((*_stems(picture), *map(_same, _stems(picture))))
         for name in (stem + suffix for suffix in CAPTION_SUFFIXES for stem in stems):
             if name in names:
                 return picture.path.parent / names[name]
         return next((self._given[stem] for stem in stems if picture.was_given and stem in self._given), None)
+
+    def tell_strays(self, found: Found) -> None:
+        """Say in `found` which caption files lie beside pictures and belong to none: most often one of the two was renamed."""
+        stems: dict[Path | None, set[str]] = {}
+        labels: dict[Path, str] = {}
+        for picture in found.pictures:
+            if not picture.shot:  # notes beside scans may be called after a person
+                place = None if picture.was_given else picture.path.parent
+                stems.setdefault(place, set()).update(map(_same, _stems(picture)))
+                labels.setdefault(picture.path.parent, picture.label[: len(picture.label) - len(picture.label.rpartition("/")[2])])
+        strays = [path.name for stem, path in found.given_captions.items() if _same(stem) not in stems.get(None, set())]
+        for place in stems.keys() - {None}:
+            names = dict.fromkeys(self._names(place).values())
+            strays += [labels[place] + name for name in names if _same(os.path.splitext(name)[0]) not in stems[place]]
+        strays = sorted(name for name in strays if not _NO_CAPTION.search(name))
+        if stems and strays:
+            more = f" and {len(strays) - 1} more captions belong" if len(strays) > 1 else "belongs"
+            found.skip(strays[0], f"{more} to no picture: a picture and its caption have the same name".strip())
 
     def _names(self, folder: Path) -> dict[str, str]:
         """The caption files of a folder by comparable name: `IMG.TXT` and a decomposed accent find their picture."""
@@ -95,6 +119,11 @@ class Captions:
             alike = {_same(stem) + end: name for stem, end, name in named}
             self._folders[folder] = alike | {stem + end: name for stem, end, name in named}
         return self._folders[folder]
+
+
+def _stems(picture: Picture) -> tuple[str, str]:
+    """What the caption file of a picture may be called before its suffix."""
+    return picture.path.stem, picture.path.name
 
 
 def folder_split(label: str) -> Split | None:

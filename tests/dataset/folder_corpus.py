@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from tests.dataset.corpus import encode, photo
 
 _RLO = "\u202e"
@@ -46,7 +48,7 @@ def names() -> Iterator[Entry]:
     for name in (
         "two words.png", "ünï ✓ 東京 🙂.png", f"turned {_RLO}gnp.exe.png", "-rf.png", "--help.png", "$(id);'x\".png",
         "<img src=x onerror=1>.png", "new\nline.png", "tab\there.png", "CON.png", "dots...png", " leading.png", "trailing .png",
-        "100%.png", "#1?.png", "{name}.png", "n" * 200 + ".png", "UPPER.PNG", "no suffix", "really.a.png.jpg",
+        "100%.png", "#1?.png", "{name}.png", "n" * 251 + ".png", "UPPER.PNG", "no suffix", "really.a.png.jpg",
     ):  # fmt: skip
         yield Entry(name, picture(), "")
     yield Entry(b"not \xff utf-8.png", picture(), "")
@@ -104,7 +106,10 @@ def captions() -> Iterator[Entry]:
     yield Entry("other.caption", b"from caption")
     yield Entry("capital.png", picture(), "capital")
     yield Entry("capital.TXT", b"capital")
-    yield Entry("lonely.txt", b"no picture has this name")
+    yield Entry("lonely.txt", b"no picture has this name", reason="belongs to no picture")
+    yield Entry("README.txt", b"about these pictures")
+    yield Entry("whole.png", picture(), "by its whole name")
+    yield Entry("whole.png.txt", b"by its whole name")
     yield Entry("piped.png", picture(), "")
     yield Entry("piped.txt", os.mkfifo)
     yield Entry("foldered.png", picture(), "")
@@ -130,6 +135,14 @@ def tables() -> Iterator[Entry]:
     yield Entry("sheet/f.png", picture(), "half, and half")
     yield Entry("sheet/g.png", picture(), "never closed")
     yield Entry("useless/metadata.csv", b"\0\0\0,\n" * 20, reason="no line that can be used")
+    yield Entry("upper/METADATA.CSV", b"file_name,text\nu.png,+1+cmd|' /C calc'!A0\nv.png,-5 degrees\n", reason="a formula")
+    yield Entry("upper/u.png", picture(), "")
+    yield Entry("upper/v.png", picture(), "-5 degrees")
+    yield Entry("other/captions.jsonl", b'{"file_name": "w.png", "text": "unseen"}', reason="rename it")
+    yield Entry("other/w.png", picture(), "")
+    yield Entry("two/metadata.csv", b"file_name,text\nt.png,the first\n")
+    yield Entry("two/metadata.jsonl", b'{"file_name": "t.png", "text": "the second"}', reason="as another table does")
+    yield Entry("two/t.png", picture(), "the first")
     yield Entry("sub/b.png", picture(), "")
     yield Entry("c.png", picture(), "")
     yield Entry("10_dog/d.png", picture(), "beside it")
@@ -137,7 +150,21 @@ def tables() -> Iterator[Entry]:
     yield Entry("/".join(["deep"] * 12) + "/e.png", picture(), "")
 
 
-FOLDERS: dict[str, Callable[[], Iterator[Entry]]] = {"names": names, "links": links, "captions": captions, "tables": tables}
+def doubled() -> Iterator[Entry]:
+    mask = encode(Image.new("L", (48, 32), 200), "PNG")
+    yield Entry("a.png", picture(), "")
+    yield Entry("a.mask.png", mask)
+    yield Entry("a_mask.png", mask, reason="a further mask of")
+    yield Entry("alone_mask.png", picture(), "")
+
+
+FOLDERS: dict[str, Callable[[], Iterator[Entry]]] = {
+    "names": names,
+    "links": links,
+    "captions": captions,
+    "tables": tables,
+    "doubled": doubled,
+}
 
 
 def write(entries: list[Entry], folder: Path) -> None:

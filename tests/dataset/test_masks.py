@@ -16,7 +16,7 @@ from studio.dataset.masks import mask_bytes, open_mask, set_mask
 from studio.dataset.removal import remove_pictures
 from studio.dataset.rows import open_dataset
 from studio.dataset.shelf import Shelf
-from studio.dataset.sources import Picture
+from studio.dataset.sources import Found, Picture
 from studio.dataset.wording import undo_change
 from studio.errors import StudioError
 from tests.dataset.corpus import photo
@@ -102,7 +102,7 @@ def test_masks_that_no_change_needs_are_forgotten(workspace, dataset, masked, tm
 
 def test_masks_are_told_by_name_where_their_picture_is_there():
     names = "a.png a_mask.png b.jpg b.mask.png mask/c.png c.png pics/d.png masks/d.png e-masklabel.png f_mask.png masks/x.png".split()
-    found, masks = pair([Picture(Path("/in") / name, name) for name in names])
+    found, masks = pair(Found([Picture(Path("/in") / name, name) for name in names]))
     assert [p.label for p in found] == ["a.png", "b.jpg", "c.png", "pics/d.png", "e-masklabel.png", "f_mask.png", "masks/x.png"]
     assert {str(p.relative_to("/in")): m.label for p, m in masks.items()} == {
         "a.png": "a_mask.png", "b.jpg": "b.mask.png", "c.png": "mask/c.png", "pics/d.png": "masks/d.png"

@@ -103,7 +103,7 @@ def test_each_bad_line_is_named_and_the_rest_is_used(tmp_path):
         "line 7 has no text: rename 'caption' to 'text'",
         "line 9 is not JSON",
         'line 10 has a "text" that is not a string',
-        "names gone.png and 1 more, which is not there",
+        "names gone.png and 1 more, which are not there",
     ]
 
 
