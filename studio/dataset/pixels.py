@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from studio.dataset.kinds import READABLE
+from studio.dataset.png_colour import number_profile
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # no other parser is run; MPO comes with JPEG
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}  # formats kept as they are when nothing has to change
@@ -21,6 +22,7 @@ _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_ASPECT = 8
 _TWELVE_BITS, _SIXTEEN_BITS = 4095, 65535
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # EXIF and TIFF tags
+_TURNED, _UPRIGHT = range(2, 9), "it was turned upright as its EXIF orientation says"
 _SAME_COLOUR = 2  # levels by which a profile may differ from sRGB and still be sRGB
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it, which counts as an error here
@@ -99,12 +101,16 @@ def _see(data: bytes, background: str, grey: Grey | None) -> Seen:
     is_deep = ";16" in _raw_mode(image)
     if is_deep and isinstance(image.info.get("transparency"), tuple):
         image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
+    profile, strange = (image.info.get("icc_profile"), "") if "icc_profile" in image.info else number_profile(image, data)
+    was_turned = image.format == "TIFF" and _orientation(image) in _TURNED  # which Pillow does by itself
     image.load()
     kind, mode, has_clear_colour = image.format or "", image.mode, "transparency" in image.info
     frames = _num_frames(data)
-    rgb = _to_rgb(_upright(image, notes), background, notes, grey)
+    rgb = _to_rgb(_upright(image, notes), background, notes, grey, profile)
     if frames > 1:
         notes.append(f"the first of its {frames} frames was taken")
+    notes += [strange] if strange else []
+    notes += [_UPRIGHT] if was_turned else []
     if is_deep and mode in ("RGB", "RGBA", "CMYK"):
         notes.append("its 16 bits per channel became 8")
     is_kept = mode in ("RGB", "L") and not has_clear_colour and not notes
@@ -140,18 +146,21 @@ def _num_frames(data: bytes) -> int:
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     """`image` turned as its EXIF orientation says; itself where there is nothing to turn."""
     try:
-        if image.getexif().get(_ORIENTATION, 1) not in range(2, 9):
+        if _orientation(image) not in _TURNED:
             return image
         turned = ImageOps.exif_transpose(image)
     except Exception:
         notes.append("its EXIF data is damaged and was ignored")
         return image
-    notes.append("it was turned upright as its EXIF orientation says")
+    notes.append(_UPRIGHT)
     return turned
 
 
-def _to_rgb(image: Image.Image, background: str, notes: list[str], grey: Grey | None) -> Image.Image:
-    profile = image.info.get("icc_profile")
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _to_rgb(image: Image.Image, background: str, notes: list[str], grey: Grey | None, profile: bytes | None) -> Image.Image:
     if grey and (image.mode.startswith("I;16") or image.mode in ("I", "F")):
         return _from_choice(image, grey, notes).convert("RGB")
     if image.mode.startswith("I;16"):
