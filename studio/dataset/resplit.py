@@ -9,7 +9,7 @@ from studio.dataset.edit import editing, known_pairs
 from studio.dataset.removal import add_record, count, forget_record, read_record
 from studio.dataset.rows import Dataset, Row, changed
 from studio.dataset.split import MIN_TESTABLE, hold_out
-from studio.dataset.split_rule import RULE, SplitRule, columns_of, given_names, known_group
+from studio.dataset.split_rule import RULE, SplitRule, columns_of, given_names, known_group, shared_groups
 from studio.errors import StudioError
 from studio.store import Workspace
 
@@ -61,9 +61,8 @@ def _notes(dataset: Dataset, rows: list[Row], rule: SplitRule) -> list[str]:
         notes.append("no group is small enough to be held out: name smaller groups, or hold out a larger share")
     elif len(held) < MIN_TESTABLE:
         notes.append(f"weak: a comparison on fewer than {MIN_TESTABLE} held-out pictures is no proof")
-    trained = {known_group(row) for row in rows if row.split == "train"} - {""}
-    if rule.within and any(known_group(row) in trained for row in held):
-        notes.append("held-out pictures are of groups that are trained on: the verdict is about new pictures of these groups, of no others")
+    if shared := shared_groups(rows):
+        notes.append(shared)
     named = given_names(dataset.rows, rule) if rule.column or rule.groups_by else []
     if alone := named.count(""):
         what = "have nothing in this column" if rule.column else "do not match the pattern"

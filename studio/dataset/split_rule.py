@@ -78,6 +78,16 @@ def known_group(row: Row) -> str:
     return row.columns.get("group") or ("" if row.group.startswith(ALIKE) else row.group)
 
 
+def shared_groups(rows: Sequence[Row]) -> str:
+    """What it means for a score that groups lie on both sides of the split; "" where none does."""
+    trained = {name for row in rows if row.split == "train" for name in (row.group, known_group(row)) if name}
+    num = sum(bool({row.group, known_group(row)} & trained) for row in rows if row.split == "held_out")
+    if not num:
+        return ""
+    are = "held-out picture is" if num == 1 else "held-out pictures are"
+    return f"{num} {are} of groups that are trained on: the score is about new pictures of these groups, of no others"
+
+
 def columns_of(row: Row) -> dict[str, str]:
     """What a row can be grouped by: the columns of its table, its folder, and what its reader knows of it."""
     return {**{key: str(value) for key, value in row.facts.items()}, **row.columns}

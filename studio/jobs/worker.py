@@ -7,24 +7,22 @@ import sys
 import time
 import traceback
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from studio.dataset.masks import mask_bytes
 from studio.device import is_out_of_memory, peak_memory_gib, pick_device
 from studio.domains import contradicted
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
-from studio.families.base import Parts
 from studio.jobs import libraries, planning, queue
 from studio.jobs.candidates import choose_adapter
 from studio.jobs.events import EventLog, plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
+from studio.jobs.origin import write_origin
 from studio.jobs.prior import Maker, encode_prior
 from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
@@ -33,12 +31,11 @@ from studio.methods.imports import add_alphas, said_by
 from studio.models import check, find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
-from studio.store import Workspace, read_metadata, read_tensors, require_free, sha256, tensors_to_bytes, write_bytes, write_json
+from studio.store import Workspace, read_metadata, read_tensors, require_free, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
 from studio.train.loop import Training, train
 from studio.train.memory import memory_of, obey
 
-PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
 STATUS_EVERY_S = 5.0
 CACHING_EVERY_S = 0.5
 
@@ -188,7 +185,7 @@ def _prepare(job: Job) -> Training:
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
     if parts.facts.note:
         job.emit("warning", message=parts.facts.note)
-    _write_origin(job, dataset, identity, parts)
+    write_origin(job.run, dataset, identity, str(parts.device), lambda message: job.emit("warning", message=message))
 
     told = 0.0
 
@@ -241,34 +238,6 @@ def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:
         job.emit("warning", message=untrue)
     if not encoded.held_out:
         job.emit("warning", message="nothing is held out: this run cannot say how it does on unseen pictures")
-
-
-def _write_origin(job: Job, dataset: Any, identity: str, parts: Parts) -> None:
-    """Record what the run was made from; on resume, refuse another base and tell of a changed dataset."""
-    path = job.run.folder / "origin.json"
-    from studio.dataset.split_rule import rule_of
-
-    data = {row.file: _origin_of(dataset, row) for row in dataset.rows}
-    packages = {name: version(name) for name in PACKAGES}
-    now = {"base": identity, "data": data, "packages": packages, "python": sys.version.split()[0], "device": str(parts.device)}
-    now["split_rule"] = rule_of(dataset).model_dump()
-    if path.exists():
-        if job.run.read("origin.json", "base") != identity:
-            raise StudioError(f"run {job.run.id}: the base model has changed since this run began: restore it, or start a new run")
-        if job.run.read("origin.json", "data") != data:
-            job.emit("warning", message="the dataset has changed since this run began; it goes on with the dataset as it is now")
-            write_json(path, now)
-    else:
-        write_json(path, now)
-
-
-def _origin_of(dataset: Any, row: Any) -> dict[str, Any]:
-    """What a run takes of a picture, told by hashes."""
-    found = {"image": row.sha256, "caption": sha256(dataset.caption(row).encode()), "split": row.split}
-    mask = mask_bytes(dataset, row)
-    found |= {"mask": sha256(mask)} if mask else {}
-    found |= {"repeats": row.repeats} if row.repeats > 1 else {}
-    return found | ({"edit": row.edit.model_dump(mode="json")} if row.edit else {})
 
 
 def _require_space(job: Job, state: dict[str, Any], spec: RunSpec) -> None:
