@@ -17,6 +17,7 @@ from studio.dataset.doctor.chart import Chart, read_chart, with_measures, write_
 from studio.dataset.doctor.marks import MAX_PICTURES, MIN_PICTURES, common_mark
 from studio.dataset.doctor.measures import WORK_PX
 from studio.dataset.doctor.pairs import all_pairs, feature_pairs
+from studio.dataset.doctor.stamps import shared_marks, windows
 from studio.dataset.doctor.upright import lying
 from studio.dataset.edit import editing
 from studio.dataset.likeness import dataset_features, outliers
@@ -29,6 +30,8 @@ from studio.store import Workspace
 Progress = Callable[[int, int], None]  # (pictures looked at, of how many); may raise, and then nothing is changed
 _FEATURE_BATCH = 32
 _TELL_EVERY = 32
+MAX_LOOKED = 240  # pictures in which marks are looked for
+SEVERAL = "at several places"
 
 
 @dataclass(frozen=True)
@@ -108,18 +111,28 @@ def _changed(dataset: Dataset, row: Row) -> str:
 
 
 def _find_mark(dataset: Dataset, progress: Progress) -> dict[str, Any]:
-    """How a chart changes by a mark that many pictures of one size carry; of a large dataset some are looked at, evenly spread."""
-    (size, num), *_ = Counter((row.width, row.height) for row in dataset.rows).most_common(1) or [((0, 0), 0)]
-    alike = [row for row in dataset.rows if (row.width, row.height) == size]
-    looked = [alike[int(i)] for i in np.unique(np.linspace(0, num - 1, MAX_PICTURES).astype(int))] if num >= MIN_PICTURES else []
-    greys = []
+    """How a chart changes by marks: one that many pictures of one size carry, or one that a few do.
+
+    Of a large dataset some are looked at, evenly spread.
+    """
+    num = len(dataset.rows)
+    (size, _), *_ = Counter((row.width, row.height) for row in dataset.rows).most_common(1) or [((0, 0), 0)]
+    looked = [dataset.rows[int(i)] for i in np.unique(np.linspace(0, num - 1, MAX_LOOKED).astype(int))] if num >= MIN_PICTURES else []
+    seen, alike, greys = [], [], []
     for row in looked:
-        progress(len(dataset.rows), 2 * len(dataset.rows))
+        progress(num, 2 * num)
         image = open_image(dataset.path(row)).convert("L")
         image.thumbnail((WORK_PX, WORK_PX))
-        greys.append(np.asarray(image))
+        grey = np.asarray(image)
+        seen.append(windows(grey))
+        if (row.width, row.height) == size and len(alike) < MAX_PICTURES:
+            alike.append(row.pixels)
+            greys.append(grey)
     carry, place = common_mark(greys)
-    return {"marked": [looked[i].pixels for i in carry], "mark_place": place}
+    shared = shared_marks(seen)
+    places = list(dict.fromkeys(filter(None, (place, *shared.values()))))
+    marked = dict.fromkeys([*(alike[i] for i in carry), *(looked[i].pixels for i in shared)])
+    return {"marked": list(marked), "mark_place": places[0] if len(places) == 1 else SEVERAL if places else ""}
 
 
 def _compare(workspace: Workspace, dataset: Dataset, progress: Progress, looker: Looker | None) -> Callable[[Chart], dict[str, Any]]:

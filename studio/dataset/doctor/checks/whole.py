@@ -33,7 +33,7 @@ def _strangers(case: Case) -> Found | None:
 
 def _marked(case: Case) -> Found | None:
     rows = [row for pixels in case.chart.marked for row in case.by_pixels.get(pixels, [])]
-    told = {row.file: f"a line of letters {case.chart.mark_place}" for row in rows}
+    told = {row.file: f"a mark that others carry, too, {case.chart.mark_place}" for row in rows}
     return Found(list(told), f"{pictures(len(told))} carry the same mark {case.chart.mark_place}", told) if told else None
 
 
@@ -112,11 +112,12 @@ CHECKS = (
     Check(
         "watermark",
         "The same mark",
-        "A line of letters at the same place in many pictures, found by averaging their fine detail: it is there even where it is too faint"
-        " to be seen in one. The model would draw it. Crop it away, or paint a mask over it: masked parts are left out of training.",
+        "A line of letters at one place in many pictures, found by averaging their fine detail, or any mark that some carry at one place,"
+        " found by comparing it: also where it is too faint to be seen in one. The model would draw it. Crop it away, or paint a mask over"
+        " it: masked parts are left out of training.",
         10,
         _marked,
-        ("keep",),
+        ("exclude", "keep"),
     ),
     Check(
         "turned_upright", "Turned upright", "The camera noted how it was held, and the picture was turned. Only told.", 0, _noted, ("keep",)
