@@ -9,11 +9,12 @@ from PIL import Image, ImageEnhance
 from studio.dataset.alike import BLOCK, MAX_LINKS, Links, equal_pairs, families, group, near_pairs, turned_pairs
 from studio.dataset.decode import thumbnail
 from studio.dataset.doctor.pairs import all_pairs
+from studio.dataset.scaled import Scaled
 from tests.dataset.corpus import encode, photo
 
 
 def thumbs(*images: Image.Image) -> np.ndarray:
-    return np.stack([thumbnail(image) for image in images])
+    return np.stack([thumbnail(Scaled(image)) for image in images])
 
 
 def recompress(image: Image.Image) -> Image.Image:

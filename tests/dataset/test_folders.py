@@ -3,7 +3,6 @@
 import os
 import time
 
-import numpy as np
 import pytest
 
 from studio.dataset.decode import hash_pixels
@@ -26,7 +25,7 @@ def corpus():
 
 
 def pixels(entry):
-    return hash_pixels(np.asarray(see(entry.make, "#ffffff").image))
+    return hash_pixels(see(entry.make, "#ffffff").image)
 
 
 def snapshot(folder):

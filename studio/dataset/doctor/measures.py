@@ -1,5 +1,8 @@
 """What is measured of one picture, once, where it is decoded: sharpness, light, borders, detail, writing, and a perceptual hash."""
 
+import math
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ from PIL import Image
 from studio.dataset.doctor.bearing import CELLS
 from studio.dataset.doctor.chart import VERSION
 from studio.dataset.doctor.writing import num_letters
+from studio.dataset.scaled import Scaled
 
 WORK_PX = 384  # longer side of the copy that most is measured on: blur or writing below that size is not seen in training either
 HASH_CELLS = 16  # a perceptual hash of 16 x 16 bits
@@ -17,40 +21,40 @@ _SAME_SHARE = 0.995
 _EDGE_LEVELS = 12.0  # content differs from the border by at least as much
 _EDGE_SHARE = 0.6  # of a line beside the border: a bar ends along a straight line, a margin around a shape does not
 _FIRST_LINES, _MOST_LINES = 3, 96  # of a side that are looked at together: more as its border goes on
+_SQUARES_IN_STRIP = 4
 _BLUR_TAPS = 9
 _NOISE_LEVELS = 0.8  # of rounding and compression, which are no detail
 _SPECTRUM_PX = 320  # side of the middle part whose spectrum is looked at
 
 
-def measure(image: Image.Image, px: np.ndarray) -> dict[str, Any]:
-    """The measures of an RGB picture and its pixels, uint8 [H, W, 3], for JSON; sources beside each function."""
+def measure(picture: Scaled) -> dict[str, Any]:
+    """The measures of a picture, for JSON; sources beside each function."""
     import imagehash
 
-    work = _reduced(image)
-    grey = np.asarray(work.convert("L"), np.float32)
-    low, high = np.percentile(grey, (1, 99))
+    work = picture.resized(picture.within(WORK_PX), Image.Resampling.BILINEAR, "L")
+    grey, counts = np.asarray(work, np.float32), np.array(work.histogram())
+    low, high = _percentiles(counts, (1, 99))
     return {
         "version": VERSION,
         "hash": str(imagehash.phash(work, hash_size=HASH_CELLS)),
         "blur": round(blur(grey), 3),
-        "low": round(float(low)),
-        "high": round(float(high)),
-        "white": round(float((grey >= _WHITE).mean()), 3),
-        "black": round(float((grey <= _BLACK).mean()), 3),
-        **borders(px),
-        "detail": detail(image, px),
+        "low": round(low),
+        "high": round(high),
+        "white": round(float(counts[_WHITE:].sum() / grey.size), 3),
+        "black": round(float(counts[: _BLACK + 1].sum() / grey.size), 3),
+        **borders(picture.image),
+        "detail": detail(picture.image),
         "letters": num_letters(grey),
         "slopes": slopes(grey),
     }
 
 
-def _reduced(image: Image.Image) -> Image.Image:
-    if max(image.size) <= WORK_PX:
-        return image
-    scale = WORK_PX / max(image.size)
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR, reducing_gap=2.0
-    )
+def _percentiles(counts: np.ndarray, shares: Iterable[float]) -> list[float]:
+    """Percentiles of grey levels that are counted [256], as numpy has them: between the two that lie around each."""
+    below = np.cumsum(counts)
+    at = [share / 100 * (below[-1] - 1) for share in shares]
+    around = [np.searchsorted(below, (math.floor(place), math.ceil(place)), "right") for place in at]
+    return [float(low + (high - low) * (place % 1)) for place, (low, high) in zip(at, around, strict=True)]
 
 
 def blur(grey: np.ndarray) -> float:
@@ -80,27 +84,39 @@ def slopes(grey: np.ndarray) -> str:
     return np.array(found).astype(np.uint8).tobytes().hex()
 
 
-def _repeats(px: np.ndarray) -> int:
-    """How often each pixel of [H, W, 3] comes in a row both ways, as after enlarging without smoothing; 1 where it does not."""
+def _repeats(image: Image.Image) -> int:
+    """How often each pixel of an RGB picture comes in a row both ways, as after enlarging without smoothing; 1 where it does not."""
     for times in (8, 6, 5, 4, 3, 2):
-        is_whole = px.shape[0] % times == 0 and px.shape[1] % times == 0
-        if is_whole and np.array_equal(px[::times], px[times - 1 :: times]) and np.array_equal(px[:, ::times], px[:, times - 1 :: times]):
-            return times if px.max() > px.min() else 1
+        if _is_repeated(image, times):
+            return times if any(low < high for low, high in image.getextrema()) else 1
     return 1
 
 
-def borders(px: np.ndarray) -> dict[str, list[int]]:
-    """Uniform lines at the sides of uint8 [H, W, 3], in the order left, top, right, bottom.
+def _is_repeated(image: Image.Image, times: int) -> bool:
+    """Whether the picture is made of squares of one colour with `times` px a side; nearly always a strip of it tells that it is not."""
+    width, height = image.size
+    if width % times or height % times:
+        return False
+    strips = range(0, height, times * _SQUARES_IN_STRIP)
+    middle = len(strips) // 2
+    return all(
+        np.array_equal(px[::times], px[times - 1 :: times]) and np.array_equal(px[:, ::times], px[:, times - 1 :: times])
+        for top in (*strips[middle:], *strips[:middle])
+        for px in [np.asarray(image.crop((0, top, width, min(height, top + strips.step))))]
+    )
+
+
+def borders(image: Image.Image) -> dict[str, list[int]]:
+    """Uniform lines at the sides of an RGB picture, in the order left, top, right, bottom.
 
     "margins" counts all of them, "bars" those that end along a straight line, as letterboxing and frames do and the
     margin around a shape does not; "edges" is the grey level of each side's outermost line.
     """
-    height, width = px.shape[:2]
-    across = px.swapaxes(0, 1)
-    found = {"left": _border(across), "right": _border(across[::-1])}
+    width, height = image.size
+    found = {side: _border(image, side, (0, 0, width, height)) for side in ("left", "right")}
     (left, *_), (right, *_) = found["left"], found["right"]
-    inner = px[:, left : width - right] if left + right < width else px
-    found |= {"top": _border(inner), "bottom": _border(inner[::-1])}
+    inner = (left, 0, width - right, height) if left + right < width else (0, 0, width, height)
+    found |= {side: _border(image, side, inner) for side in ("top", "bottom")}
     sides = [found[side] for side in ("left", "top", "right", "bottom")]
     is_picture = left + right <= width // 2 and sides[1][0] + sides[3][0] <= height // 2
     return {
@@ -110,20 +126,36 @@ def borders(px: np.ndarray) -> dict[str, list[int]]:
     }
 
 
-def _border(px: np.ndarray) -> tuple[int, int, int]:
-    """(uniform first lines of [H, W, 3], the same where they are a bar and else 0, their grey level); looks little further than it must."""
-    colour = np.median(px[0], axis=0)
+def _border(image: Image.Image, side: str, area: tuple[int, int, int, int]) -> tuple[int, int, int]:
+    """(uniform first lines of a side, the same where they are a bar and else 0, their grey level); looks little further than it must."""
+    depth = area[2] - area[0] if side in ("left", "right") else area[3] - area[1]
+    colour = np.median(_lines(image, side, area, 0, 1)[0], axis=0)
     level = round(float(colour.mean()))
-    num, lines = 0, _FIRST_LINES
-    while num < len(px):
-        is_same = (_apart(px[num : num + lines], colour) <= _SAME_LEVELS).mean(1) >= _SAME_SHARE
+    num, count = 0, _FIRST_LINES
+    while num < depth:
+        is_same = (_apart(_lines(image, side, area, num, min(depth, num + count)), colour) <= _SAME_LEVELS).mean(1) >= _SAME_SHARE
         if not is_same.all():
             num += int(np.argmin(is_same))
-            edge = _apart(px[num : num + 3], colour).max(0)  # a soft edge takes a line or two
-            is_bar = num > 0 and (edge >= _EDGE_LEVELS).mean() >= _EDGE_SHARE
-            return num, num if is_bar else 0, level
-        num, lines = num + len(is_same), min(2 * lines, _MOST_LINES)
-    return len(px), 0, level
+            if num == 0:
+                return 0, 0, level
+            edge = _apart(_lines(image, side, area, num, min(depth, num + 3)), colour).max(0)  # a soft edge takes a line or two
+            return num, num if (edge >= _EDGE_LEVELS).mean() >= _EDGE_SHARE else 0, level
+        num, count = num + len(is_same), min(2 * count, _MOST_LINES)
+    return depth, 0, level
+
+
+def _lines(image: Image.Image, side: str, area: tuple[int, int, int, int], first: int, last: int) -> np.ndarray:
+    """The lines `first` to `last` of an area (left, top, right, bottom), px, counted from one of its sides inwards: uint8 [N, L, 3]."""
+    left, top, right, bottom = area
+    box = {
+        "left": (left + first, top, left + last, bottom),
+        "right": (right - last, top, right - first, bottom),
+        "top": (left, top + first, right, top + last),
+        "bottom": (left, bottom - last, right, bottom - first),
+    }[side]
+    px = np.asarray(image.crop(box))
+    px = px.swapaxes(0, 1) if side in ("left", "right") else px
+    return px[::-1] if side in ("right", "bottom") else px
 
 
 def _apart(px: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -132,22 +164,28 @@ def _apart(px: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(apart[0], apart[1]), apart[2])  # many times faster than a maximum over an axis of three
 
 
-def detail(image: Image.Image, px: np.ndarray) -> float:
+def detail(image: Image.Image) -> float:
     """The share of its width and height that a picture needs for what it shows: about 0.5 where it was enlarged twofold, near 1 where not.
 
     It is the frequency below which 97 % of the energy of its gradients lies, as a share of the highest there can be; natural
     pictures have as much of it in every octave (Field 1987), enlarged ones hardly any above where they were sampled.
     """
-    repeated = _repeats(px)
+    repeated = _repeats(image)
     if repeated > 1:
         return round(1 / repeated, 2)
     side = min(_SPECTRUM_PX, *image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     grey = np.asarray(image.crop((left, top, left + side, top + side)).convert("L"), np.float32)
-    window = np.hanning(side).astype(np.float32)
+    window, squares, rings = _spectrum(side)
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * window * window[:, None])) ** 2
     power = np.maximum(0, power - _NOISE_LEVELS**2 * (window**2).sum() ** 2)
-    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    energy = np.bincount(np.minimum(radius * 100, 50).astype(int).ravel(), (power * radius**2).ravel(), 51)[:50]
+    energy = np.bincount(rings, (power * squares).ravel(), 51)[:50]
     total = energy.sum()
     return round((int(np.searchsorted(np.cumsum(energy), 0.97 * total)) + 1) / 50, 2) if total > 1.0 else 1.0
+
+
+@lru_cache(8)
+def _spectrum(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a square of this side, px: its window [side], and of its spectrum the squared frequencies and the rings of equal ones, flat."""
+    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    return np.hanning(side).astype(np.float32), radius**2, np.minimum(radius * 100, 50).astype(int).ravel()

@@ -25,31 +25,34 @@ def _longest_line(marks: np.ndarray) -> int:
     from scipy import ndimage
 
     labels, _ = ndimage.label(marks)
-    boxes = [(s[0].start, s[0].stop, s[1].start, s[1].stop) for s in ndimage.find_objects(labels)]
     sizes = np.bincount(labels.ravel())[1:]
-    kept = [box for box, size in zip(boxes, sizes, strict=True) if _is_letter_like(box, int(size))]
-    kept.sort(key=lambda box: box[2])
-    longest = 0
+    found = zip(ndimage.find_objects(labels), sizes.tolist(), strict=True)
+    boxes = [(s[0].start, s[0].stop, s[1].start, s[1].stop) for s, size in found if _is_letter_like(s, size)]
+    boxes.sort(key=lambda box: box[2])
     chains: list[list[tuple[int, int, int, int]]] = []
-    for box in kept:
-        chain = next((chain for chain in chains if _follows(chain[-1], box)), None)
+    going: list[list[tuple[int, int, int, int]]] = []  # of the chains, those that a box may still follow
+    for box in boxes:
+        going = [chain for chain in going if box[2] - chain[-1][3] + 1 <= _gap(chain[-1])]
+        chain = next((chain for chain in going if _follows(chain[-1], box)), None)
         if chain is None:
-            chains.append([box])
-        else:
-            chain.append(box)
-    for chain in chains:
-        widths = {box[3] - box[2] for box in chain}
-        if len(widths) > 1:  # dots in a row, windows of a house: all alike
-            longest = max(longest, len(chain))
-    return longest
+            chains.append(chain := [])
+            going.append(chain)
+        chain.append(box)
+    # Dots in a row, windows of a house: all alike.
+    return max((len(chain) for chain in chains if len({box[3] - box[2] for box in chain}) > 1), default=0)
 
 
-def _is_letter_like(box: tuple[int, int, int, int], num_px: int) -> bool:
-    height, width = box[1] - box[0], box[3] - box[2]
+def _is_letter_like(place: tuple[slice, slice], num_px: int) -> bool:
+    height, width = place[0].stop - place[0].start, place[1].stop - place[1].start
     return _MIN_PX <= height <= _MAX_PX and 0.1 <= width / height <= 2.0 and 0.15 <= num_px / (height * width) <= 0.95
+
+
+def _gap(last: tuple[int, int, int, int]) -> float:
+    """How far the next letter may begin from the end of the last one."""
+    return 1.2 * (last[1] - last[0]) + 1
 
 
 def _follows(last: tuple[int, int, int, int], box: tuple[int, int, int, int]) -> bool:
     height = last[1] - last[0]
     is_level = abs(box[1] - last[1]) <= max(1, 0.3 * height) and abs((box[1] - box[0]) - height) <= max(2, 0.5 * height)
-    return is_level and 0 < box[2] - last[3] + 1 <= 1.2 * height + 1
+    return is_level and 0 < box[2] - last[3] + 1 <= _gap(last)
