@@ -43,6 +43,8 @@ LAYOUTS = {
     "cloud optimised": (RGB, {"driver": "COG", "tiled": None, "blockxsize": None, "blockysize": None}),
     "turned": (RGB, {"transform": TURNED}),
     "without a place": (np.concatenate([RGB, RGB[:2]]), {"crs": None, "transform": None}),
+    "without a place, four": (np.concatenate([RGB, RGB[:1]]), {"crs": None, "transform": None}),
+    "without a place, three": (RGB, {"crs": None, "transform": None, "photometric": "minisblack"}),
     "float64": (RGB.astype(np.float64) * 1e-4 - 7, {}),
     "uint32": (RGB.astype(np.uint32) + 3_000_000_000, {}),
     "int16": (RGB.astype(np.int16) - 3000, {}),
@@ -70,7 +72,11 @@ def test_masks_alpha_nodata_and_what_is_no_number_are_void(tmp_path):
     numbers = RGB.astype(np.float32)
     numbers[:, gone] = np.nan
     holes = scene(tmp_path / "nan.tif", numbers, names=("red", "green", "blue"), nodata=np.nan)
-    for path in (rgba, masked, holes):
+    filled = [
+        scene(tmp_path / f"{kind}.tif", np.where(gone, filling, RGB.astype(kind)).astype(kind), names=("red", "green", "blue"))
+        for kind, filling in (("float32", np.finfo(np.float32).min), ("float64", -9999), ("int16", -32768), ("uint16", 0))
+    ]
+    for path in (rgba, masked, holes, *filled):
         picture, _, found = seen(path, empty=0.9)
         assert (picture[:, :40] == 0).all() and picture[:, 44:].mean() > 20, path.name
         assert not (tmp_path / "mask.tif.msk").exists() and found.num == 1
@@ -176,6 +182,35 @@ def test_band_files_are_one_scene_at_the_finest_of_the_bands_chosen(kind, tmp_pa
     assert len(mixed.rows) == 4 and np.abs(picture - wanted.transpose(1, 2, 0)).max() <= 1.5, "coarser bands are resampled to the finest"
     coarse = create_dataset(workspace, "coarse", [folder], choices=parse_choices({"tile": 64, "bands": "B5", "empty": 1}))
     assert len(coarse.rows) == 1 and coarse.rows[0].facts["resolution"] == "20 m"
+
+
+def test_what_comes_beside_bands_is_taken_by_its_number_alone(tmp_path):
+    folder = tmp_path / "given"
+    stems = {"T32TPS_20210630T101559": ("B02", "B03", "B04", "TCI_10m", "AOT_10m"), "LC08_20210704_02_T1": ("SR_B4", "QA_PIXEL", "ST_TRAD")}
+    for number, (stem, kinds) in enumerate(stems.items()):
+        (folder / stem).mkdir(parents=True)
+        for kind in kinds:
+            values = land(3, 64, 64) if "TCI" in kind else land(1, 64, 64)
+            scene(folder / stem / f"{stem}_{kind}.tif", values, transform=from_origin(5e5 * (1 + number), 5e6, 10, 10))
+    scene(folder / "MSK_CLDPRB_20m.tif", land(1, 64, 64))
+    scene(folder / "other_TCI.tif", land(3, 64, 64))
+    made = create_dataset(Workspace.at(tmp_path / "w"), "safe", [folder], choices=parse_choices({"tile": 64}))
+    told = [each.file.rpartition(" (")[0] for each in made.skipped if "comes beside the bands of a scene" in each.reason]
+    assert sorted(told) == [f"scene ({kind})" for kind in ("AOT", "MSK_CLDPRB", "QA_PIXEL", "ST_TRAD", "TCI")]
+    assert len(made.rows) == 3, "two scenes of bands, and one that is of another name"
+    alone = create_dataset(Workspace.at(tmp_path / "w"), "alone", [folder / "other_TCI.tif"], choices=parse_choices({"tile": 64}))
+    assert len(alone.rows) == 1
+
+
+def test_tiles_of_one_value_show_nothing(tmp_path):
+    values = land(3, 64, 128)
+    values[:, :, :64] = 77
+    path = scene(tmp_path / "sea.tif", values)
+    for skips, num in ((True, 1), (False, 2)):
+        made = create_dataset(
+            Workspace.at(tmp_path / f"{num}"), "sea", [path], choices=parse_choices({"tile": 64, "stretch": "joint", "skip_empty": skips})
+        )
+        assert len(made.rows) == num
 
 
 def test_scenes_of_other_names_and_places_stay_apart(tmp_path):

@@ -53,7 +53,13 @@ def gather(surveyed: Sequence[tuple[Any, dict[str, Any]]]) -> list[Set]:
     for file, head in surveyed:
         key = (files.scene_folder(file.path), head["stem"], head["crs"]) if head["stem"] else (str(file.path),)
         scenes.setdefault(key, []).append((file, head))
-    return [_set(members) for group in scenes.values() for members in _of_one_place(group)]
+    sets = [_set(members) for group in scenes.values() for members in _of_one_place(group)]
+    stems = {head["stem"] for each in sets for head in each.heads} - {""}
+    for each in sets:
+        shared, kind = files.side_file(each.files[0].path.name) if stems and len(each.files) == 1 else ("", "")
+        if kind and any(stem.startswith(shared) for stem in stems):
+            each.title, each.aside = f"scene ({kind})", "comes beside the bands of a scene and is none of them"
+    return sets
 
 
 def _of_one_place(group: list[tuple[Any, dict[str, Any]]]) -> list[list[tuple[Any, dict[str, Any]]]]:
@@ -100,7 +106,7 @@ def _set(members: list[tuple[Any, dict[str, Any]]]) -> Set:
         heads=heads,
         subject=first["subject"],
         num=len(tiles.grid(first["width"], first["height"], default.tile, default.overlap)),
-        choices=("bands", "stretch", "low", "high", "tile", "overlap", "ground", "empty", "max_tiles", "place"),
+        choices=("bands", "stretch", "low", "high", "tile", "overlap", "ground", "empty", "skip_empty", "max_tiles", "place"),
         bands=[_told_band(i, head, name) for i, (head, name) in enumerate(_bands(heads), 1)],
         notes=notes,
     )
@@ -178,7 +184,7 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
     facts = {name: value for name, value in facts.items() if value}
     boxes = tiles.grid(*shown.size, choices.tile, choices.overlap, is_apart=choices.blocks)
     ask = {"layers": shown.bands, "range": ends, "said": f"bands {', '.join(names)}; {said}", "empty": choices.empty}
-    ask |= {"is_coloured": shown.is_coloured, "codes": _codes(found, shown.grid)}
+    ask |= {"skip_empty": choices.skip_empty, "is_coloured": shown.is_coloured, "codes": _codes(found, shown.grid)}
     height = shown.size[1]
     return [
         Take(found.files[0], f"scene {found.number} tile {i + 1:05d}", {**ask, "box": boxes[i]}, facts, 10 * boxes[i][1] // height)
@@ -220,7 +226,7 @@ def read(path: Path, ask: dict[str, Any]) -> Scan:
         levels = levels if len(values) == 3 else levels[..., 0]
         levels[is_void] = 0
     scan = Scan(picture(levels), [ask["said"], *strange_values(values)], facts=_told_codes(ask))
-    scan.is_empty = float(is_void.mean()) > ask["empty"] or bool(is_void.all())
+    scan.is_empty = float(is_void.mean()) > ask["empty"] or bool(is_void.all() or (ask["skip_empty"] and levels.min() == levels.max()))
     return scan
 
 

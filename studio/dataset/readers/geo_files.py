@@ -17,7 +17,8 @@ from studio.dataset.readers.bands import name_of, names_of
 
 EXTRA = "geo"
 JP2 = b"\0\0\0\x0cjP  "
-_WIDTH, _HEIGHT, _BITS, _SAMPLES, _GEO = 256, 257, 258, 277, {33550, 33922, 34264, 34735}
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _GEO = 256, 257, 258, 262, 277, {33550, 33922, 34264, 34735}
+_GREY = {0, 1}  # how TIFF calls bands that are no colours
 _QUIET = {  # no file beside the one that was given is opened, and nothing of the network
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 256, "PROJ_NETWORK": "OFF",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_NUM_THREADS": 1, "OPJ_NUM_THREADS": 1,
@@ -25,6 +26,10 @@ _QUIET = {  # no file beside the one that was given is opened, and nothing of th
 _DATES = ("ACQUISITION_DATE", "DATE_ACQUIRED", "SENSING_DATE", "PRODUCT_START_TIME", "TIFFTAG_DATETIME")
 _NAMED_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?:T\d{6})?(?!\d)")
 _BAND_FILE = re.compile(r"(.+?)[_.-](?:(?:SR|ST|TOA)_)?([A-Za-z]+[ _-]?\d{0,2}A?)(?:[_-](\d{1,3})m)?", re.IGNORECASE)
+_SIDE_FILE = re.compile(  # what comes beside the bands of Sentinel-2 and Landsat: colours made of them, quality, atmosphere, angles
+    r"(?:(.+?)_)?(TCI|PVI|AOT|WVP|MSK_[A-Z]{6}(?:_B\w\w)?|(?:SR_|ST_)?QA(?:_[A-Z]+)*|ST_[A-Z]+|SR_(?:ATMOS|CLOUD)_\w+|[SV][AZ]A)(?:_\d{1,3}m)?",
+    re.IGNORECASE,
+)
 _RESOLUTION_FOLDER = re.compile(r"R\d{1,3}m", re.IGNORECASE)
 _OLD_LANDSAT = re.compile(r"L[TE]0[457]_", re.IGNORECASE)
 _OLD_COLOURS = {"B3": "red", "B2": "green", "B1": "blue", "B4": "nir"}
@@ -65,8 +70,9 @@ def is_scene(path: Path) -> bool:
     tags = _tiff_tags(path)
     samples, bits = tags.get(_SAMPLES, 1), max(tags.get(_BITS, (8,)))
     num_pixels = tags.get(_WIDTH, 0) * tags.get(_HEIGHT, 0)
+    are_bands = samples == 2 or samples > 4 or (samples > 1 and (bits > 16 or tags.get(_PHOTOMETRIC) in _GREY))
     is_plain = bits <= 8 and samples in {1, 3, 4} and num_pixels <= MAX_PIXELS
-    if not (_GEO & set(tags) or samples in {2} or samples > 4 or (samples > 1 and bits > 16) or num_pixels > MAX_PIXELS):
+    if not (_GEO & set(tags) or are_bands or num_pixels > MAX_PIXELS):
         return False
     return not is_plain or extras.installed(EXTRA)
 
@@ -119,6 +125,12 @@ def band_file(name: str) -> tuple[str, str]:
     if not band:
         return "", ""
     return found[1], _OLD_COLOURS.get(band, band) if _OLD_LANDSAT.match(stem) else band
+
+
+def side_file(name: str) -> tuple[str, str]:
+    """(what the files of one scene share in their names, what this one is) of a file that comes beside bands; "" and "" for others."""
+    found = _SIDE_FILE.fullmatch(re.sub(r"\.\w+$", "", name))
+    return (found[1] or "", found[2].upper()) if found else ("", "")
 
 
 def scene_folder(path: Path) -> str:

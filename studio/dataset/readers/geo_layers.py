@@ -12,6 +12,7 @@ from studio.dataset.readers.geo_files import opened
 from studio.dataset.readers.grey import percentiles
 
 NUM_MEASURED, MEASURED_PX = 24, 256  # windows from which percentiles are taken
+FILLINGS = {"u": (0,), "i": (0, -9999, -32768), "f": (0, -9999, -32768, float(np.finfo(np.float32).min))}  # customary, where none is told
 _CLASSES = {"land cover", "scl"}  # bands of codes, between which there is nothing
 Layer = dict[str, Any]  # {"path", "band" counted from 1, "map": [scale x, offset x, scale y, offset y] from the grid to its pixels}
 
@@ -69,7 +70,8 @@ def _read(scene: Any, layers: Sequence[Layer], box: Sequence[int]) -> tuple[np.n
     values = np.abs(found.data) if np.iscomplexobj(found.data) else found.data
     is_void = np.ma.getmaskarray(found).all(axis=0) | ~np.isfinite(values).all(axis=0)
     if scene.nodata is None:
-        is_void |= (values == 0).all(axis=0)  # the customary filling around a scene
+        for filling in FILLINGS.get(values.dtype.kind, (0,)):
+            is_void |= (values == filling).all(axis=0)
     return values, is_void
 
 
