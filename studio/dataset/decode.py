@@ -101,7 +101,10 @@ def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str,
         return {"empty": True}
     stored = _to_png(scan.image)
     Path(request["target"]).write_bytes(stored)
-    return {"suffix": ".png", "facts": scan.facts, "caption": scan.caption, **_about(scan.image, stored, scan.notes, views)}
+    if scan.mask and "alpha" in request:
+        Path(request["alpha"]).write_bytes(scan.mask)
+    told = {"suffix": ".png", "facts": scan.facts, "caption": scan.caption, "columns": scan.columns}
+    return {**told, **_about(scan.image, stored, scan.notes, views)}
 
 
 def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | None) -> dict[str, Any]:

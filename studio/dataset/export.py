@@ -36,7 +36,7 @@ def export_dataset(dataset: Dataset, out: Path, kind: Kind, masks: bool = True, 
     _require_pictures(dataset)
     with building(out) as folder:
         if kind == "parquet":
-            write_tables(dataset, folder, facts)
+            write_tables(dataset, folder, facts, masks)
             return out
         for name, content in _files(dataset, kind, masks, facts):
             (folder / name).parent.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def export_dataset(dataset: Dataset, out: Path, kind: Kind, masks: bool = True, 
 def stream_zip(dataset: Dataset, kind: Kind, masks: bool = True, facts: bool = False) -> Iterator[bytes]:
     """The same files as one zip archive, piece by piece, without a copy on disk; StudioError where a picture is missing."""
     _require_pictures(dataset)
-    return _zip_tables(dataset, tables(dataset), facts) if kind == "parquet" else _zip(dataset, kind, masks, facts)
+    return _zip_tables(dataset, tables(dataset), facts, masks) if kind == "parquet" else _zip(dataset, kind, masks, facts)
 
 
 def _require_pictures(dataset: Dataset) -> None:
@@ -91,13 +91,13 @@ def _zip(dataset: Dataset, kind: Kind, masks: bool, facts: bool) -> Iterator[byt
     yield pieces.take()
 
 
-def _zip_tables(dataset: Dataset, found: dict[str, list[Row]], facts: bool) -> Iterator[bytes]:
+def _zip_tables(dataset: Dataset, found: dict[str, list[Row]], facts: bool, masks: bool) -> Iterator[bytes]:
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
         for name, rows in found.items():
             table = _Pieces()
             with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as target:
-                for _ in write_table(table, dataset, rows, facts):
+                for _ in write_table(table, dataset, rows, facts, masks):
                     target.write(table.take())
                     yield pieces.take()
                 target.write(table.take())
@@ -144,4 +144,4 @@ def _entry(dataset: Dataset, row: Row, masks: bool, facts: bool) -> dict[str, st
         entry["mask_file_name"] = _mask_name(row)
     if facts:
         entry = {**row.facts, **entry}
-    return {**entry, "group": row.group} if row.group else entry
+    return {**entry, **({"group": row.group} if row.group else {}), **({"repeats": row.repeats} if row.repeats > 1 else {})}

@@ -30,7 +30,7 @@ from studio.dataset.sources import Found, Picture, find
 from studio.dataset.split import hold_out
 from studio.dataset.subjects import Subjects
 from studio.dataset.surveying import expand
-from studio.dataset.table import Captions, Words
+from studio.dataset.table import Captions, Words, words_of
 from studio.dataset.worker import Worker
 from studio.errors import StudioError, printable
 from studio.store import ASSETS, Workspace, read_json, require_free, sha256, slug
@@ -40,7 +40,7 @@ DEMOS = ASSETS / "demos"
 MAX_NAME = 120
 GIVE_UP_AFTER = 3  # pictures out of one file of which none could be read
 _SPARE_BYTES = 32 * 2**20
-_ALPHA = "incoming.mask"
+_ALPHA = "incoming.mask"  # a mask of what is transparent, or one that came in the same row of a table
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Intake:
     num_taken: Counter = field(default_factory=Counter)
     failed: Counter = field(default_factory=Counter)  # pictures of a scan or scene, by its file, while none could be read
     told: str = ""  # the caption that the last picture held within itself
+    columns: dict[str, Any] = field(default_factory=dict)  # and what else the row of its table says
     masks: dict[Path, Picture] = field(default_factory=dict)  # by the path of their picture
     takes_alpha: bool = False  # transparent parts become masks
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)  # by pixel hash
@@ -210,9 +211,9 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
         intake.failed[whole] += 1
         return False
     request = {"source": str(picture.path), "target": str(part), "background": intake.background, "views": str(intake.views)}
-    alpha = {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha else {}
-    more = {"reader": shot.reader, "ask": shot.ask} if shot else {"grey": grey_choice(intake.choices), **alpha}
-    answer = worker.ask(request | more, tick)
+    alpha = {"alpha": str(intake.folder / _ALPHA)} if intake.takes_alpha or shot else {}
+    more = {"reader": shot.reader, "ask": shot.ask} if shot else {"grey": grey_choice(intake.choices)}
+    answer = worker.ask(request | more | alpha, tick)
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
@@ -239,7 +240,7 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
     about = shot.facts | answer["facts"] if shot else {}
     row = Row(file=file, source=printable(source), facts=about, columns=columns, repeats=repeats_of(picture)[0], **facts)
     _place_mask(row, picture, worker, intake, tick)
-    intake.told = answer.get("caption", "")
+    intake.told, intake.columns = answer.get("caption", ""), answer.get("columns", {})
     intake.rows.append(row)
     return True
 
@@ -247,9 +248,11 @@ def _take(picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], N
 def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick: Callable[[], None]) -> None:
     """Store the mask that came with a picture beside it, else its transparent parts where they are to be one; skipped if it cannot be."""
     target, alpha = (intake.folder / row.file).with_suffix(MASK_SUFFIX), intake.folder / _ALPHA
-    if alpha.exists():
-        alpha.rename(target)
     mask = intake.masks.pop(picture.path, None)
+    if alpha.exists() and picture.shot:
+        mask = Picture(alpha, f"{picture.label}, its mask")
+    elif alpha.exists():
+        alpha.rename(target)
     if mask is None:
         return
     answer = worker.read_mask(mask.path, target, (row.width, row.height), tick)
@@ -257,14 +260,20 @@ def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
         intake.found.skip(mask.label, answer["reason"])
+    alpha.unlink(missing_ok=True)
 
 
 def _words(said: Words, picture: Picture, intake: Intake) -> Words:
     """What is said of a picture; where nothing is, what its reader says, else what kohya's name of its folder says."""
     shot, text, row = picture.shot, said.text, intake.rows[-1]
+    if intake.columns:
+        said = words_of(intake.columns)[0]
+    if said.repeats:
+        row = intake.rows[-1] = row.model_copy(update={"repeats": said.repeats})
     if text is None:
         text = (intake.told or fill(shot.template, row.facts)) if shot else repeats_of(picture)[1] or None
-    often = (f"it counts {row.repeats} times in training, as the name of its folder says",) if row.repeats > 1 else ()
+    where = "its table" if said.repeats else "the name of its folder"
+    often = (f"it counts {row.repeats} times in training, as {where} says",) if row.repeats > 1 else ()
     group, split = (said.group or shot.group, said.split or shot.split) if shot else (said.group, said.split)
     return replace(said, text=text, group=group, split=split, notes=(*said.notes, *often))
 
@@ -304,13 +313,8 @@ def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
         twin = first.setdefault(row.pixels, row.file)
         notes = [row.note, *said.notes, f"the same picture as {twin}" if twin != row.file else ""]
         note = "; ".join(filter(None, notes))
-        changed = {
-            "group": name,
-            "split": said.split,
-            "note": note,
-            "words": digest(said.text or ""),
-            "columns": row.columns | said.columns,
-        }
+        changed = {"group": name, "split": said.split, "note": note, "words": digest(said.text or "")}
+        changed |= {"columns": row.columns | said.columns}
         rows.append(row.model_copy(update=changed))
         intake.captions.append(said.text or "")
     return hold_out(rows)

@@ -20,6 +20,9 @@ from studio.errors import printable
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINES_REPORTED = 50  # of one table
 MAX_COLUMNS, _MAX_VALUE = 24, 120  # kept of a line, to group pictures by; characters
+NAMES = ("file_name", "filename", "file", "image", "path")  # columns that name the picture, the first that is there
+TEXTS = ("text", "caption", "captions", "prompt", "description")  # columns that say its caption, the first that says something
+_OWN = {NAMES[0], TEXTS[0], "split", "repeats"}
 _FORMULA = re.compile(r"\s*(?:[=@]|[+-](?:\s*[\w.]+\s*[(!]|.*\|.*!))")  # how spreadsheets tell formulas
 _NO_CAPTION = re.compile(
     r"(?i)(?:^|/)(?:read[ _-]?me|licen[cs]e|copying|notice|authors|credits|changelog|classes|labels|tags|prompts?)[^/]*$"
@@ -42,6 +45,7 @@ class Words:
     split: Split | None = None
     group: str = ""
     notes: tuple[str, ...] = ()
+    repeats: int = 0  # 0 where it is not said how often the picture counts
     columns: dict[str, str] = field(default_factory=dict)
 
 
@@ -206,7 +210,8 @@ def _csv_lines(text: str) -> Iterator[tuple[int, Any]]:
     lines = csv.DictReader(io.StringIO(text, newline=""), restkey="", delimiter=delimiter)
     try:
         for value in lines:
-            formulas = [name for name in ("text", "file_name") if _FORMULA.match(str(value.get(name) or ""))]
+            value = {_plain(name): cell for name, cell in value.items() if name}
+            formulas = [name for name in (*TEXTS, *NAMES) if _FORMULA.match(str(value.get(name) or ""))]
             filled = {name: cell for name, cell in value.items() if isinstance(cell, str) and (cell or name == "text")}
             yield lines.line_num, _Unusable(f"holds a formula in {formulas[0]!r}, which was left out") if formulas else filled
         if text.count('"') % 2:
@@ -215,40 +220,57 @@ def _csv_lines(text: str) -> Iterator[tuple[int, Any]]:
         yield lines.line_num, _Unusable(f"cannot be read ({error}): the rest was left out")
 
 
+def _plain(name: str) -> str:
+    """A column's name; in small letters where it is one of ours."""
+    return name.strip().casefold() if name.strip().casefold() in {*NAMES, *TEXTS, *_OWN} else name.strip()
+
+
 def _add_entry(value: Any, rows: _Table) -> str | None:
     """Add one line to `rows`; its problem, if it has one."""
     if not isinstance(value, dict):
         return "is not a JSON object"
-    name = value.get("file_name")
-    if not isinstance(name, str) or not name or "\0" in name:
+    name = next((value[key] for key in NAMES if isinstance(value.get(key), str) and value[key]), "")
+    if not name or "\0" in name:
         return 'has no "file_name"'
-    words, problem = _words(value)
+    words, problem = words_of({key: each for key, each in value.items() if each != name or key not in NAMES})
     if not rows.add(name, words):
         return f"names {printable(name)} a second time: the first stays"
     return problem
 
 
-def _words(value: dict[str, Any]) -> tuple[Words, str | None]:
+def words_of(value: dict[str, Any]) -> tuple[Words, str | None]:
+    """What a line of a table, by its columns, says of its picture; and what is wrong with it."""
     notes, problem, columns = [], None, _columns(value)
-    text = value.get("text")
-    others = [key for key in ("caption", "prompt") if isinstance(value.get(key), str)]
-    if isinstance(text, str):
+    said = {key: each for key in TEXTS if (each := _strings(value.get(key))) is not None}
+    key = next((key for key, each in said.items() if any(each)), next(iter(said), ""))
+    text = next(filter(None, said[key]), "") if key else None
+    columns.pop(key, None)
+    if text is not None:
+        notes += [f"the first of its {len(said[key])} captions was taken"] if len(said[key]) > 1 else []
         text, note = clean(text)
         notes += [note] if note else []
-    elif text is not None or others or not columns:  # else it is a table of columns, which templates and the split use
-        has = f": rename {others[0]!r} to 'text'" if others else ""
-        problem = f"has no text{has}" if text is None else 'has a "text" that is not a string'
-        text = None
+    elif value.get("text") is not None:
+        problem = 'has a "text" that is not a string'
+    elif not columns:  # else it is a table of columns, which templates and the split use
+        problem = "has no text"
     split = value.get("split")
     if split is not None and _SPLITS.get(str(split).casefold()) is None:
         notes.append(f"its split {printable(str(split))[:40]!r} is not known and was ignored")
     group = value.get("group")
     group = printable(str(group)).strip()[:120] if isinstance(group, str | int) else ""
-    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes), columns), problem
+    repeats = str(value.get("repeats", ""))
+    repeats = int(repeats) if re.fullmatch(r"[1-9]\d{0,2}", repeats) else 0
+    return Words(text, _SPLITS.get(str(split).casefold()), group, tuple(notes), repeats, columns), problem
+
+
+def _strings(value: Any) -> list[str] | None:
+    """A string, or a list of them, as a list; None for all else."""
+    value = [value] if isinstance(value, str) else value
+    return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
 
 
 def _columns(value: dict[str, Any]) -> dict[str, str]:
     """The short plain values of a line, by name, but for those that have their own place."""
-    others = {key: each for key, each in value.items() if key not in {"file_name", "text", "split"} and isinstance(each, str | int | float)}
+    others = {key: each for key, each in value.items() if key not in _OWN and isinstance(each, str | int | float)}
     found = {printable(key).strip()[:_MAX_VALUE]: printable(str(each)).strip() for key, each in list(others.items())[:MAX_COLUMNS]}
     return {key: each for key, each in found.items() if key and each and len(each) <= _MAX_VALUE}

@@ -120,7 +120,7 @@ def tables() -> Iterator[Entry]:
     lines = (
         '{"file_name": "a.png", "text": "from the table", "split": "test"}',
         '{"file_name": "a.png", "text": "again"}',
-        '{"file_name": "sub/b.png", "caption": "misnamed"}',
+        '{"file_name": "sub/b.png", "caption": "by another name"}',
         '{"file_name": "c.png", "text": 7}',
         '{"file_name": "../../../etc/passwd", "text": "outside"}',
         "not JSON",
@@ -143,7 +143,7 @@ def tables() -> Iterator[Entry]:
     yield Entry("two/metadata.csv", b"file_name,text\nt.png,the first\n")
     yield Entry("two/metadata.jsonl", b'{"file_name": "t.png", "text": "the second"}', reason="as another table does")
     yield Entry("two/t.png", picture(), "the first")
-    yield Entry("sub/b.png", picture(), "")
+    yield Entry("sub/b.png", picture(), "by another name")
     yield Entry("c.png", picture(), "")
     yield Entry("10_dog/d.png", picture(), "beside it")
     yield Entry("10_dog/d.txt", b"beside it")

@@ -15,7 +15,7 @@ from tests.dataset.folder_corpus import FOLDERS, loosen, write
 from ui.imports import Imports
 
 LINES_TOLD = {
-    "tables": ["second time", "rename 'caption'", "not a string", "is not JSON", "not a JSON object", 'has no "file_name"', "passwd"],
+    "tables": ["second time", "not a string", "is not JSON", "not a JSON object", 'has no "file_name"', "passwd"],
 }
 
 

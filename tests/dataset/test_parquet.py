@@ -3,9 +3,11 @@
 import json
 import zipfile
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.intake import create_dataset
@@ -76,13 +78,58 @@ def test_pictures_in_structs_lists_and_huge_row_groups_are_found(workspace, tmp_
     captions = {made.caption(row): row for row in made.rows}
     assert {"first 0", "first 1", "first 2", "listed", "=1+1", "20"} <= set(captions) and len(made.rows) == 3 + 1 + 3 + 22
     assert "the first of its 2 captions was taken" in captions["first 1"].note
-    assert [each.reason for each in made.skipped] == ["holds no picture"]
+    assert [each.reason for each in made.skipped if "its mask" not in each.file] == ["holds no picture"]
+    assert len([each for each in made.skipped if each.file.endswith(", its mask") and "holds text" in each.reason]) == 3
     assert len([row for row in made.rows if row.split == "held_out" and made.caption(row) == ""]) == 3
     rows = parquet._Rows(tmp_path / "test-of-me" / "train-1.parquet", ("image",))
     for row in (0, 21, 5, 6, 20, 0):
         assert rows.at(row)["image"] == data[8 + row], "in any order"
     with pytest.raises(Unreadable, match="is damaged in this row"):
         rows.at(22)
+
+
+def test_other_kinds_of_columns_are_read_and_what_a_row_says_besides(workspace, tmp_path):
+    data = [encode(photo(i), "PNG") for i in range(6)]
+    tables = {
+        "words.parquet": {"image": pyarrow.array(data[:2]), "text": pyarrow.array(["a", "b"]).dictionary_encode()},
+        "views.parquet": {
+            "image": pyarrow.array(data[2:3], pyarrow.binary_view()), "caption_0": pyarrow.array(["c"], pyarrow.string_view()),
+        },
+        "struct.parquet": {
+            "image": pyarrow.array(data[3:5]), "caption": [{"long": "d"}, {"long": "e"}], "text_id": [7, 8], "modality": ["CT", "MR"],
+            "split": ["train", "test"], "repeats": [3, 1],
+        },
+    }  # fmt: skip
+    for name, columns in tables.items():
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / name)
+    pyarrow.parquet.write_table(pyarrow.table({"file_name": ["a.png"], "text": ["f"]}), tmp_path / "metadata.parquet")
+    made = create_dataset(workspace, "columns", [tmp_path])
+    rows = {made.caption(row): row for row in made.rows}
+    assert set(rows) == set("abcde") and rows["e"].split == "held_out" and rows["d"].repeats == 3
+    assert rows["d"].columns == {"text_id": "7", "modality": "CT"} and "3 times in training, as its table says" in rows["d"].note
+    assert [each.reason for each in made.skipped] == [
+        "is a Parquet table without a column of pictures: it names pictures; save it as metadata.csv beside them"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_captions_repeats_split_groups_and_masks_come_back(kind, workspace, dataset, tmp_path):
+    rows = [row.model_copy(update={"repeats": 1 + i % 3, "group": f"g{i // 2}"}) for i, row in enumerate(dataset.rows)]
+    for row in rows[:3]:
+        mask = Image.new("L", (row.width, row.height), 0)
+        mask.paste(255, (0, 0, row.width // 2, row.height))
+        mask.save(dataset.mask_path(row))
+    out = export_dataset(dataset.model_copy(update={"rows": rows}), tmp_path / "out", kind)
+    again = create_dataset(workspace, "again", [out])
+    there = {row.pixels: row for row in again.rows}
+    assert len(there) == len(rows) and again.skipped == []
+    for i, before in enumerate(rows):
+        row = there[before.pixels]
+        assert (row.repeats, row.group, row.split) == (before.repeats, before.group, before.split)
+        assert again.caption(row) == dataset.caption(before) and again.mask_path(row).exists() == (i < 3)
+        if i < 3:
+            one, other = (np.asarray(Image.open(path)) for path in (dataset.mask_path(before), again.mask_path(row)))
+            assert np.array_equal(one, other)
 
 
 def test_a_dataset_comes_back_from_kohyas_folders_with_its_repeats(workspace, dataset, tmp_path):

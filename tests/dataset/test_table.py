@@ -5,6 +5,8 @@ import os
 import unicodedata
 from pathlib import Path
 
+import pytest
+
 from studio.dataset.intake import create_dataset
 from studio.dataset.sources import find
 from studio.dataset.table import Captions, Words
@@ -93,14 +95,13 @@ def test_each_bad_line_is_named_and_the_rest_is_used(tmp_path):
     )
     words, skipped = look_up(tmp_path)
     assert words["a.png"].text == "a"
-    assert words["b.png"].text is None
+    assert words["b.png"].text == "other key"
     assert {name for name, _ in skipped} == {"metadata.jsonl"}
     assert [reason for _, reason in skipped] == [
         "line 2 is not JSON",
         "line 3 is not a JSON object",
         'line 4 has no "file_name"',
         "line 6 names a.png a second time: the first stays",
-        "line 7 has no text: rename 'caption' to 'text'",
         "line 9 is not JSON",
         'line 10 has a "text" that is not a string',
         "names gone.png and 1 more, which are not there",
@@ -152,3 +153,30 @@ def test_folders_named_after_their_part_of_the_dataset_decide_the_split(workspac
     }  # fmt: skip
     one = create_dataset(workspace, "one", [tmp_path / "train", tmp_path / "test" / "4.png"])
     assert len(one.held_out_rows) == 1 and one.train_rows, "one such folder alone says nothing"
+
+
+CAPTIONED = {
+    "a list": ({"text": ["first", "second"]}, "first", ("the first of its 2 captions was taken",)),
+    "an empty list": ({"captions": []}, "", ()),
+    "text before others": ({"caption": "second", "text": "first"}, "first", ()),
+    "the first that says something": ({"text": "", "prompt": "words"}, "words", ()),
+    "no string": ({"text": None, "label": 3}, None, ()),
+}
+
+
+@pytest.mark.parametrize("case", CAPTIONED)
+def test_captions_are_found_by_every_usual_name(case, tmp_path):
+    line, text, notes = CAPTIONED[case]
+    pictures(tmp_path, "a.png")
+    table(tmp_path, {"image": "a.png", "repeats": 4, **line})
+    words, skipped = look_up(tmp_path)
+    assert (words["a.png"].text, words["a.png"].notes, words["a.png"].repeats, skipped) == (text, notes, 4, [])
+    assert "image" not in words["a.png"].columns
+
+
+def test_the_head_of_a_csv_table_may_be_written_as_people_write_it(tmp_path):
+    pictures(tmp_path, "a.png", "b.png")
+    (tmp_path / "metadata.csv").write_text(" Filename ; Caption;Modality\na.png;words;CT\nb.png;=cmd|x;MR\n", "utf-8")
+    words, skipped = look_up(tmp_path)
+    assert words["a.png"] == Words("words", columns={"Modality": "CT"})
+    assert skipped[0] == ("metadata.csv", "line 3 holds a formula in 'caption', which was left out")

@@ -176,6 +176,8 @@ class Scan:
     ranges: list[list[float]] = field(default_factory=list)
     facts: Facts = field(default_factory=dict)  # that only the picture itself tells
     caption: str = ""  # that came with it, to be used instead of a template
+    columns: dict[str, Any] = field(default_factory=dict)  # what else a table says in its row
+    mask: bytes = b""  # of the picture, an image file
 
 
 class Reader(Protocol):

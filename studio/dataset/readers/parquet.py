@@ -11,6 +11,7 @@ from studio import extras
 from studio.dataset.captions import clean
 from studio.dataset.pixels import Unreadable, see
 from studio.dataset.readers.base import Choices, Scan, Set, Take
+from studio.dataset.table import NAMES, TEXTS
 
 TITLE = "a Parquet table"
 EXTRA = "parquet"
@@ -22,7 +23,9 @@ MAX_ROWS = 100_000
 ROWS_AT_ONCE = 4  # that are held while their pictures are read, however large a row group is
 MAX_DEPTH = 4  # of structs in structs in which pictures are looked for
 _PICTURES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixel_values", "bytes")
-_TEXTS = ("text", "caption", "captions", "prompt", "description")
+_MASKS = ("mask", "mask_image", "conditioning_mask")
+_SAID = re.compile(r"(?!neg)(?:.*[_.\s-])?(?:text|captions?|prompt|description|alt)(?:[_.\s-]?\d{1,2})?")  # en_text, caption_0
+MAX_COLUMNS = 24
 _HELD_OUT = re.compile(r"(?<![a-z])(validation|valid|val|dev|test|held[_-]?out)(?![a-z])")
 _TRAIN = re.compile(r"(?<![a-z])train(ing)?(?![a-z])")
 
@@ -35,15 +38,17 @@ def recognise(name: str, head: bytes) -> bool:
 def survey(path: Path, salt: str) -> dict[str, Any]:
     """How many pictures there are, and in which columns pictures and captions are; Unreadable where there are none."""
     table = _open(path)
-    pictures, texts = _columns(table.schema_arrow)
+    pictures, texts, mask = _columns(table.schema_arrow)
     if not pictures:
-        raise Unreadable("is a Parquet table without a column of pictures")
+        names = any(field.name in NAMES for field in table.schema_arrow)
+        way_out = ": it names pictures; save it as metadata.csv beside them" if names else ""
+        raise Unreadable(f"is a Parquet table without a column of pictures{way_out}")
     if table.metadata.num_rows > MAX_ROWS:
         raise Unreadable(f"has {table.metadata.num_rows} rows, more than {MAX_ROWS}: take a part of it")
     key = hashlib.blake2b(str(path).encode("utf-8", "replace"), key=bytes.fromhex(salt), digest_size=16)
     return {
-        "subject": key.hexdigest(), "num": table.metadata.num_rows, "picture": pictures, "text": texts,
-        "is_held_out": _is_held_out(path),
+        "subject": key.hexdigest(), "num": table.metadata.num_rows, "picture": pictures, "text": texts, "mask": mask,
+        "others": _plain_columns(table.schema_arrow, {pictures, texts, mask}), "is_held_out": _is_held_out(path),
     }  # fmt: skip
 
 
@@ -65,32 +70,71 @@ def _open(path: Path) -> Any:
         raise Unreadable(f"is a damaged Parquet table ({type(error).__name__}): copy or download it again") from None
 
 
-def _columns(schema: Any) -> tuple[str, str]:
-    """(column of pictures, column of captions), both with dots where they lie in structs; "" where there is none."""
-    pictures, texts = [], []
+def _columns(schema: Any) -> tuple[str, str, str]:
+    """(column of pictures, of captions, of masks), with dots where they lie in structs; "" where there is none."""
+    pictures, texts, masks = [], [], []
     for path, kind in (each for field in schema for each in _leaves(field, "", MAX_DEPTH)):
-        names = path.split(".")
+        names = path.casefold().split(".")
         if kind == "picture":
-            pictures.append((not any(name.casefold() in _PICTURES for name in names), len(names), len(pictures), path))
-        elif names[-1].casefold() in _TEXTS:
-            texts.append((len(names), _TEXTS.index(names[-1].casefold()), path))
-    return min(pictures, default=("",))[-1], min(texts, default=("",))[-1]
+            if names[0] in _MASKS:
+                masks.append(path)
+            pictures.append((names[0] in _MASKS, not any(name in _PICTURES for name in names), len(names), len(pictures), path))
+        elif _text_rank(names) is not None:
+            texts.append((_text_rank(names), len(names), len(texts), path))
+    picture = min(pictures, default=("",))[-1]
+    return picture, min(texts, default=("",))[-1], next((mask for mask in masks if mask != picture), "")
+
+
+def _text_rank(names: list[str]) -> tuple[int, int] | None:
+    """How likely a column of text holds captions, the least the likeliest: called so, in a struct called so, or called nearly so."""
+    if names[-1] in TEXTS:
+        return 0, TEXTS.index(names[-1])
+    if set(names) & set(TEXTS):
+        return 1, 0
+    return (2, 0) if _SAID.fullmatch(names[-1]) else None
+
+
+def _plain_columns(schema: Any, known: set[str]) -> list[str]:
+    """The columns of short values that a row says besides, as a line of `metadata.csv` does."""
+    from pyarrow import types
+
+    tests = (types.is_integer, types.is_floating, _is_text)
+    return [field.name for field in schema if field.name not in known and any(test(_plain(field.type)) for test in tests)][:MAX_COLUMNS]
+
+
+def _plain(kind: Any) -> Any:
+    """What a type holds: lists count as their values, and so do dictionaries, in which words that recur are kept once."""
+    from pyarrow import types
+
+    while any(test(kind) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_dictionary)):
+        kind = kind.value_type
+    return kind
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
 def _leaves(field: Any, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
     """(dotted name, "picture" or "text") of what may be one below a field; lists count as what they hold."""
     from pyarrow import types
 
-    kind, path = field.type, f"{prefix}{field.name}"
-    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        kind = kind.value_type
-    if types.is_binary(kind) or types.is_large_binary(kind):
+    kind, path = _plain(field.type), f"{prefix}{field.name}"
+    if _is_bytes(kind):
         yield path, "picture"
-    elif types.is_string(kind) or types.is_large_string(kind):
+    elif _is_text(kind):
         yield path, "text"
     elif types.is_struct(kind) and depth:
         index = kind.get_field_index("bytes")
-        if index >= 0 and any(test(kind[index].type) for test in (types.is_binary, types.is_large_binary, types.is_null)):
+        if index >= 0 and (_is_bytes(kind[index].type) or types.is_null(kind[index].type)):
             yield path, "picture"
             return
         for inner in kind:
@@ -124,27 +168,37 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
     """Every n-th row."""
     head = found.heads[0]
     split = "held_out" if head["is_held_out"] else None
+    ask = {"columns": [head["picture"], head["text"], head["mask"]], "others": head["others"]}
     return [
-        Take(
-            found.files[0], f"table {found.number} row {i + 1:06d}", {"row": i, "columns": [head["picture"], head["text"]]}, {}, split=split
-        )
+        Take(found.files[0], f"table {found.number} row {i + 1:06d}", ask | {"row": i}, {}, split=split)
         for i in range((choices.every - 1) // 2, head["num"], choices.every)
     ]
 
 
 def read(path: Path, ask: dict[str, Any]) -> Scan:
     """The picture of one row, and its caption: of several, the first."""
-    picture, text = ask["columns"]
-    row = _rows(path, path.stat().st_mtime_ns, tuple(filter(None, ask["columns"]))).at(ask["row"])
-    cell, notes = _first(_inner(row, picture)), []
-    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    picture, text, mask = ask["columns"]
+    row = _rows(path, path.stat().st_mtime_ns, tuple(dict.fromkeys(filter(None, [*ask["columns"], *ask["others"]])))).at(ask["row"])
+    data = _bytes_of(row, picture)
     if not data:
-        raise Unreadable("holds the name of a picture, not the picture itself" if cell else "holds no picture")
-    said = _inner(row, text) if text else ""
+        raise Unreadable("holds the name of a picture, not the picture itself" if _first(_inner(row, picture)) else "holds no picture")
+    said, notes = _inner(row, text) if text else "", []
     if isinstance(said, list) and len(said) > 1:
         notes = [f"the first of its {len(said)} captions was taken"]
     seen, said = see(data, "#ffffff"), _first(said)
-    return Scan(seen.image, [*seen.notes, *notes], caption=clean(said)[0] if isinstance(said, str) else "")
+    return Scan(
+        seen.image,
+        [*seen.notes, *notes],
+        caption=clean(said)[0] if isinstance(said, str) else "",
+        columns={name: _first(row[name]) for name in ask["others"]},
+        mask=(_bytes_of(row, mask) if mask else b"") or b"",
+    )
+
+
+def _bytes_of(row: dict[str, Any], path: str) -> bytes | None:
+    """The image file at a dotted name of a row; None where it holds none."""
+    cell = _first(_inner(row, path))
+    return cell.get("bytes") if isinstance(cell, dict) else cell
 
 
 def _inner(row: Any, path: str) -> Any:
