@@ -177,7 +177,7 @@ class Speed:
             self._seconds = event["seconds"] if not self._seconds else 0.9 * self._seconds + 0.1 * event["seconds"]
             update(event["step"], self._steps, f"{1 / max(self._seconds, 1e-6):.1f} steps/s, loss {number(event['loss'])}")
         elif event["kind"] == "caching":
-            update(event["done"], event["total"], "caching pictures")
+            update(event["done"], event["total"], "caching pictures and captions")
         elif sentence := describe(event):
             say(sentence)
 

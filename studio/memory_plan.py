@@ -1,66 +1,22 @@
 """The memory plan of a base: what training and drawing on it need, by its headers, and what is done so that it fits. No torch here."""
 
-import contextlib
-import math
-import re
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from studio.errors import StudioError
-from studio.families.assembly import Assembly, assemble
 from studio.families.base import Card
-from studio.families.folder import component
-from studio.families.header import Header, read_header
-from studio.families.signatures import TEXT_PARTS, VAE_PREFIX
-from studio.model_facts import GIB, Memory, component_headers, configuration, size_px, vae_scale
+from studio.model_facts import GIB, Memory
+from studio.model_sizes import Sizes, read_sizes
 
-# Values that the backward pass keeps are counted for Stable Diffusion 1.5, XL and FLUX.1 (flash attention, LoRA, one picture), times 1.3
-# for casts and what an allocator rounds up; the embedded model's measured peak agrees with the same law.
 LIBRARIES_GIB = 0.4
-UNET_VALUES, UNET_PARAMETERS, UNET_POWER = 135e3, 8.6e8, 0.56  # per latent position of Stable Diffusion 1.5; a power law of the parameters
-TOKEN_VALUES = 19  # per token, block and width of a transformer
-UNET_KEPT = 0.2  # share of a UNet's values that are kept with gradient checkpointing, the block being recomputed included
-TEXT_TOKENS = 512  # beside the picture's, in transformers that read both together
-LEVELS = 4  # of a UNet; in deeper ones more of the parameters work at fewer positions, by half for each further level
-SINGLE_FILE_SIDE = 64  # latent positions a side of a single checkpoint
 DRAWN_VALUES = 3 * 256  # per pixel: the widest feature maps of all are the autoencoder's at full size, three of 256 channels at once
+DRAWN_BLOCKS = 8  # of what training keeps, drawing holds the part of one block, or of one level of a UNet
 WEIGHTS_FACTOR = 1.1  # of drawing: buffers, casts, what the allocator rounds up
 RECORDED_SHARE = 0.9  # of the memory, at most, where steps are recorded: each shape of batch adds a little
-BYTES_BY_BITS = {16: 2.0, 8: 1.07, 4: 0.57}  # per number of a quantised base, its scales and unquantised layers included
+BYTES_BY_BITS = {8: 1.02, 4: 0.57}  # per number that is kept in so many bits, its scales included
+VISITS = "more before and between"  # of a plan's parts: reading captions and drawing, where they take more than training does
+TEXT_ON_HOST = "captions are read by the processor, since the text encoders do not fit on the device"
 TRAINED_BYTES = {"adamw": 20, "adamw8bit": 14}  # per trained number: itself, gradient, average, two moments
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A base in numbers, by its headers."""
-
-    denoiser: float  # numbers
-    text_encoders: float
-    vae: float
-    side: float  # latent positions a side, of a picture of the base's own size
-    size_px: int
-    width: int = 0  # of a transformer; 0 = a UNet
-    depth: int = 0  # its blocks
-    patch: int = 2
-
-    @property
-    def total(self) -> float:
-        """All numbers."""
-        return self.denoiser + self.text_encoders + self.vae
-
-    def values(self, px: int | None = None) -> float:
-        """Values that the backward pass keeps of one picture of `px` a side."""
-        side = self.side * (px or self.size_px) / self.size_px
-        if self.width:
-            return TOKEN_VALUES * self.width * self.depth * ((side / self.patch) ** 2 + TEXT_TOKENS)
-        return UNET_VALUES * (self.denoiser / UNET_PARAMETERS) ** UNET_POWER * side * side
-
-    @property
-    def kept(self) -> float:
-        """The share of them that gradient checkpointing keeps: the inputs of all blocks, and one block's own."""
-        return 1 / TOKEN_VALUES + 1 / max(1, self.depth) if self.width else UNET_KEPT
 
 
 @dataclass(frozen=True)
@@ -68,7 +24,8 @@ class Ask:
     """What of a run's settings decides its memory."""
 
     trained: float  # numbers
-    micro_batch: int = 1
+    batch: int = 1  # pictures a step
+    micro_batch: int | None = None  # pictures at once; None = as many as fit
     size_px: int | None = None
     optimizer: str = "adamw"
     bytes_per_number: int = 2
@@ -92,6 +49,8 @@ class Plan:
     parts_gib: dict[str, float]  # weights, encoders, training, activations, libraries
     fits: bool | None  # None = not known
     recorded: bool = False  # steps are recorded as CUDA graphs, whose memory is kept while pictures are drawn
+    text_on_host: bool = False  # text encoders read captions where they wait, for the device is too small for them
+    micro_batch: int | None = None  # pictures at once where the batch is cut so that it fits; None = as the settings say
 
     def record(self) -> dict[str, Any]:
         """As kept in a run's folder."""
@@ -101,6 +60,8 @@ class Plan:
         """What is done, on one line."""
         done = ["gradient checkpointing"] if self.checkpointing else []
         done += ["text encoders and autoencoder leave the device after caching"] if self.offload else []
+        done += [TEXT_ON_HOST] if self.text_on_host else []
+        done += [f"batches in parts of {self.micro_batch}"] if self.micro_batch else []
         done += [f"base in {self.bits} bits"] if self.bits < 16 else []
         done += ["steps recorded"] if self.recorded else []
         return ", ".join(done) or "everything stays on the device, no gradient checkpointing"
@@ -110,99 +71,42 @@ class Plan:
         return ", ".join(f"{name} {gib:.1f}" for name, gib in self.parts_gib.items() if gib >= 0.05) + " GiB"
 
 
-def read_sizes(path: Path, card: Card) -> Sizes | None:
-    """A base in numbers; None where its headers cannot be read. Of a denoiser's file, what belongs to it counts too."""
-    found = assemble(path)
-    place = found.folder if found and found.folder else path
-    is_unet, px = card.denoiser == "unet", size_px(place, card.denoiser)
-    if path.is_dir():
-        headers = component_headers(component(path, card.denoiser))
-        texts = sum(h.num_values for name in card.text_encoders for h in component_headers(path / name))
-        vae = sum(h.num_values for h in component_headers(path / "vae"))
-        denoiser = sum(h.num_values for h in headers)
-    else:
-        headers = []
-        with contextlib.suppress(StudioError, OSError):
-            headers = [read_header(path)]
-        denoiser, texts, vae = _parts(headers)
-        if found:
-            texts, vae = (_of_pieces(found, names) for names in (card.text_encoders, ("vae",)))
-    if not denoiser:
-        return None
-    config = configuration(component(place, card.denoiser) / "config.json") if place.is_dir() else {}
-    scale = vae_scale(place) or 8
-    side = px / scale if place.is_dir() else SINGLE_FILE_SIDE
-    if is_unet:
-        levels = config.get("block_out_channels")
-        deeper = max(0, len(levels) - LEVELS) if isinstance(levels, list) else 0
-        return Sizes(denoiser, texts, vae, side * 2 ** (-deeper / 2), px)
-    width, depth = _transformer(headers)
-    own = config.get("patch_size")
-    patch = max(card.patch, own if isinstance(own, int) and 0 < own <= 8 else 1)
-    return Sizes(denoiser, texts, vae, px / scale, px, width, depth, patch)
-
-
-def _of_pieces(found: Assembly, names: tuple[str, ...]) -> float:
-    """Numbers in these components of a model whose denoiser is one file."""
-    total = 0.0
-    for name in names:
-        if piece := found.pieces.get(name):
-            total += sum(math.prod(shape) for key, shape in piece.header.shapes.items() if key.startswith(piece.root))
-        elif found.rest:
-            total += sum(h.num_values for h in component_headers(found.rest / name))
-    return total
-
-
-def _parts(headers: list[Header]) -> tuple[float, float, float]:
-    """Numbers of (denoiser, text encoders, autoencoder) in single files."""
-    counts = Counter()
-    for header in headers:
-        for name, shape in header.shapes.items():
-            prefixes = (("vae", VAE_PREFIX.pattern), ("text", TEXT_PARTS), ("ema", r"^model_ema\."))
-            counts[next((part for part, prefix in prefixes if re.match(prefix, name)), "")] += math.prod(shape)
-    return counts[""], counts["text"], counts["vae"]
-
-
-def _transformer(headers: list[Header]) -> tuple[int, int]:
-    """(width, number of blocks) of a transformer: the commonest input of its attention, and how many numbered blocks it has."""
-    widths, blocks = Counter(), set()
-    for header in headers:
-        for name, shape in header.shapes.items():
-            if re.match(rf"{VAE_PREFIX.pattern}|{TEXT_PARTS}", name):
-                continue
-            if found := re.search(r"(\w*(?:blocks|layers))\.(\d+)\.", name):
-                blocks.add(found.groups())
-            if len(shape) == 2 and re.search(r"(to_q|qkv|to_qkv_mlp_proj)\.weight$", name):
-                widths[shape[1]] += 1
-    return (widths.most_common(1) or [(1024, 0)])[0][0], max(1, len(blocks))
-
-
 def plan(sizes: Sizes, ask: Ask, here: Memory) -> Plan:
-    """The plan that costs the least time of those that fit; where none does, the smallest, which says so."""
+    """The plan that costs the least time of those that fit; where none does, the smallest, which says so.
+
+    A batch is cut only where checkpointing does not help (small parts leave a GPU idle). Bits are saved last: they change what is computed.
+    """
     on_gpu = here.where != "this machine"
     offloads = {"on": [True], "off": [False]}.get(ask.offload, [on_gpu and not ask.text_is_live])
     checkpoints = {"on": [True], "off": [False]}.get(ask.checkpointing, [False, True])
     bits = [int(ask.bits)] if ask.bits != "auto" else [16, 8, 4] if ask.can_quantise else [16]
-    tried = [_weigh(sizes, ask, here, c, o and on_gpu, b) for b in bits for o in offloads for c in checkpoints]
+    whole = ask.micro_batch or ask.batch
+    parts = _halves(whole) if on_gpu and ask.micro_batch is None else [whole]
+    tried = [
+        replace(_weigh(sizes, replace(ask, micro_batch=n), here, c, o and on_gpu, b), micro_batch=n if n < whole else None)
+        for b in bits for n in parts for o in offloads for c in checkpoints
+    ]  # fmt: skip
     chosen = next((p for p in tried if p.fits), tried[-1])
     return _record(chosen, sizes, ask, here) if on_gpu else chosen
+
+
+def _halves(count: int) -> list[int]:
+    """`count`, and what is left of it on being halved again and again, down to 1."""
+    return [count, *_halves(count // 2)] if count > 1 else [count]
 
 
 def _record(plan: Plan, sizes: Sizes, ask: Ask, here: Memory) -> Plan:
     """A plan with its steps recorded, where that can be and there is room: what they keep stays while the rest comes for previews."""
     can = ask.recorded != "off" and not (ask.text_is_live or plan.checkpointing or plan.bits < 16)
-    drawing = _drawing_gib(sizes, ask)
-    visiting = (sizes.text_encoders + sizes.vae) * ask.bytes_per_number / GIB if plan.offload and ask.previews else 0.0
-    peak = round(plan.peak_gib + drawing + visiting, 3)
+    previews = _drawing_gib(sizes, ask)
+    if plan.offload and ask.previews:
+        texts, vae = (numbers * ask.bytes_per_number / GIB for numbers in (sizes.text_encoders, sizes.vae))
+        previews = max(previews + vae, 0.0 if plan.text_on_host else texts)
+    parts = {name: gib for name, gib in plan.parts_gib.items() if name != VISITS} | {"previews": round(previews, 3)}
+    peak = round(sum(parts.values()), 3)
     if not can or (ask.recorded == "auto" and peak > here.total_gib * RECORDED_SHARE):
         return plan
-    return replace(
-        plan,
-        recorded=True,
-        peak_gib=peak,
-        parts_gib=plan.parts_gib | {"previews": round(drawing + visiting, 3)},
-        fits=peak <= here.total_gib,
-    )
+    return replace(plan, recorded=True, peak_gib=peak, parts_gib=parts, fits=peak <= here.total_gib)
 
 
 def _drawing_gib(sizes: Sizes, ask: Ask) -> float:
@@ -210,38 +114,78 @@ def _drawing_gib(sizes: Sizes, ask: Ask) -> float:
     return DRAWN_VALUES * (ask.size_px or sizes.size_px) ** 2 * ask.bytes_per_number / GIB if ask.previews and sizes.vae else 0.0
 
 
+def _base_bytes(sizes: Sizes, bits: int, bytes_per_number: int) -> float:
+    """What the denoiser takes with its blocks' linear layers in so many bits; 16 = its own precision."""
+    few = 0.0 if bits == 16 else sizes.denoiser if sizes.quantisable is None else sizes.quantisable
+    return (sizes.denoiser - few) * bytes_per_number + few * BYTES_BY_BITS.get(bits, 0.0)
+
+
 def _weigh(sizes: Sizes, ask: Ask, here: Memory, checkpointing: bool, offload: bool, bits: int) -> Plan:
-    each = ask.bytes_per_number if bits == 16 else BYTES_BY_BITS[bits]
-    base = sizes.denoiser * each / GIB
-    others = (sizes.text_encoders + sizes.vae) * ask.bytes_per_number / GIB
+    base = _base_bytes(sizes, bits, ask.bytes_per_number) / GIB
+    texts, vae = (numbers * ask.bytes_per_number / GIB for numbers in (sizes.text_encoders, sizes.vae))
     values = sizes.values(ask.size_px) * (sizes.kept if checkpointing else 1)
     activations = values * ask.micro_batch * ask.bytes_per_number / GIB
     training = ask.trained * TRAINED_BYTES[ask.optimizer] / GIB
     drawing = _drawing_gib(sizes, ask)
-    live = sizes.text_encoders * ask.bytes_per_number / GIB if ask.text_is_live else 0.0
-    resident = live if offload else others
-    peak = LIBRARIES_GIB + max(base + resident + training + max(activations, drawing), (others + drawing) if offload else 0.0)
-    parts = {"base": base, "encoders": resident, "training": training, "activations": max(activations, drawing), "libraries": LIBRARIES_GIB}
+    resident = (texts if ask.text_is_live else 0.0) if offload else texts + vae
+    working = max(activations, 0.0 if offload else drawing)
+    peak = LIBRARIES_GIB + base + resident + training + working
+    on_host = False
+    if offload:  # each comes alone while it is needed; what is trained stays
+        on_host = not ask.text_is_live and LIBRARIES_GIB + training + texts > here.total_gib
+        peak = max(peak, LIBRARIES_GIB + training + max(vae + drawing, 0.0 if on_host else texts))
+    parts = {"base": base, "encoders": resident, "training": training, "activations": working, "libraries": LIBRARIES_GIB}
+    parts[VISITS] = peak - sum(parts.values())
     rounded = {name: round(gib, 3) for name, gib in parts.items()}
-    return Plan(checkpointing, offload, bits, round(peak, 3), rounded, peak <= here.total_gib)
+    return Plan(checkpointing, offload, bits, round(peak, 3), rounded, peak <= here.total_gib, text_on_host=on_host)
 
 
-def needs_gib(path: Path, card: Card, here: Memory) -> float | None:
-    """About how much memory training a LoRA on this model takes with a micro-batch of 1; None where its size cannot be told."""
+def training_plan(path: Path, card: Card, here: Memory, can_quantise: bool = False) -> Plan | None:
+    """The plan of training a LoRA of the usual rank on this model, one picture at a time; None where its size cannot be told."""
     sizes = read_sizes(path, card)
     if sizes is None:
         return None
-    from studio.methods.layers import LARGE, SHARE, SHARE_OF_LARGE
+    from studio.methods.lora import Spec, trained
 
-    trained = sizes.denoiser * (SHARE_OF_LARGE if sizes.denoiser > LARGE else SHARE)
-    return plan(sizes, Ask(trained, bytes_per_number=here.bytes_per_number), here).peak_gib
+    return plan(sizes, Ask(trained(Spec(), sizes), bytes_per_number=here.bytes_per_number, can_quantise=can_quantise), here)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn so that they fit the memory that is free."""
+
+    by_parts: bool = False  # one component on the device at a time
+    text_on_host: bool = False
+    bits: int = 16
+    peak_gib: float = 0.0
+    fits: bool = True
+
+    def words(self) -> str:
+        """What is done, on one line; empty where nothing has to be."""
+        done = ["components come to the device one at a time"] if self.by_parts else []
+        done += [TEXT_ON_HOST] if self.text_on_host else []
+        done += [f"base in {self.bits} bits"] if self.bits < 16 else []
+        return ", ".join(done)
+
+
+def plan_drawing(sizes: Sizes, px: int, count: int, bytes_per_value: int, free_bytes: float, can_quantise: bool = False) -> Drawing:
+    """How `count` pictures at once of `px` a side are drawn: the quickest way that fits; where none does, the smallest, which says so."""
+    whole = drawing_bytes(sizes.total, px, px, count, bytes_per_value)
+    if whole <= free_bytes:
+        return Drawing(peak_gib=round(whole / GIB, 3))
+    texts = WEIGHTS_FACTOR * sizes.text_encoders * bytes_per_value
+    on_host = texts > free_bytes
+    working = sizes.values(px) * count * bytes_per_value / max(DRAWN_BLOCKS, sizes.depth)
+    picture = drawing_bytes(sizes.vae, px, px, count, bytes_per_value)
+    for bits in (16, 8, 4) if can_quantise else (16,):
+        denoiser = WEIGHTS_FACTOR * _base_bytes(sizes, bits, bytes_per_value) + working
+        peak = max(denoiser, picture, 0.0 if on_host else texts)
+        found = Drawing(True, on_host, bits, round(peak / GIB, 3), peak <= free_bytes)
+        if found.fits:
+            break
+    return found
 
 
 def drawing_bytes(weights: float, width: int, height: int, count: int, bytes_per_value: int) -> int:
     """Memory that drawing `count` pictures at once needs; `weights`: values still to be loaded, 0 when they are there."""
     return round((WEIGHTS_FACTOR * weights + DRAWN_VALUES * width * height * count) * bytes_per_value)
-
-
-def draws_by_parts(sizes: Sizes, px: int, count: int, bytes_per_value: int, free_bytes: float) -> bool:
-    """Whether pictures are drawn with one component on the device at a time, because all at once do not fit."""
-    return drawing_bytes(sizes.total, px, px, count, bytes_per_value) > free_bytes

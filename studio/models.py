@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from studio import model_facts, registry
+from studio import extras, model_facts, registry
 from studio.errors import StudioError, one_line, printable
 from studio.families import assembly
-from studio.families.folder import check_folder, check_whole, refuse_pickle
+from studio.families.folder import check_folder, check_named, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, HAS_FAMILY, identify, refuse_other
 from studio.families.timesteps import Timesteps
-from studio.memory_plan import needs_gib
+from studio.memory_plan import training_plan
 from studio.model_facts import size_mib
 from studio.model_places import OWN, SECONDS, Found, hub_models, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
@@ -109,6 +109,10 @@ def check(base: Base) -> None:
     """StudioError, naming the file, unless a base's folder is whole; told by its headers. A single file is looked at when it is loaded."""
     if base.path.is_dir():
         check_whole(base.path)
+        card = registry.family(base.family).card
+        if card.text:  # models of pixels may have their parts side by side
+            optional = frozenset(need.component for need in (card.file.needs if card.file else ()) if need.optional)
+            check_named(base.path, ("vae", card.denoiser, *card.text_encoders), optional)
 
 
 def _by_name(workspace: Workspace, name: str) -> Path | None:
@@ -175,11 +179,21 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
     if family is None:
         return row | {"reason": _without_name(reason, path), "do": _way_out(row["kind"], reason, path)}
     card = registry.family(family).card
-    needed = needs_gib(path, card, here)
+    plan = training_plan(path, card, here, here.where != "this machine" and extras.installed("quant"))
+    needed = plan.peak_gib if plan else None
     fits, fit = model_facts.say_fit(needed, here)
     row |= {"family": card.title, "kind": CHECKPOINT, "usable": True, "licence": row["licence"] or card.licence}
-    do = f"train on it: --base {found.name}" if fits is not False else "choose a smaller base, or a machine with more memory"
+    fit += f" ({plan.words()})" if plan and fits is not False and here.where != "this machine" else ""
+    do = f"train on it: --base {found.name}" if fits is not False else _too_large(path, card, here)
     return row | {"needs_gib": round(needed, 1) if needed else None, "fits": fits, "fit": fit, "do": do}
+
+
+def _too_large(path: Path, card: Any, here: model_facts.Memory) -> str:
+    """What to do with a base that does not fit: keep it in fewer bits, where that helps and is not there yet."""
+    few = training_plan(path, card, here, can_quantise=here.where != "this machine")
+    if few and few.fits and not extras.installed("quant"):
+        return f"keep it in {few.bits} bits, as which it needs about {few.peak_gib:.1f} GiB: {extras.advice('quant')}"
+    return "choose a smaller base, or a machine with more memory"
 
 
 def _kind(path: Path) -> dict[str, str]:

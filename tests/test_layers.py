@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
-    "memory_plan", "settings",
+    "memory_plan", "model_sizes", "settings",
     "extras", "tower", "subject", "domains", "__init__", "__version__",
 }  # fmt: skip
 CHOICES = {"recipes", "method_cards"}  # what people choose among
@@ -19,7 +19,7 @@ NO_TORCH = [
     "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
     "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
     "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.planning",
-    "studio.memory_plan", "studio.jobs.hub", "studio.jobs.reading", "studio.jobs.readings",
+    "studio.memory_plan", "studio.model_sizes", "studio.jobs.hub", "studio.jobs.reading", "studio.jobs.readings",
     "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
     "studio.jobs.board_export", "studio.method_cards", "studio.extras", "studio.dataset.looking", "studio.dataset.export",
     "studio.jobs.resident_client", "studio.dataset.captioning", "studio.dataset.picking",

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from studio.families import sd
-from studio.memory_plan import Ask, Sizes, draws_by_parts, plan, read_sizes
-from studio.model_facts import Memory
+from studio.memory_plan import Ask, plan, plan_drawing
+from studio.model_facts import GIB, Memory
+from studio.model_sizes import Sizes, read_sizes
 from studio.train.memory import memory_of, obey, quantise
 from tests.fixtures.shelf import SHELF, sparse_safetensors
 
@@ -55,10 +56,10 @@ def test_what_is_asked_for_is_done_whatever_it_costs():
 
 def test_everything_that_grows_is_counted():
     first = plan(SD15, Ask(3e6, checkpointing="off", offload="off", **LORA), gpu(80)).peak_gib
-    for more in ({"micro_batch": 4}, {"size_px": 1024}, {"trained": 8.6e8}, {"bytes_per_number": 4}):
+    for more in ({"batch": 4}, {"micro_batch": 4}, {"size_px": 1024}, {"trained": 8.6e8}, {"bytes_per_number": 4}):
         asked = {"trained": 3e6, "checkpointing": "off", "offload": "off", **LORA} | more
         assert plan(SD15, Ask(**asked), gpu(80)).peak_gib > first, more
-    assert draws_by_parts(FLUX, 1024, 1, 2, 24 * 2**30) and not draws_by_parts(SD15, 512, 1, 2, 24 * 2**30)
+    assert plan_drawing(FLUX, 1024, 1, 2, 24 * GIB).by_parts and not plan_drawing(SD15, 512, 1, 2, 24 * GIB).by_parts
 
 
 def test_sizes_are_read_from_headers_alone(tmp_path, tiny_folder):

@@ -177,9 +177,10 @@ class TrainForm:
 
 def _plan(cost: dict[str, Any]) -> dict[str, str]:
     """What is done so that the run fits the memory, and where the memory goes."""
+    drawing = cost["drawing"] and cost["drawing"] + ("" if cost["drawing_fits"] else "; even so they do not fit this GPU")
     return {
         "plan": cost["plan"][:1].upper() + cost["plan"][1:],
-        "plan_details": f"About {cost['plan_gib']:.1f} GiB: {cost['plan_details']}",
+        "plan_details": f"About {cost['plan_gib']:.1f} GiB: {cost['plan_details']}" + (f". Pictures: {drawing}" if drawing else ""),
     }
 
 

@@ -61,8 +61,10 @@ def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
     cost = estimate(place, spec, opened, base)
     time = f"{in_words(cost['seconds'])}, {cost['memory_gib']:.1f} GB of memory, {cost['disk_mib']} MB on disk ({cost['source']})"
     plan = f"memory plan: about {cost['plan_gib']:.1f} GiB ({cost['plan_details']}); {cost['plan']}"
+    drawing = f"pictures: {cost['drawing']}" if cost["drawing"] else ""
+    drawing += "" if cost["drawing_fits"] else "; even so they do not fit this GPU"
     cost["captions"] = _read_captions(spec, opened, base)
-    lines = [time, plan, _say_read(cost["captions"]), *([f"it {cost['reason']}"] if cost["reason"] else [])]
+    lines = [time, plan, drawing, _say_read(cost["captions"]), *([f"it {cost['reason']}"] if cost["reason"] else [])]
     answer(cost, as_json, "\n".join(line for line in lines if line))
     return 0 if cost["fits"] else 1
 

@@ -124,9 +124,10 @@ class Encoder:
         import torch
 
         def make() -> "dict[str, Tensor]":
-            self.parts.need(*self.family.card.text_encoders)
+            names = self.family.card.text_encoders
+            self.parts.need(*names)
             with torch.no_grad():
-                return self.family.encode_text(self.parts, [caption])[0]
+                return self.family.encode_text(self.parts.at(*names), [caption])[0]
 
         return self._ensure(self._key(what="text", caption=caption), make)
 
@@ -155,20 +156,24 @@ def encode_dataset(
     family, parts = encoder.family, encoder.parts
     keeps_text = family.card.text and not text_is_live
     planned = plan(dataset.rows, parts.facts.size_px, parts.facts.pixel_multiple, spec.data)
-    items, long_captions = [], []
-    for number, each in enumerate(planned):
+    items, long_captions, total = [], [], len(planned) * (2 if keeps_text else 1)
+    conds = {}  # all captions first: text encoders and autoencoder may have to take turns on the device
+    for number, each in enumerate(planned if keeps_text else ()):
+        conds[each.row.file] = encoder.text(reword(dataset.caption(each.row)))
+        progress(number + 1, total)
+    empty = encoder.text("") if keeps_text else ""
+    for number, each in enumerate(planned, total - len(planned)):
         row = each.row
         caption = reword(dataset.caption(row))
         read, rest = cut(family, parts, caption)
         if rest and not each.is_lying:
             long_captions.append((row.file, read, rest))
-        cond = encoder.text(caption) if keeps_text else ""
         latents = tuple(encoder.image(dataset, row, frame) for frame in each.frames)
         places = tuple(geometry(row, frame) for frame in each.frames)
         masks = _masks(dataset, each, latents, encoder, spec.data.mask_floor) if spec.data.mask_floor < 1 else ()
+        cond = conds.get(row.file, "")
         items.append(Item(row.file, row.split, each.bucket, latents, places, caption, cond, masks, row.repeats, each.is_lying))
-        progress(number + 1, len(planned))
-    empty = encoder.text("") if keeps_text else ""
+        progress(number + 1, total)
     return Encoded(items, empty, encoder.cache, encoder.num_made, encoder.num_reused, long_captions, spec.data.mask_floor)
 
 

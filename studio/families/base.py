@@ -1,7 +1,7 @@
 """What a base-model family is to the rest of the studio; a family is a module with these names."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,7 +80,9 @@ class Parts:
     source: Path
     extra: dict[str, Any] = field(default_factory=dict)
     host: Any = None  # where components wait that are not needed now; None = all stay on the device
+    bits: int = 16  # of the denoiser's linear layers; 16 = in `dtype`
     kept: frozenset[str] = frozenset()  # components that stay on the device once they were needed
+    resting: frozenset[str] = frozenset()  # components that compute where the others wait, for the device is too small for them
 
     def need(self, *names: str) -> None:
         """Have these components on the device, and, where the others are to wait elsewhere, those there."""
@@ -90,8 +92,12 @@ class Parts:
             if name not in names and name not in self.kept:
                 module.to(self.host)
         for name in names:
-            if name in self.modules:
+            if name in self.modules and name not in self.resting:
                 self.modules[name].to(self.device)
+
+    def at(self, *names: str) -> "Parts":
+        """The same as these components see it: on the device, or where those wait that compute there."""
+        return replace(self, device=self.host) if self.host is not None and self.resting.issuperset(names) else self
 
     def place(self, cond: Cond) -> Cond:
         """A batch of text embeddings on the device, in the denoiser's precision: encoders, and learned words, may have one of their own."""
@@ -100,9 +106,14 @@ class Parts:
     def gather(self) -> None:
         """Have all components in one place for good: where they wait, if they do."""
         if self.host is not None:
-            self.device, self.host = self.host, None
-            for module in self.modules.values():
-                module.to(self.device)
+            self.device = self.host
+            self.settle()
+
+    def settle(self) -> None:
+        """Have all components on the device for good."""
+        self.host = None
+        for module in self.modules.values():
+            module.to(self.device)
 
 
 @dataclass

@@ -139,6 +139,17 @@ def check_whole(folder: Path) -> None:
     _check_channels(folder)
 
 
+def check_named(folder: Path, names: tuple[str, ...], optional: frozenset[str] = frozenset()) -> None:
+    """StudioError unless the index of a model folder names these components; text encoders with the tokenizer that each has."""
+    index = check_folder(folder)
+    texts = [name for name in names if name.startswith("text_encoder")]
+    for name in (*names, *(name.replace("text_encoder", "tokenizer") for name in texts)):
+        value = index.get(name)
+        is_there = isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) and v for v in value)
+        if not is_there and name.replace("tokenizer", "text_encoder") not in optional:
+            raise StudioError(f"{folder / 'model_index.json'}: it names no {name}: fetch the model again, whole")
+
+
 def _check_component(folder: Path, name: str, kind: str) -> None:
     place = component(folder, name)
     if kind.endswith(("Scheduler", "Tokenizer", "TokenizerFast", "Processor")):

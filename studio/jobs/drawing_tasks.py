@@ -16,6 +16,7 @@ from studio.jobs.room import Wanted
 from studio.jobs.runs import find_run
 from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.warm import Loaded, Warm
+from studio.methods import several
 from studio.methods.base import Attached
 from studio.methods.describing import describe_file, is_foreign
 from studio.methods.foreign import Foreign
@@ -62,7 +63,8 @@ def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) ->
             require_base(find_run(workspace, use.run), identity)
             specs.append(find_run(workspace, use.run).spec())
     overrides, precision = (specs[0].base, specs[0].train.precision) if specs else (BaseSpec(source=base.source), "auto")
-    work = Work(workspace, drawing, request, warm, warm.base(base, identity, overrides, precision), tick)
+    keeps_base = all(several.keeps_base(spec.methods) for spec in specs)
+    work = Work(workspace, drawing, request, warm, warm.base(base, identity, overrides, precision, keeps_base), tick)
     plan = [_with_size(p, work.loaded) for p in drawing.plan()]
     columns: list[Column | None] = list(dict.fromkeys((p.adapter, p.snapshot) for p in plan if p.kind == "adapted")) or [None]
     done = 0
@@ -73,6 +75,8 @@ def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) ->
         _draw_column(work, column, wanted, done)
         done += len(wanted)
     notes = [f"{request.adapters[place].label or 'dropped adapter'}: {found}" for place, found in work.found.items()]
+    if how := work.loaded.drawing.words():
+        notes.append(f"drawn so that it fits the memory: {how}")
     drawing.write_result(plan, base_sha256=identity, adapters=_told(work), notes=notes, seconds=round(time.monotonic() - began, 2))
 
 

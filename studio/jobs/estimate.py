@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from studio.jobs import planning
 from studio.jobs.events import read_events
 from studio.jobs.metrics import read_machine
 from studio.jobs.runs import Run, list_runs
-from studio.memory_plan import LIBRARIES_GIB, read_sizes
+from studio.memory_plan import LIBRARIES_GIB, Plan
 from studio.methods import several
+from studio.model_sizes import read_sizes
 from studio.models import Base
 from studio.spec import RunSpec
 from studio.store import Workspace
@@ -55,7 +57,8 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
 
     `samples` are the crops, turns and other versions of its training pictures that are encoded and kept.
     """
-    cost = _from_past(workspace, spec, base) or _guess(workspace, spec, base)
+    memory = planning.plan_of(workspace, spec, base)
+    cost = _from_past(workspace, spec, base, memory) or _guess(workspace, spec, base, memory)
     own, multiple = base.shape_px
     samples = num_samples(dataset.rows, spec.base.size_px or own, multiple, spec.data)
     seconds = cost.start + (samples + len(dataset.held_out_rows)) * cost.picture + spec.train.steps * spec.train.batch_size * cost.sample
@@ -69,10 +72,11 @@ def estimate(workspace: Workspace, spec: RunSpec, dataset: Dataset, base: Base) 
     disk = cost.adapter_mib * copies_on_disk(len(spec.train.snapshot_steps), several.keeps_every_snapshot(spec.methods)) + 16
     low, high = cost.spread
     told = {"seconds": round(seconds, 1), "seconds_low": round(seconds * low, 1), "seconds_high": round(seconds * high, 1)}
-    memory = planning.plan_of(workspace, spec, base)
     told |= {"memory_gib": round(cost.memory_gib, 2), "disk_mib": round(disk), "source": cost.source, "samples": samples}
     told |= {"plan": memory.words(), "plan_details": memory.details(), "plan_gib": memory.peak_gib}
-    reason = _too_much(workspace, cost.memory_gib, disk, cost.source == LAST)
+    drawing = planning.drawing_of(workspace, spec, base)
+    told |= {"drawing": drawing.words(), "drawing_fits": drawing.fits}
+    reason = _too_much(workspace, cost.memory_gib, disk, cost.source == LAST, lambda: planning.way_out(workspace, spec, base))
     return told | {"fits": reason is None, "reason": reason}
 
 
@@ -101,14 +105,15 @@ def in_words(seconds: float) -> str:
     return f"about {round(hours / 24)} days"
 
 
-def _too_much(workspace: Workspace, memory_gib: float, disk_mib: float, is_known: bool) -> str | None:
+def _too_much(workspace: Workspace, memory_gib: float, disk_mib: float, is_known: bool, way_out: Callable[[], str]) -> str | None:
     """Why this will not fit; None where it does."""
     machine = read_machine(workspace)
     on_gpu = machine.get("device") == "cuda" and isinstance(machine.get("memory_gib"), int | float)
     there = machine["memory_gib"] if on_gpu else psutil.virtual_memory().total / 2**30
     if memory_gib > there:
         what = "the GPU has" if on_gpu else "this machine has"
-        return f"needs about {memory_gib:.1f} GB of memory, {what} {there:.1f}: choose a smaller base, size, batch or micro-batch"
+        out = way_out() or "choose a smaller base, size, batch or micro-batch"
+        return f"needs about {memory_gib:.1f} GB of memory, {what} {there:.1f}: {out}"
     free = shutil.disk_usage(workspace.root).free / 2**20
     if disk_mib > free:
         return f"needs about {disk_mib:.0f} MB of disk, {free:.0f} are free: free some space, or keep fewer snapshots"
@@ -118,7 +123,7 @@ def _too_much(workspace: Workspace, memory_gib: float, disk_mib: float, is_known
     return None
 
 
-def _from_past(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost | None:
+def _from_past(workspace: Workspace, spec: RunSpec, base: Base, memory: Plan) -> _Cost | None:
     """What the newest comparable run took."""
     kinds = [m.kind for m in spec.methods]
     for run in reversed(list_runs(workspace)[-LOOKED_AT:]):
@@ -126,11 +131,11 @@ def _from_past(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost | None:
             past = run.spec()
             same = past.base.source == base.source and [m.kind for m in past.methods] == kinds and past.base.size_px == spec.base.size_px
             if same and past.train.precision == spec.train.precision and run.adapter.is_file():
-                return _measure(run, past, spec)
+                return _measure(run, past, spec, memory)
     return None
 
 
-def _measure(run: Run, past: RunSpec, spec: RunSpec) -> _Cost:
+def _measure(run: Run, past: RunSpec, spec: RunSpec, plan: Plan) -> _Cost:
     head, tail = _ends(run)
     sample = statistics.median(e["seconds"] for e in tail if e["kind"] == "step") / past.train.batch_size
     cached = next((e for e in head if e["kind"] == "cached"), {"made": 0})
@@ -139,8 +144,9 @@ def _measure(run: Run, past: RunSpec, spec: RunSpec) -> _Cost:
     drawn = [e["time"] - before["time"] for before, e in zip(tail, tail[1:], strict=False) if e["kind"] == "preview" and not e["base"]]
     forward = statistics.median(drawn) / pictures if drawn and pictures else sample / BACKWARD
     peak = next(e["peak_memory_gib"] for e in reversed(tail) if isinstance(e.get("peak_memory_gib"), int | float))
-    once = spec.train.micro_batch or spec.train.batch_size
-    held = past.train.micro_batch or past.train.batch_size
+    begun = planning.read(run)
+    once = plan.micro_batch or spec.train.micro_batch or spec.train.batch_size
+    held = (begun and begun.micro_batch) or past.train.micro_batch or past.train.batch_size
     activations = max(0.0, peak - LIBRARIES_GIB) / 2  # about half of what lies above the libraries grows with the batch
     memory = peak - activations + activations * once / held
     return _Cost(START_S, picture, sample, forward, memory, run.adapter.stat().st_size / 2**20, LAST, (0.8, 1.3))
@@ -161,7 +167,7 @@ def _ends(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return head, tail
 
 
-def _guess(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost:
+def _guess(workspace: Workspace, spec: RunSpec, base: Base, memory: Plan) -> _Cost:
     """From the size of the denoiser and of its latents, and what this machine computes in a second."""
     machine = read_machine(workspace)
     device = machine.get("device") if machine.get("device") in SPEED else "cpu"
@@ -171,10 +177,9 @@ def _guess(workspace: Workspace, spec: RunSpec, base: Base) -> _Cost:
     operations = 2 / sizes.patch**2 if sizes.width else OPERATIONS  # a transformer's: two per parameter and token
     forward = operations * sizes.denoiser * side * side / speed
     sample = BACKWARD * forward
-    memory = planning.plan_of(workspace, spec, base)
     if memory.checkpointing:
         sample *= RECOMPUTED
-    trained = several.trained(spec.methods, sizes.denoiser)
+    trained = several.trained(spec.methods, sizes)
     spread = (0.5, 2.0) if device == "cpu" else (0.3, 3.0)
     return _Cost(START_S, 2 * sample, sample, forward, memory.peak_gib, trained * 4 / 2**20, GUESS, spread)
 

@@ -18,7 +18,10 @@ PIECE = 2**23  # bytes read at once
 HEAD = 400  # bytes that tell one event file from another of the same name
 RECENT = 40  # steps whose median says how fast a run is
 MAX_TOLD = 400  # characters of a sentence
-PREPARING = {"caching": "pictures cached", "class_pictures": "class pictures drawn"}  # events of progress before the first step
+PREPARING = {  # events of progress before the first step
+    "caching": "pictures and captions cached",
+    "class_pictures": "class pictures drawn",
+}
 STEP = re.compile(  # the lines that are many: as `EventLog` writes them, ten times faster than JSON
     rb'\{"kind": "step", "time": ([\d.e+-]+), "step": (\d+), "loss": ([\d.e+-]+|null), "grad_norm": (?:[\d.e+-]+|null), '
     rb'"lr": ([\d.e+-]+|null), "seconds": ([\d.e+-]+)\}'

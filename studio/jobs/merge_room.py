@@ -3,7 +3,8 @@
 import psutil
 
 from studio import registry
-from studio.memory_plan import GIB, LIBRARIES_GIB, read_sizes
+from studio.memory_plan import GIB, LIBRARIES_GIB
+from studio.model_sizes import read_sizes
 from studio.models import Base
 
 COPIES = 1.3  # of the base in fp32: one at a time, and what drawing with it takes

@@ -1,20 +1,22 @@
 """The memory plan of a run: asked from its settings, told before it starts, kept in its folder and obeyed by its process. No torch here."""
 
 import contextlib
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from studio import extras, registry
 from studio.errors import StudioError
 from studio.jobs.runs import Run
-from studio.memory_plan import Ask, Plan, Sizes, plan, read_sizes
+from studio.memory_plan import Ask, Drawing, Plan, plan, plan_drawing
 from studio.methods import several
-from studio.model_facts import Memory, memory
+from studio.model_facts import GIB, Memory, memory
+from studio.model_sizes import Sizes, read_sizes
 from studio.models import Base
 from studio.spec import RunSpec
 from studio.store import Workspace, read_json, write_json
 
 FILE = "plan.json"
+SMALLER_PX = (768, 512)  # that are proposed where a picture of a base's own size does not fit
 NO_SIZES = Sizes(0.0, 0.0, 0.0, 64, 512)
 
 
@@ -31,8 +33,9 @@ def ask_of(spec: RunSpec, card: Any, sizes: Sizes, here: Memory) -> Ask:
     each = {"fp32": 4, "bf16": 2, "fp16": 2}.get(spec.train.precision, here.bytes_per_number)
     live = bool(several.live(spec.methods) & set(card.text_encoders))
     return Ask(
-        trained=several.trained(spec.methods, sizes.denoiser),
-        micro_batch=spec.train.micro_batch or spec.train.batch_size,
+        trained=several.trained(spec.methods, sizes),
+        batch=spec.train.batch_size,
+        micro_batch=spec.train.micro_batch,
         size_px=spec.base.size_px,
         optimizer=spec.train.optimizer,
         bytes_per_number=each,
@@ -44,6 +47,33 @@ def ask_of(spec: RunSpec, card: Any, sizes: Sizes, here: Memory) -> Ask:
         can_quantise=extras.installed("quant") and here.where != "this machine" and several.keeps_base(spec.methods),
         previews=bool(spec.preview.at_steps),
     )
+
+
+def drawing_of(workspace: Workspace, spec: RunSpec, base: Base) -> Drawing:
+    """How a picture is drawn with this base on this machine, before and after training."""
+    here = memory(workspace)
+    sizes = read_sizes(base.path, registry.family(base.family).card)
+    if sizes is None or here.where == "this machine":
+        return Drawing()
+    few = extras.installed("quant") and several.keeps_base(spec.methods)
+    return plan_drawing(sizes, spec.base.size_px or base.shape_px[0], 1, here.bytes_per_number, here.total_gib * GIB, few)
+
+
+def way_out(workspace: Workspace, spec: RunSpec, base: Base) -> str:
+    """The settings under which a run that does not fit would, gentle ones first, or nothing; with what it then needs."""
+    here, size_px = memory(workspace), spec.base.size_px or base.shape_px[0]
+    card = registry.family(base.family).card
+    sizes = read_sizes(base.path, card)
+    if sizes is None or here.where == "this machine":
+        return ""
+    ask, few = ask_of(spec, card, sizes, here), f"the extra quant ({extras.advice('quant')})"
+    smaller = [(replace(ask, size_px=px), f"base.size_px={px}") for px in SMALLER_PX if px < size_px]
+    if not ask.can_quantise and several.keeps_base(spec.methods):
+        whole = [(ask, ""), *smaller]
+        quantised = [(replace(one, can_quantise=True), f"{few} and {name}" if name else few) for one, name in whole]
+        smaller = [quantised[0], *smaller, *quantised[1:]]
+    fitting = ((plan(sizes, one, here), name) for one, name in smaller)
+    return next((f"with {name} it would need about {found.peak_gib:.1f} GB" for found, name in fitting if found.fits), "")
 
 
 def settled(run: Run, spec: RunSpec, base: Base, workspace: Workspace, here: Memory) -> Plan:
@@ -59,6 +89,6 @@ def read(run: Run) -> Plan | None:
     """The plan that a run was begun with; None where there is none yet."""
     with contextlib.suppress(StudioError, TypeError, AttributeError, KeyError):
         values = read_json(run.folder / FILE)
-        names = Plan.__dataclass_fields__
-        return replace(Plan(False, False, 16, 0.0, {}, None), **{n: values[n] for n in names if n in values or n != "recorded"})
+        names = [f.name for f in fields(Plan) if f.name in values or f.default is MISSING]  # later fields may lack in older plans
+        return replace(Plan(False, False, 16, 0.0, {}, None), **{name: values[name] for name in names})
     return None

@@ -74,7 +74,7 @@ def load_adapted(
     identity = base_identity(base.path, workspace)
     require_base(run, identity)
     warm = warm or Warm()
-    loaded = warm.base(base, identity, spec.base, spec.train.precision)
+    loaded = warm.base(base, identity, spec.base, spec.train.precision, several.keeps_base(spec.methods))
     adapter = warm.adapter(spec.methods, spec.train.seed)
     state = {name: state[name] for name in adapter.state() if name in state} if only else state
     adapter.restore(state)
@@ -166,6 +166,7 @@ def _base_picture(workspace: Workspace, adapted: Adapted, sampling: Sampling) ->
     if adapted.adapter:  # a new word reads as other words on the base
         told |= {name: adapted.adapter.read_as(told[name], 0.0) for name in ("prompt", "negative")}
     what = {**told, "base": adapted.identity, "dtype": str(adapted.parts.dtype), "prediction": facts.prediction_type}
+    what |= {"bits": adapted.parts.bits} if adapted.parts.bits < 16 else {}
     return workspace.cache / "base-pictures" / f"{sha256(json.dumps(what, sort_keys=True).encode())}.png"
 
 

@@ -6,18 +6,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from studio import registry
+from studio import extras, registry
 from studio.device import dtype_of, memory_gib, pick_device, pick_precision
 from studio.errors import StudioError
 from studio.families.base import FLOW, Parts
 from studio.jobs import libraries
 from studio.jobs.park import empty_cache
-from studio.memory_plan import draws_by_parts, read_sizes
+from studio.memory_plan import Drawing, plan_drawing
 from studio.methods import several
 from studio.methods.base import Attached
 from studio.model_facts import GIB
+from studio.model_sizes import read_sizes
 from studio.models import Base, told
 from studio.spec import BaseSpec, MethodSpec
+from studio.train.memory import draw_so
 
 
 def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = False) -> tuple[ModuleType, Parts, str]:
@@ -46,13 +48,16 @@ def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = 
     return family, parts, precision
 
 
-def _by_parts(base: Base, overrides: BaseSpec) -> bool:
-    """Whether a base's components come to the GPU one at a time, because together, with a picture, they do not fit what is free there."""
+def plan_of(base: Base, overrides: BaseSpec, precision: str, keeps_base: bool) -> Drawing:
+    """How pictures are drawn with this base in what is free on the GPU; `keeps_base`: it may be kept in fewer bits."""
     device = pick_device()
-    if device.type != "cuda":
-        return False
-    sizes, (used, total) = read_sizes(base.path, registry.family(base.family).card), memory_gib(device)
-    return sizes is not None and draws_by_parts(sizes, overrides.size_px or sizes.size_px, 1, 2, (total - used) * GIB)
+    sizes = read_sizes(base.path, registry.family(base.family).card) if device.type == "cuda" else None
+    if sizes is None:
+        return Drawing()
+    used, total = memory_gib(device)
+    each = dtype_of(pick_precision(device, precision)).itemsize
+    few = keeps_base and each == 2 and extras.installed("quant")
+    return plan_drawing(sizes, overrides.size_px or sizes.size_px, 1, each, (total - used) * GIB, few)
 
 
 @dataclass
@@ -63,6 +68,7 @@ class Loaded:
     identity: str
     family: ModuleType
     parts: Parts
+    drawing: Drawing
 
 
 class Warm:
@@ -79,13 +85,15 @@ class Warm:
         """Where the base model in memory comes from."""
         return self._base.path if self._base else None
 
-    def base(self, base: Base, identity: str, overrides: BaseSpec, precision: str) -> Loaded:
-        """This base in memory; another one goes first."""
+    def base(self, base: Base, identity: str, overrides: BaseSpec, precision: str, keeps_base: bool = False) -> Loaded:
+        """This base in memory, in fewer bits where it fits in no other way and may be (`keeps_base`); another one goes first."""
         key = (base.path, identity, overrides.size_px, overrides.prediction_type, precision)
-        if self._base is None or key != self._base_key:
+        if self._base is None or key != self._base_key or (self._base.drawing.bits < 16 and not keeps_base):
             self.clear()
-            family, parts, _ = load_base(base, overrides, precision, _by_parts(base, overrides))
-            self._base, self._base_key = Loaded(base.path, identity, family, parts), key
+            how = plan_of(base, overrides, precision, keeps_base)
+            family, parts, _ = load_base(base, overrides, precision, how.by_parts)
+            draw_so(how, parts, family.card)
+            self._base, self._base_key = Loaded(base.path, identity, family, parts, how), key
         return self._base
 
     def adapter(self, specs: list[MethodSpec], seed: int = 0) -> Attached:

@@ -178,9 +178,10 @@ def _prepare(job: Job) -> Training:
     check(base)
     device = pick_device()
     plan = planning.settled(job.run, spec, base, job.workspace, memory_of(device))
-    family, parts, precision = load_base(base, spec.base, spec.train.precision, plan.offload)
+    family, parts, precision = load_base(base, spec.base, spec.train.precision, plan.offload or plan.bits < 16)
     job.emit("planned", text=plan.words(), details=plan.details(), peak_gib=plan.peak_gib, fits=plan.fits)
     obey(plan, parts, family.card)
+    spec.train.micro_batch = plan.micro_batch or spec.train.micro_batch
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
     if parts.facts.note:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.families.base import Card, Parts
+from studio.model_sizes import Sizes
 from studio.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Method(Protocol):
 
     def supports(self, card: Card) -> str | None: ...  # the reason of a refusal, in a sentence
     def live(self, spec: MethodSpec) -> frozenset[str]: ...  # components that stay loaded, and in the gradient, while training
-    def trained(self, spec: MethodSpec, parameters: float) -> float: ...  # numbers that are trained, of a denoiser of this size
+    def trained(self, spec: MethodSpec, sizes: Sizes) -> float: ...  # numbers that are trained, on a base of these sizes
     def adopt(self, spec: MethodSpec, about: dict[str, Any], captions: list[str], name: str) -> MethodSpec: ...  # what a dataset decides
     def reword(self, spec: MethodSpec, caption: str) -> str: ...  # a caption as the method trains on it
     def attach(self, parts: Parts, spec: MethodSpec, card: Card, seed: int) -> Attached: ...

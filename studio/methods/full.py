@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
+from studio.model_sizes import Sizes
 from studio.spec import MethodSpec, setting
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def live(spec: Spec) -> frozenset[str]:
     return frozenset()
 
 
-def trained(spec: Spec, parameters: float) -> float:
-    """How many numbers are trained, for a denoiser with `parameters`: all."""
-    return parameters
+def trained(spec: Spec, sizes: Sizes) -> float:
+    """How many numbers are trained: all of the denoiser's."""
+    return sizes.denoiser
 
 
 def batchable(spec: Spec) -> bool:

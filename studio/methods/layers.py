@@ -12,13 +12,15 @@ from studio.families.adapter_names import TEXT_PREFIX, bare
 from studio.families.base import Card, Parts
 from studio.families.import_names import our_endings
 from studio.methods.imports import Renamed, rename, shape_of
+from studio.model_sizes import Sizes
 from studio.spec import MethodSpec, setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 keeps_every_snapshot = True
-LARGE, SHARE, SHARE_OF_LARGE = 1e8, 0.14, 0.015  # of a denoiser's numbers that such an adapter usually has, by the denoiser's size
+LARGE, SHARE, SHARE_OF_LARGE = 1e8, 0.14, 0.015  # of a denoiser's numbers that such an adapter usually has, where its layers are not known
+TEXT_SHARE = 5e-4  # of a text encoder's numbers that an adapter of rank 1 has on its attention
 NAME = "default"  # PEFT's name for the one adapter of a run
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "q", "k", "v", "o", "wi_0", "wi_1", "wo")
 FURTHER = (  # layers that other programs adapt beside the families' own groups
@@ -71,9 +73,13 @@ def live(spec: LayerSpec) -> frozenset[str]:
     return frozenset({"text_encoder"}) if spec.text_encoder else frozenset()
 
 
-def trained(spec: LayerSpec, parameters: float) -> float:
-    """How many numbers are trained, for a denoiser with `parameters`: a guess."""
-    return parameters * (SHARE_OF_LARGE if parameters > LARGE else SHARE)
+def trained(spec: LayerSpec, sizes: Sizes) -> float:
+    """How many numbers are trained on a base of these sizes: those of a LoRA on the same layers, of text encoders a share as well."""
+    rank = getattr(spec, "rank", RankSpec().rank)
+    groups = [sizes.per_rank.get(target.strip()) for target in spec.targets.split("+")]
+    per_rank = sum(groups) if None not in groups else sum(sizes.per_rank.values())  # of layers by their own names: at most all
+    numbers = rank * per_rank if per_rank else sizes.denoiser * (SHARE_OF_LARGE if sizes.denoiser > LARGE else SHARE)
+    return numbers + (rank * TEXT_SHARE * sizes.text_encoders if spec.text_encoder else 0.0)
 
 
 def one_strength_a_pass(spec: LayerSpec) -> bool:

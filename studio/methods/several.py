@@ -7,6 +7,7 @@ from studio import registry
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods.base import Attached
+from studio.model_sizes import Sizes
 from studio.spec import MethodSpec
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def keeps_every_snapshot(specs: list[MethodSpec]) -> bool:
     return all(registry.method(s.kind).keeps_every_snapshot for s in specs)
 
 
-def trained(specs: list[MethodSpec], parameters: float) -> float:
-    """How many numbers all of them train together, on a denoiser with `parameters`."""
-    return sum(registry.method(s.kind).trained(s, parameters) for s in specs)
+def trained(specs: list[MethodSpec], sizes: Sizes) -> float:
+    """How many numbers all of them train together, on a base of these sizes."""
+    return sum(registry.method(s.kind).trained(s, sizes) for s in specs)
 
 
 def batchable(specs: list[MethodSpec]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods import embedding_files
+from studio.model_sizes import Sizes
 from studio.spec import MethodSpec, setting
 from studio.store import slug
 
@@ -53,7 +54,7 @@ def live(spec: Spec) -> frozenset[str]:
     return frozenset({"text_encoder"})
 
 
-def trained(spec: Spec, parameters: float) -> float:
+def trained(spec: Spec, sizes: Sizes) -> float:
     """How many numbers are trained: those of the vectors, whatever the denoiser."""
     return spec.num_vectors * USUAL_WIDTH
 

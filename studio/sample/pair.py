@@ -91,11 +91,11 @@ def _encode(family: ModuleType, parts: Parts, adapter: Attached | None, texts: l
 
     A family may read negative prompts another `way` than prompts.
     """
-    encode = getattr(family, way, family.encode_text)
+    encode, there = getattr(family, way, family.encode_text), parts.at(*family.card.text_encoders)
     if adapter and adapter.components & set(family.card.text_encoders):
-        return parts.place(family.collate(encode(parts, texts)))
+        return parts.place(family.collate(encode(there, texts)))
     unique = list(dict.fromkeys(texts))
-    encoded = dict(zip(unique, encode(parts, unique), strict=True))
+    encoded = dict(zip(unique, encode(there, unique), strict=True))
     return parts.place(family.collate([encoded[t] for t in texts]))
 
 

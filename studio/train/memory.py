@@ -6,20 +6,9 @@ from studio import extras
 from studio.device import memory_gib
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
-from studio.memory_plan import Plan
+from studio.memory_plan import Drawing, Plan
 from studio.model_facts import GIB, Memory
-
-KEPT_WHOLE = (
-    "proj_out",
-    "norm_out",
-    "time",
-    "embed",
-    "conv_in",
-    "conv_out",
-    "img_in",
-    "txt_in",
-    "x_embedder",
-)  # small, and the ends of a model
+from studio.model_sizes import QUANTISED
 
 
 def memory_of(device: Any) -> Memory:
@@ -44,6 +33,17 @@ def obey(plan: Plan, parts: Parts, card: Card) -> None:
         parts.kept = frozenset({card.denoiser})  # what is recorded reads its weights where they are
     if plan.bits < 16:
         quantise(denoiser, plan.bits, parts.device, parts.dtype)
+    parts.resting = frozenset(card.text_encoders) if plan.text_on_host else frozenset()
+    if parts.host is not None and not plan.offload:  # it was loaded where there is room for it whole
+        parts.settle()
+
+
+def draw_so(how: Drawing, parts: Parts, card: Card) -> None:
+    """Prepare a base that was just loaded to be drawn with as planned."""
+    if how.bits < 16:
+        quantise(parts.modules[card.denoiser], how.bits, parts.device, parts.dtype)
+    parts.bits = how.bits
+    parts.resting = frozenset(card.text_encoders) if how.text_on_host else frozenset()
 
 
 def quantise(module: Any, bits: int, device: Any, dtype: Any) -> int:
@@ -51,7 +51,7 @@ def quantise(module: Any, bits: int, device: Any, dtype: Any) -> int:
     import torch
 
     library = extras.need("quant")
-    names = [n for n, m in module.named_modules() if type(m) is torch.nn.Linear and "." in n and not any(k in n for k in KEPT_WHOLE)]
+    names = [n for n, m in module.named_modules() if type(m) is torch.nn.Linear and QUANTISED.match(n)]
     for name in names:
         old = module.get_submodule(name)
         shape = (old.in_features, old.out_features)

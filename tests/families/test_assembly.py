@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families.assembly import assemble
-from studio.memory_plan import read_sizes
+from studio.model_sizes import read_sizes
 from studio.models import examine, find_base
 from tests.fixtures import tiny_files
 

@@ -1,12 +1,14 @@
 """Model folders from outside are looked over before anything in them is loaded."""
 
 import json
+import shutil
 
 import pytest
 
 from studio.errors import StudioError
 from studio.families import sd
 from studio.families.folder import check_folder, refuse_pickle, weight_variant
+from studio.models import check, find_base
 
 
 @pytest.fixture
@@ -128,3 +130,13 @@ def test_a_folder_without_a_part_does_not_load(tiny_folder, tmp_path):
     shutil.rmtree(folder / "text_encoder")
     with pytest.raises(StudioError, match="its folder text_encoder is missing"):
         sd.load(folder, None, "cpu")
+
+
+@pytest.mark.parametrize("value", [None, [None, None], ["diffusers"], "vae"], ids=str)
+@pytest.mark.parametrize("name", ["vae", "unet", "text_encoder", "tokenizer"])
+def test_an_index_that_lacks_what_its_family_needs_is_named(tmp_path, tiny_folder, name, value):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {name: value}))
+    with pytest.raises(StudioError, match=f"model_index.json: it names no {name}: fetch the model again"):
+        check(find_base(str(folder)))

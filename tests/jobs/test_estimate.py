@@ -11,7 +11,7 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.estimate import GUESS, LAST, estimate, in_words
 from studio.jobs.runs import Run
 from studio.jobs.supervisor import start
-from studio.memory_plan import read_sizes
+from studio.model_sizes import read_sizes
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace, write_json

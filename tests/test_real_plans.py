@@ -1,0 +1,179 @@
+"""Memory plans of every family at its published size: what is done on 8 GB, what is said where nothing helps, and that it is obeyed."""
+
+import json
+
+import pytest
+import torch
+
+from studio import registry
+from studio.encode.build import Encoder
+from studio.encode.cache import Cache
+from studio.families import sd
+from studio.jobs import planning
+from studio.jobs.create import Request, create_run
+from studio.memory_plan import Ask, plan, plan_drawing
+from studio.methods import full, lora
+from studio.model_facts import GIB, Memory
+from studio.model_sizes import Sizes, read_sizes
+from studio.models import find_base, list_models
+from studio.store import Workspace, read_tensors, write_json
+from studio.train.memory import obey
+from tests.fixtures.real_sizes import REAL, real_folder
+from tests.fixtures.runs import carry_out, dataset
+
+FIT_8 = {  # without the extra that keeps bases in few bits: those that train on 8 GB, one picture of 1024 px (or their own 512) at a time
+    "sd15", "sdxl", "sd3", "pixart", "sana",
+}  # fmt: skip
+FEW_BITS_8 = {"flux2": 8, "z_image": 4}  # those that do with it -> bits of the base, at 1024 px
+TRAINED = {  # millions of numbers of a LoRA of rank 16 on attention and feed-forward, counted by hand from widths and depths
+    "flux": 65.4, "z_image": 39.7, "qwen_image": 106.2, "sd3": 20.9, "flux2": 24.1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """{name: folder} of all families at their real sizes."""
+    root = tmp_path_factory.mktemp("real")
+    return {name: real_folder(root / name, name) for name in REAL}
+
+
+@pytest.fixture(scope="module")
+def sizes(shelf):
+    """{name: sizes} as they are read from the headers."""
+    return {name: read_sizes(folder, registry.family(find_base(str(folder)).family).card) for name, folder in shelf.items()}
+
+
+def gpu(gib):
+    return Memory(gib, gib, "Test GPU", 2)
+
+
+def ask(one, **more):
+    return Ask(lora.trained(lora.Spec(), one), **{"batch": 2, **more})
+
+
+def test_what_an_adapter_has_is_counted_from_shapes(sizes):
+    for name, millions in TRAINED.items():
+        assert lora.trained(lora.Spec(), sizes[name]) / 1e6 == pytest.approx(millions, abs=0.1), name
+    one = sizes["flux"]
+    assert lora.trained(lora.Spec(rank=4), one) * 4 == lora.trained(lora.Spec(), one)
+    assert lora.trained(lora.Spec(targets="attention"), one) / 1e6 == pytest.approx(26.1, abs=0.1)
+    assert lora.trained(lora.Spec(targets="to_q"), one) == lora.trained(lora.Spec(), one), "of names alone at most all"
+    assert full.trained(full.Spec(), one) == one.denoiser
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_plan_for_eight_gigabytes(sizes, name):
+    one = sizes[name]
+    plain, few = (plan(one, ask(one, can_quantise=q), gpu(8)) for q in (False, True))
+    assert plain.fits == (name in FIT_8) and plain.bits == 16
+    assert (few.bits if few.fits and few.bits < 16 else None) == FEW_BITS_8.get(name)
+    assert few.fits == (name in FIT_8 or name in FEW_BITS_8)
+    assert plain.text_on_host == (one.text_encoders * 2 / GIB > 7), "text encoders that fit come to the device, others never do"
+    assert ("read by the processor" in plain.words()) == plain.text_on_host
+    for made in (plain, few):
+        weights = (one.denoiser - (one.quantisable if made.bits < 16 else 0)) * 2 / GIB
+        assert weights - 0.001 < made.parts_gib["base"] < one.denoiser * 2 / GIB + 0.001, "what stays whole, and not more than all"
+        assert made.peak_gib == pytest.approx(sum(made.parts_gib.values()), abs=0.01), "the parts make the whole"
+    roomy = plan(one, ask(one), gpu(200))
+    assert roomy.fits and not roomy.checkpointing and roomy.micro_batch is None and not roomy.text_on_host
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_pictures_are_drawn_in_eight_gigabytes(sizes, name):
+    one = sizes[name]
+    plain, few = (plan_drawing(one, 1024, 1, 2, 8 * GIB, q) for q in (False, True))
+    assert plain.fits == (one.denoiser * 2.2 / GIB < 7.9) and few.fits == (name != "qwen_image")
+    assert few.bits == (16 if plain.fits else 4 if name in {"flux", "chroma", "qwen_image"} else 8)
+    assert plain.text_on_host == (one.text_encoders * 2.2 / GIB > 8) and plan_drawing(one, 1024, 1, 2, 100 * GIB).words() == ""
+
+
+def test_smaller_pictures_and_parts_of_a_batch_come_before_fewer_bits(sizes):
+    one = sizes["sdxl"]
+    cut = plan(one, ask(one, batch=8, can_quantise=True), gpu(8))
+    assert (cut.micro_batch, cut.checkpointing, cut.bits, cut.fits) == (1, True, 16, True) and "parts of 1" in cut.words()
+    asked = plan(one, ask(one, batch=8, micro_batch=4), gpu(8))
+    assert not asked.fits and asked.micro_batch is None, "what is asked for is done"
+    assert plan(one, ask(one, batch=8), Memory(8, 8, "this machine", 4)).micro_batch is None
+    assert plan(one, ask(one, size_px=512), gpu(8)).micro_batch is None
+
+
+@pytest.fixture
+def small_gpu(tmp_path):
+    """A workspace with pictures, on a machine whose GPU has 8 GB."""
+    workspace = Workspace.at(tmp_path / "workspace")
+    dataset(workspace, tmp_path / "given", 4)
+    write_json(workspace.cache / "machine.json", {"device": "cuda", "name": "Small GPU", "memory_gib": 8.0, "cores": 4})
+    return workspace
+
+
+def dry(workspace, base, *settings):
+    from typer.testing import CliRunner
+
+    from studio.cli import app
+
+    words = ["train", "--dataset", "shapes", "--base", str(base), "--dry-run", "--json", "--workspace", str(workspace.root)]
+    answer = CliRunner().invoke(app, [*words, *(word for s in settings for word in ("--set", s))])
+    return answer, json.loads(answer.output.splitlines()[-1])
+
+
+def test_the_same_is_said_on_the_command_line_and_by_the_list_of_models(small_gpu, shelf):
+    answer, told = dry(small_gpu, shelf["sd3"])
+    assert answer.exit_code == 0 and told["fits"] and "gradient checkpointing" in told["plan"] and "read by the processor" in told["plan"]
+    assert "pictures: components come to the device one at a time" in answer.output and told["plan"] in answer.output
+    answer, told = dry(small_gpu, shelf["z_image"])
+    assert answer.exit_code == 1 and "the GPU has 8.0: with the extra quant (" in told["reason"] and "it would need about" in told["reason"]
+    assert "; even so they do not fit this GPU" in answer.output
+    answer, told = dry(small_gpu, shelf["qwen_image"])
+    assert not told["fits"] and "choose a smaller base" in told["reason"]
+    answer, told = dry(small_gpu, shelf["sdxl"], "train.micro_batch=1", "train.gradient_checkpointing=off")
+    assert not told["fits"] and told["reason"].endswith("the GPU has 8.0: with base.size_px=512 it would need about 7.9 GB"), told["reason"]
+    assert "and base.size_px=512 it would" in dry(small_gpu, shelf["flux"], "method.rank=4")[1]["reason"]
+    rows = {row["model"]: row for row in list_models(small_gpu, [shelf[n].parent for n in ("sdxl",)])}
+    assert rows["sd3"]["fits"] and "(gradient checkpointing" in rows["sd3"]["fit"]
+    assert not rows["z_image"]["fits"] and rows["z_image"]["do"].startswith("keep it in 4 bits, as which it needs about")
+    assert "choose a smaller base" in rows["qwen_image"]["do"]
+
+
+def test_encoders_too_large_for_the_device_read_captions_where_they_wait(tiny_parts, tmp_path):
+    plain = Encoder(sd, tiny_parts, "x", Cache(tmp_path / "plain"))
+    wanted = plain.cache.read(plain.text("a cat"))
+    tiny_parts.device, tiny_parts.host = torch.device("meta"), torch.device("cpu")  # a device on which nothing can be computed
+    small = Sizes(1e6, 1e10, 1e6, 64, 512, quantisable=0)
+    made = plan(small, Ask(1e4), gpu(8))
+    assert made.text_on_host and made.fits
+    obey(made, tiny_parts, sd.card)
+    encoder = Encoder(sd, tiny_parts, "x", Cache(tmp_path / "apart"))
+    found = encoder.cache.read(encoder.text("a cat"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    assert next(tiny_parts.modules["text_encoder"].parameters()).device.type == "cpu"
+    tiny_parts.need("unet")
+    assert {n: next(m.parameters()).device.type for n, m in tiny_parts.modules.items()} == {
+        "unet": "meta",
+        "vae": "cpu",
+        "text_encoder": "cpu",
+    }
+
+
+def test_a_run_cuts_its_batches_as_its_plan_says(tmp_path, tiny_folder):
+    workspace = Workspace.at(tmp_path / "workspace")
+    dataset(workspace, tmp_path / "given", 5)
+    small = ["train.steps=2", "train.batch_size=3", "preview.every=0", "evaluate.num_timesteps=1", "method.rank=2"]
+    runs = [
+        create_run(workspace, Request("shapes", str(tiny_folder), settings=[*small, *more])) for more in ((), ["train.micro_batch=1"], ())
+    ]
+    kept = planning.plan_of(workspace, runs[0].spec(), find_base(str(tiny_folder)))
+    write_json(runs[0].folder / planning.FILE, kept.record() | {"micro_batch": 1})
+    planned, asked, whole = (read_tensors(carry_out(run).adapter) for run in runs)
+    assert all(torch.equal(planned[name], asked[name]) for name in asked)
+    assert any(not torch.equal(planned[name], whole[name]) for name in asked), "parts add up to the same but for rounding"
+    assert planning.read(runs[0]).micro_batch == 1 and runs[0].spec().train.micro_batch is None
+
+
+def test_a_plan_of_before_is_read(tmp_path, tiny_folder):
+    workspace = Workspace.at(tmp_path / "workspace")
+    dataset(workspace, tmp_path / "given", 4)
+    run = create_run(workspace, Request("shapes", str(tiny_folder)))
+    write_json(
+        run.folder / planning.FILE, {"checkpointing": True, "offload": False, "bits": 16, "peak_gib": 1.0, "parts_gib": {}, "fits": True}
+    )
+    assert planning.read(run).checkpointing and planning.read(run).micro_batch is None
