@@ -136,7 +136,7 @@ def noise_levels(path: Path, card: Card, size: int, how: Timesteps) -> dict[str,
 def configuration(path: Path) -> dict[str, Any]:
     """A configuration file's values; empty where it is missing or damaged."""
     with contextlib.suppress(StudioError, OSError):
-        value = read_json(path)
+        value = read_json(path) if path.is_file() else {}
         return value if isinstance(value, dict) else {}
     return {}
 

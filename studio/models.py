@@ -293,7 +293,7 @@ def _metadata(path: Path) -> dict[str, str]:
 def told(path: Path) -> dict[str, str]:
     """What a model's README.md says in its front matter, as on model hubs: license, license_name, model_name …"""
     try:
-        lines = (path / "README.md").read_text("utf-8").splitlines()
+        lines = (path / "README.md").read_text("utf-8").splitlines() if (path / "README.md").is_file() else []
     except (OSError, UnicodeDecodeError):
         return {}
     if not lines or lines[0] != "---" or "---" not in lines[1:]:

@@ -58,6 +58,8 @@ def _check_config(folder: Path, file: Path) -> None:
 
 def read_config(file: Path) -> dict:
     """A configuration file's values; StudioError naming it where it is damaged."""
+    if file.exists() and not file.is_file():  # reading a pipe would never end
+        raise StudioError(f"{file} is no file: fetch the model again")
     try:
         values = json.loads(file.read_text("utf-8"), parse_constant=_constant)
     except (OSError, ValueError, RecursionError) as error:

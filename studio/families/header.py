@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from studio.errors import StudioError, printable
@@ -71,6 +72,8 @@ def read_header(path: Path) -> Header:
     Read again only when the file has changed.
     """
     stat = path.stat()
+    if not S_ISREG(stat.st_mode):
+        raise StudioError(f"{path}: this is no file, but a folder, a pipe or a device: give a .safetensors file or a model folder")
     return _read(path, stat.st_size, stat.st_mtime_ns)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from studio.families import bundled
 from studio.families.bundled import CONFIGS
+from studio.families.timesteps import shift_of
 
 
 @pytest.fixture
@@ -113,3 +114,17 @@ def test_language_models_are_of_the_published_sizes():
         module.tie_weights()
     counts = [sum(p.numel() for p in module.parameters()) for module in (t5, qwen3, eyes)]
     assert counts == [4_762_310_656, 4_022_468_096, 8_292_166_656]
+
+
+SHIFTS = {  # of noise levels for 512 and 1024 px, as each is drawn by the programs that people use it with
+    "flux": (1.88, 3.16), "chroma": (1.88, 3.16), "flux_schnell": (1.0, 1.0), "sd3": (3.0, 3.0), "z_image": (3.0, 3.0),
+    "qwen_image": (1.71, 2.0),
+}  # fmt: skip
+
+
+def test_noise_schedules_shift_as_the_published_ones():
+    for name, shifts in SHIFTS.items():
+        config = bundled.read(CONFIGS / name, "scheduler/scheduler_config.json")
+        assert config["num_train_timesteps"] == 1000
+        found = tuple(shift_of(config, (px // 16) ** 2) for px in (512, 1024))
+        assert found == pytest.approx(shifts, abs=0.01), name
