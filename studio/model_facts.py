@@ -86,13 +86,18 @@ def size_px(path: Path, denoiser: str) -> int:
     return own_size_px(path, denoiser) or REFERENCE_PX
 
 
+def sample_side(sample_size: Any) -> int:
+    """The longer side that a configuration's `sample_size` names, a number or two; 0 where that is none of a model."""
+    sides = sample_size if isinstance(sample_size, list | tuple) else [sample_size]
+    return max((n for n in sides if type(n) is int and 0 < n <= 1024), default=0)
+
+
 def own_size_px(path: Path, denoiser: str) -> int | None:
     """The picture size that a model's configurations name; None where they do not, or it is a single file."""
     if path.is_dir():
-        sample, scale = configuration(component(path, denoiser) / "config.json").get("sample_size"), vae_scale(path)
-        sample = sample[0] if isinstance(sample, list) and sample else sample
-        if isinstance(sample, int) and 0 < sample <= 1024 and scale:
-            return sample * scale
+        side, scale = sample_side(configuration(component(path, denoiser) / "config.json").get("sample_size")), vae_scale(path)
+        if side and scale:
+            return side * scale
         if denoiser == "transformer" and scale:
             own = configuration(path / "vae" / "config.json").get("sample_size")
             return own if isinstance(own, int) and 0 < own <= 4096 else USUAL_SIDE * scale

@@ -7,13 +7,11 @@ from studio.errors import StudioError, first_line
 from studio.families import assembly, bundled, denoiser_file, piece_models
 from studio.families.bundled import CONFIGS
 from studio.families.file_layout import Need
-from studio.families.folder import check_folder, check_values, check_whole, read_config, weight_variant
+from studio.families.folder import OLD_NAMES, check_folder, check_values, check_whole, read_config, weight_variant
 from studio.families.header import read_header
 
 if TYPE_CHECKING:
     from torch import nn
-
-OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
 
 
 def load(

@@ -9,6 +9,8 @@ from studio.errors import StudioError
 from studio.families.header import read_header
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
+PROGRAMS = {".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe"}
+OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
 UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of a pipeline that training and drawing do without
 FLOATS = {"F16", "BF16", "F32", "F64"}
 INPAINTING = {5, 8, 9}  # input channels of UNets that also read a mask, a depth map or a picture
@@ -37,7 +39,7 @@ def check_folder(folder: Path) -> dict:
 def check_no_code(folder: Path) -> None:
     """StudioError, naming the file, for a folder that holds a program or asks for one."""
     for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() == ".py":
+        if file.suffix.lower() in PROGRAMS:
             raise StudioError(
                 f"{folder}: {file.relative_to(folder)} is a program; folders with code are never loaded: remove it, or use another copy"
             )
@@ -163,6 +165,14 @@ def _check_component(folder: Path, name: str, kind: str) -> None:
         raise StudioError(f"{folder}: {name} ({kind[:80]}) is missing: fetch the whole model again")
     if not (place / "config.json").is_file():
         raise StudioError(f"{place}: config.json is missing: fetch the model again")
+    config = read_config(place / "config.json")
+    check_values(place / "config.json", config)
+    said = config.get("_class_name", kind)
+    if OLD_NAMES.get(said, said) != OLD_NAMES.get(kind, kind):
+        told = f"this is {said[:60]}, where {kind[:60]} is needed"
+        raise StudioError(f"{place / 'config.json'}: {told}: put the {name} of this very model there")
+    if config.get("quantization_config"):
+        raise StudioError(f"{place}: its weights are quantised, and cannot be trained on: use the plain bf16 or fp16 version")
     for file in weight_files(place):
         header = read_header(file)
         strange = {dtype for dtype in header.dtypes.values() if dtype not in FLOATS and not dtype.startswith(("I", "U", "BOOL", "F8"))}
@@ -201,8 +211,10 @@ def _check_channels(folder: Path) -> None:
         reads = _config(folder / name).get("in_channels")
         if not all(isinstance(n, int) and n > 0 for n in (latent, reads)):
             continue
-        if reads == latent or (name == "transformer" and reads % latent == 0):  # transformers take several positions as one
+        if reads == latent or (name == "transformer" and reads == 4 * latent):  # of 2 x 2 positions as one
             continue
+        if name == "transformer" and reads > 4 * latent:
+            raise StudioError(f"{folder}: this is a fill, depth or other conditioned model ({reads} input channels): use its plain version")
         if name == "unet" and reads in INPAINTING and latent == 4:
             raise StudioError(f"{folder}: this is an inpainting or depth model ({reads} input channels): use its plain version")
         raise StudioError(f"{folder}: its VAE has {latent} latent channels, its {name} reads {reads}: use the VAE that belongs to it")

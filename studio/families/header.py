@@ -88,6 +88,8 @@ def _read(path: Path, size: int, time_ns: int) -> Header:
             slices = {key: file.get_slice(key) for key in sorted(file.keys())}
             _check_once(path)
             shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
+            if empty := next((key for key, shape in shapes.items() if len(shape) > 1 and 0 in shape), None):
+                raise StudioError(f"{path}: its tensor {printable(empty)[:120]} is empty: fetch it again")
             return Header(path, shapes, file.metadata() or {}, {key: one.get_dtype() for key, one in slices.items()})
     except SafetensorError as error:
         raise StudioError(f"{path}: {_instead(path) or f'not a whole .safetensors file ({error}): fetch it again'}") from None

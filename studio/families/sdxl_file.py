@@ -38,10 +38,18 @@ def is_sdxl(path: Path) -> bool:
         if mark in kind.title:
             raise StudioError(f"{path}: this is {kind.title}, {way_out}")
     header = read_header(path)
-    if not header.has(UNET + "input_blocks.") or not (header.has(ROOT) or header.has(OPEN_CLIP)):
+    if not header.has(UNET + "input_blocks."):
         return False
+    _check_texts(header)
     single_file.vae_of(header)
     return True
+
+
+def _check_texts(header: Header) -> None:
+    """StudioError where one of its text encoders is missing."""
+    for root, what in ((ROOT, "first text encoder (CLIP)"), (OPEN_CLIP, "second text encoder (OpenCLIP)")):
+        if not header.has(root):
+            raise StudioError(f"{header.path}: this file has no {what}: use a copy of the model that has one, or its diffusers folder")
 
 
 def load_sdxl(path: Path) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenizer], DDIMScheduler]":
@@ -58,9 +66,7 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenize
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     readers = {n: CLIPTokenizer.from_pretrained(CONFIGS / f / "tokenizer", local_files_only=True) for n, f in TOKENIZERS.items()}
-    for root, what in ((ROOT, "first text encoder (CLIP)"), (OPEN_CLIP, "second text encoder (OpenCLIP)")):
-        if not header.has(root):
-            raise StudioError(f"{header.path}: this file has no {what}: use a copy of the model that has one")
+    _check_texts(header)
     first, second, projection = _text_configs(header)
     for text in (first, second):
         single_file.check_text(header.path, text, len(readers["tokenizer"]))

@@ -62,11 +62,13 @@ def _c(title: str, *has: str, lacks: tuple[str, ...] = (), shape: tuple[str, int
 
 
 UNET, CROSS, FLUX = r"^input_blocks\.0\.0\.weight$", r"attn2\.to_k\.weight$", r"^double_blocks\.0\.img_attn\."
+FLUX_OURS = r"^single_transformer_blocks\.0\."
 LABELS = r"^label_emb\.0\.0\.weight$"
 SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a single file's denoiser
     _c("Stable Video Diffusion", UNET, r"time_stack|time_mixer"),
     _c("Stable Diffusion XL refiner", UNET, LABELS, shape=(LABELS, 1, (2560,))),
     _c("Stable Diffusion XL inpainting", UNET, LABELS, shape=(UNET, 1, (9,))),
+    _c("Stable Diffusion XL InstructPix2Pix", UNET, LABELS, shape=(UNET, 1, (8,))),
     _c("Stable Diffusion 2.x unCLIP", UNET, LABELS, shape=(CROSS, 1, (1024,))),
     _c("Playground 2.5 (Stable Diffusion XL with another noise schedule)", UNET, r"^edm_mean$"),
     _c("Stable Diffusion XL", UNET, LABELS),
@@ -74,7 +76,7 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Stable Diffusion 1.x inpainting", UNET, shape=(UNET, 1, (9,)), lacks=(r"^cond_stage_model\.model\.",)),
     _c("Stable Diffusion 2.x inpainting", UNET, shape=(UNET, 1, (9,))),
     _c("Stable Diffusion 2.x depth", UNET, shape=(UNET, 1, (5,))),
-    _c("InstructPix2Pix (Stable Diffusion 1.x)", UNET, shape=(UNET, 1, (8,))),
+    _c("InstructPix2Pix (Stable Diffusion)", UNET, shape=(UNET, 1, (8,))),
     _c("Stable Diffusion 2.x", UNET, r"^cond_stage_model\.model\."),
     _c("Stable Diffusion 1.x", UNET, r"^cond_stage_model\.transformer\."),
     _c("Stable Diffusion 2.x", UNET, shape=(CROSS, 1, (1024,))),
@@ -110,7 +112,9 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Kandinsky 5", r"^visual_transformer_blocks\.0\."),
     _c("Stable Diffusion 3", r"^transformer_blocks\.0\.attn\.add_q_proj\.", r"^pos_embed\.proj\."),
     _c("FLUX.2", r"^single_transformer_blocks\.0\.attn\.to_qkv_mlp_proj\."),
-    _c("FLUX.1", r"^single_transformer_blocks\.0\."),
+    _c("FLUX.1 Fill (inpainting)", FLUX_OURS, shape=(r"^x_embedder\.weight$", 1, (384,))),
+    _c("FLUX.1 Control", FLUX_OURS, shape=(r"^x_embedder\.weight$", 1, (128,))),
+    _c("FLUX.1", FLUX_OURS),
     _c("Stable Cascade", r"^(clip_txt_mapper|effnet_mapper\.0|clf\.1)\.|\.channelwise\.0\."),
     _c("Hunyuan-DiT", r"^mlp_t5\.0\."),
     _c("DeepFloyd IF", r"^add_embedding\.pool\."),
@@ -120,6 +124,11 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Stable Diffusion 1.x", r"^down_blocks\.0\.", r"^mid_block\.", CROSS),
     _c("DDPM (unconditional UNet)", r"^down_blocks\.0\.", r"^mid_block\.", r"^time_embedding\."),
 )
+DENOISERS = {  # how the tensors of a denoiser begin, in words
+    "a UNet": r"^input_blocks\.0\.", "a UNet in diffusers' names": r"^down_blocks\.0\.", "FLUX": r"^double_blocks\.0\.",
+    "Stable Diffusion 3": r"^joint_blocks\.0\.", "a transformer in diffusers' names": r"^transformer_blocks\.0\.",
+    "an adapter": r"\.(lora_(down|up)|hada_w1_a|lokr_w1|lora_[AB])(\.|$)",
+}  # fmt: skip
 CONTROLNET = (
     r"^(control_model|controlnet_(cond_embedding|down_blocks|blocks|mid_block|x_embedder)|input_hint_block|control_(layers|all_x)\w*)\."
 )
@@ -191,7 +200,10 @@ def kind_of(header: Header) -> Kind:
         return Kind(ADAPTER, f"an adapter ({found.kind})", adapter=found, **more)
     if sign := _first(OTHERS, header.text, header):
         return Kind(sign.what, sign.title, **more)
-    if sign := _first(SIGNS, DENOISER_PREFIX.sub("", header.text), header):
+    names = DENOISER_PREFIX.sub("", header.text)
+    if sign := _first(SIGNS, names, header):
+        if len(mixed := [what for what, how in DENOISERS.items() if re.search(how, names, re.MULTILINE)]) > 1:
+            return Kind(CHECKPOINT, f"a file of mixed layouts ({' and '.join(mixed)})", **more)
         return Kind(CHECKPOINT, sign.title, _parts(header), **more)
     if sign := _first(VAES, VAE_PREFIX.sub("", header.text), header):
         return Kind(VAE, sign.title, **more)
@@ -264,6 +276,8 @@ def refuse_other(path: Path) -> None:
     kind = identify(path)
     if kind.shard:
         raise StudioError(f"{path}: this is {kind.words()}: give the folder that all shards of the model lie in")
+    if "mixed layouts" in kind.title:
+        raise StudioError(f"{path}: this is {kind.words()}: use another copy of the model")
     if kind.what == CHECKPOINT and NOT_PLAIN.search(kind.title):
         raise StudioError(f"{path}: this is {kind.words()}, which reads more than text and noise: use its plain version")
     if kind.what == CHECKPOINT and not kind.is_readable:

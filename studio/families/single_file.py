@@ -3,12 +3,14 @@
 Sizes are read from the tensors' shapes. What shapes cannot tell (activations, norms, noise schedule, tokenizer) is in assets/configs.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError, first_line
 from studio.families.bundled import CONFIGS
 from studio.families.bundled import read as bundled
+from studio.families.folder import INPAINTING
 from studio.families.header import Header, read_header
 from studio.families.kl_file import kl_config, kl_state
 from studio.families.pieces import Piece, find_vae
@@ -43,8 +45,12 @@ def is_sd(path: Path) -> bool:
     if not header.has(UNET + "input_blocks."):
         _refuse_adapter(header)
         return False
-    if not (header.has(CLIP) or header.has(OPEN_CLIP)) or header.has(UNET + "label_emb."):  # SDXL, upscaler, unCLIP
+    if header.has(UNET + "label_emb."):  # SDXL, upscaler, unCLIP
         return False
+    if not (header.has(CLIP) or header.has(OPEN_CLIP)):
+        if not (header.has(VAE) and re.match(r"Stable Diffusion [12]", kind_of(header).title)):
+            return False
+        raise StudioError(f"{path}: this file has no text encoder: use a copy of the model that has one, or its diffusers folder")
     vae_of(header)
     return True
 
@@ -148,6 +154,7 @@ def vae_config(header: Header, folder: Path) -> dict:
 def vae_of(header: Header) -> Piece:
     """The file's autoencoder, or one near it; StudioError where there is none."""
     if header.has(VAE):
+        _check_latents(header)
         return Piece("kl", header.path, VAE, 0)
     if (piece := find_vae(header.path)) is None:
         usual = "sdxl_vae.safetensors" if header.has(UNET + "label_emb.") else "vae-ft-mse-840000-ema-pruned.safetensors"
@@ -156,6 +163,16 @@ def vae_of(header: Header) -> Piece:
             f"or into vae next to the folder {header.path.parent.name}"
         )
     return piece
+
+
+def _check_latents(header: Header) -> None:
+    """StudioError where the file's autoencoder makes other latents than its UNet reads."""
+    makes, reads = header.shapes.get(VAE + "decoder.conv_in.weight", ()), header.shapes.get(UNET + "input_blocks.0.0.weight", ())
+    if len(makes) == len(reads) == 4 and makes[1] != reads[1]:
+        if reads[1] in INPAINTING:
+            raise StudioError(f"{header.path}: this is an inpainting or depth model ({reads[1]} input channels): use its plain version")
+        told = f"its VAE has {makes[1]} latent channels, its UNet reads {reads[1]}"
+        raise StudioError(f"{header.path}: {told}: use the plain model with the VAE that belongs to it")
 
 
 def _text_config(header: Header, folder: Path) -> dict:

@@ -10,6 +10,7 @@ from studio.families.base import Facts
 from studio.families.clip import tokenizer_of
 from studio.families.discrete import load_schedule
 from studio.families.latents import vae_scale
+from studio.model_facts import REFERENCE_PX, sample_side
 
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -35,8 +36,7 @@ def facts(path: Path, modules: dict[str, Any], scheduler: Any, title: str, licen
     """What the checkpoint says about itself, by its configurations."""
     unet, vae = modules["unet"].config, modules["vae"].config
     scale = vae_scale(modules["vae"])
-    sample_size = unet.sample_size if isinstance(unet.sample_size, int) else max(unet.sample_size)
-    size_px = sample_size * scale
+    size_px = sample_side(unet.sample_size) * scale or REFERENCE_PX
     return Facts(
         size_px=size_px,
         pixel_multiple=max(scale, min(scale * 2 ** (len(unet.block_out_channels) - 1), size_px // 4)),
