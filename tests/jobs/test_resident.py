@@ -22,7 +22,7 @@ from studio.jobs.tasks import draw_pairs, load_adapted
 from studio.jobs.warm import Warm
 from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
-from studio.store import write_json
+from studio.store import write_json, write_tensors
 from tests.jobs.conftest import SETTINGS, carry_out_here, make_run_of
 
 PATIENCE_S = 120
@@ -127,6 +127,26 @@ def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
     assert abs(dropped[1][1] - own[1][1]).max() <= 1
     with pytest.raises(StudioError, match="does not fit this base model"):
         _here(shop, {"base": "starter", "adapters": [use], "width": 64, "height": 64})
+
+
+def test_a_dropped_file_that_no_method_makes_draws_what_its_base_does_once_merged(shop, two_runs, tiny_folder, tmp_path):
+    import torch
+
+    from studio.families import sd
+    from studio.jobs.merging import Member, merge
+    from studio.jobs.restore import restore_from_adapter
+    from tests.methods.test_foreign import a_mixed_file
+
+    file = tmp_path / "theirs.safetensors"
+    write_tensors(file, a_mixed_file(sd.load(tiny_folder, torch.float32, torch.device("cpu")))[0])
+    merged = merge(shop, Member(str(file)), str(tiny_folder), tmp_path / "merged")
+    use = restore_from_adapter(shop, file, "theirs.safetensors")["request"]["adapters"][0]
+    drawing, dropped = _here(shop, {"base": str(tiny_folder), "adapters": [use], "strip": "strength", "strengths": [0.5, 1.0]})
+    _, whole = _here(shop, {"base": str(merged.file)})
+    assert abs(dropped[2][1] - whole[0][1]).max() <= 1 < abs(dropped[0][1] - dropped[2][1]).max()
+    assert drawing.result()["notes"] == ["theirs.safetensors: 4/4 layers"]
+    with pytest.raises(StudioError, match="cannot be drawn together with others"):
+        _here(shop, {"base": str(tiny_folder), "adapters": [{"run": two_runs[0].id}, use], "strip": "together"})
 
 
 def test_a_dropped_peft_file_is_read_and_counted(shop, two_runs, tmp_path):
