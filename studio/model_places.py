@@ -197,7 +197,9 @@ def _new(folders: list[Path], been: set[str]) -> Iterator[Path]:
 
 def _is_model(folder: Path) -> bool:
     """Whether a folder is one model, or one component of a model with its configuration."""
-    return (folder / "model_index.json").is_file() or ((folder / "config.json").is_file() and any(folder.glob("*.safetensors")))
+    with contextlib.suppress(OSError):  # a folder that may not be looked into
+        return (folder / "model_index.json").is_file() or ((folder / "config.json").is_file() and any(folder.glob("*.safetensors")))
+    return False
 
 
 class _Budget:

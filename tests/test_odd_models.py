@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from studio.cli import app
 from studio.families.header import read_header
 from studio.model_places import look_through
+from studio.models import list_models
+from studio.store import Workspace
 from tests.fixtures.shelf import FLUX, SD1, SDXL, UNET, sparse_safetensors
 
 LORA = (".lora_down.weight", ".lora_up.weight", ".alpha")
@@ -193,6 +196,26 @@ def test_links_that_lead_back_and_names_that_cannot_be_shown(tmp_path):
     odd = [row for name, row in rows.items() if name not in ("sd.safetensors", "licensed.safetensors")]
     assert len(odd) == 2 and all("cannot be shown: rename it" in row["reason"] and not row["usable"] for row in odd)
     assert "\x1b" not in said and rows["licensed.safetensors"]["licence"].split() == ["MIT", "[31m"]
+
+
+def test_links_that_lead_nowhere_and_folders_that_may_not_be_looked_into_stop_nothing(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    sparse_safetensors(place / "vae.safetensors", {"encoder.conv_in.weight": [128, 3, 3, 3], "decoder.conv_in.weight": [512, 4, 3, 3]})
+    (place / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    (place / "locked").mkdir()
+    is_file = Path.is_file
+
+    def may_not(self):
+        if self.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(self))
+        return is_file(self)
+
+    monkeypatch.setattr(Path, "is_file", may_not)  # as for a person who may not read it; the tests may run as root
+    workspace = Workspace.at(tmp_path / "workspace")
+    assert look_through([place])[1] == [{"path": str(place), "models": 2, "note": ""}]
+    rows = {row["model"]: row for row in list_models(workspace, [place])}
+    assert rows["vae.safetensors"]["kind"] == "vae"
+    assert "a link" in rows["gone.safetensors"]["reason"] and rows["gone.safetensors"]["do"] == "bring that back, or remove the link"
 
 
 def test_a_folder_that_is_one_component_is_told_by_its_weights(tmp_path):

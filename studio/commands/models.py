@@ -82,6 +82,7 @@ def get_from_hub(kind: str, hub_id: str, yes: bool, workspace: Workspace, as_jso
     from studio.jobs import hub
 
     hub.online()
+    hub_id = hub.plain_id(hub_id)
     token = os.environ.get("HF_TOKEN", "")
     if not yes:
         listing = hub.look(hub_id, token, kind)

@@ -127,7 +127,7 @@ def describe_folder(folder: Path) -> str:
         names = values.get("architectures")
         kind = values.get("_class_name") or (names[0] if isinstance(names, list) and names else "")
         if isinstance(kind, str) and re.search(r"ControlNet|T2IAdapter|MotionAdapter", kind):
-            return f"this is a {kind[:80]}, not a base model: it steers a base model that lies elsewhere: give that one"
+            return f"this is a {kind[:80]}, not a base model: it steers a base model that lies elsewhere: give the one it steers"
         if isinstance(kind, str) and kind:
             return f"this is one component of a model ({kind[:80]}): give the folder that holds model_index.json"
     return "no model_index.json here: point to a diffusers model folder or to one .safetensors file"

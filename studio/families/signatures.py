@@ -295,6 +295,6 @@ WAY_OUT = {
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",
     VAE: "give a whole model, or its transformer's file, which finds this part near it by itself",
     TEXT: "give a whole model, or its transformer's file, which finds this part near it by itself",
-    CONTROL: "it steers a base model that lies elsewhere: give that one",
+    CONTROL: "it steers a base model that lies elsewhere: give the one it steers",
     OTHER: "it draws nothing by itself: give a whole model",
 }

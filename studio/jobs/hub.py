@@ -22,11 +22,13 @@ from studio.jobs.hub_kinds import KINDS
 from studio.store import Workspace, require_free, sync_folder
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+PAGE = re.compile(r"^https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?:models/)?|/(?:tree|blob|resolve|discussions)(?:/.*)?$|[?#].*$|/+$")
 TOKEN = re.compile(r"[\x21-\x7e]{0,400}")
 
 
 def look(model_id: str, token: str = "", kind: str = "model") -> Listing:
     """Licence, gating and the files that would be fetched; StudioError where it is none of this kind for us, or the hub says no."""
+    model_id = plain_id(model_id)
     if not ID.fullmatch(model_id):
         raise StudioError(f"{printable(model_id)[:100]}: this is no hub id: write it as AUTHOR/NAME")
     if not TOKEN.fullmatch(token):
@@ -39,6 +41,14 @@ def look(model_id: str, token: str = "", kind: str = "model") -> Listing:
     hashes = {s.rfilename: str(s.lfs.sha256 if s.lfs else s.blob_id or "") for s in chosen}
     taken = {name: sizes[name] for name in files}
     return Listing(model_id, _licence(info), _gate(info), str(info.sha), files, sum(taken.values()), taken, hashes)
+
+
+def plain_id(text: str) -> str:
+    """The id in what was pasted: also of a model's page, with its address."""
+    text = text.strip()
+    while (shorter := PAGE.sub("", text)) != text:
+        text = shorter
+    return text
 
 
 def _licence(info: Any) -> str:
@@ -63,7 +73,7 @@ def fetch(
     kind: str = "model",
 ) -> tuple[Path, str]:
     """(the folder in the workspace, what it is): JSON first and looked over, then weights; one that was stopped goes on where it was."""
-    wanted = KINDS[kind]
+    wanted, model_id = KINDS[kind], plain_id(model_id)
     listing = look(model_id, token, kind)
     place = wanted.place(workspace)
     target = place / model_id.replace("/", "--")

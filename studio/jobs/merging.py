@@ -112,6 +112,8 @@ def carry_out(workspace: Workspace, request: dict[str, Any], tell: Tell) -> Merg
     if not members:
         raise StudioError("merge: choose an adapter")
     out = workspace.models / (slug(name) or "merged")
+    if what != "together" and len(members) > 1:
+        raise StudioError("merge: this takes one adapter: choose one, or make several into one first (Several adapters as one)")
     if what == "into":
         return merge(workspace, members[0], base, out, tell)
     out = out.with_name(out.name + ".safetensors")

@@ -17,6 +17,7 @@ import pytest
 from studio.dataset.captioners.places import find_captioner
 from studio.errors import StudioError
 from studio.jobs import hub as hub_module
+from studio.jobs.hub import look, plain_id
 from studio.jobs.hub_files import STATE, Listing
 from studio.jobs.hub_kinds import choose_model
 from studio.models import find_base
@@ -211,6 +212,27 @@ def test_licence_and_size_are_told_and_nothing_is_fetched(hub, tmp_path):
     assert "access must be granted" in told["gated"] and "granted" in said
     assert not any(f.endswith(".bin") for f in told["files"]) and "model_index.json" in told["files"]
     assert not (tmp_path / "models").exists() and all("/resolve/" not in path for _, path, _ in Hub.asked)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "some/tiny-model",
+        "  some/tiny-model/ ",
+        "https://huggingface.co/some/tiny-model",
+        "https://hf.co/some/tiny-model/tree/main/vae?x=1#y",
+    ],
+)
+def test_the_address_of_a_models_page_is_its_id(pasted):
+    assert plain_id(pasted) == "some/tiny-model"
+
+
+@pytest.mark.parametrize(
+    "odd", ["https://elsewhere.org/some/tiny-model", "https://huggingface.co/tiny", "some/tiny model", "a/b/c", "../../x", ""]
+)
+def test_what_is_no_id_stays_none(odd):
+    with pytest.raises(StudioError, match="this is no hub id"):
+        look(odd)
 
 
 def test_a_model_is_fetched_whole_and_is_a_base(hub, fetch, tmp_path):

@@ -12,7 +12,8 @@ from studio.cli import app
 from studio.errors import StudioError
 from studio.export.verify import distance, outputs
 from studio.families import sd
-from studio.jobs.merging import Member, combine, merge, shrink
+from studio.jobs.merging import Member, carry_out, combine, merge, shrink
+from studio.jobs.supervisor import spawn
 from studio.methods.lora_arithmetic import difference, resize, together
 from studio.models import find_base
 from studio.store import read_tensors, stream_tensors, write_json, write_tensors
@@ -197,6 +198,26 @@ def test_what_goes_wrong_leaves_nothing(shop, odd_file, tmp_path, tiny_folder, m
     with pytest.raises(StudioError, match=r"conv_out\.bias did not come back as it was written"):
         merge(shop, Member(str(odd_file[0])), str(base), tmp_path / "merged")
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
+
+
+def test_a_stopped_merge_leaves_nothing(shop, two_runs, tmp_path):
+    request = {"what": "into", "adapters": [{"source": two_runs[0].id}], "name": "stopped"}
+    log = tmp_path / "log"
+    process = spawn("studio.jobs.merging", str(shop.root), log=log, talking=True)
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    process.stdin.flush()
+    notes = (json.loads(line)["note"] for line in process.stdout)
+    assert any(note.startswith("writing") for note in notes), log.read_text()
+    process.terminate()
+    assert process.wait(60) and not [p for p in shop.models.iterdir() if p.name.startswith((".tmp", "stopped"))], log.read_text()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_of_several_adapters_one_goes_into_a_base(shop):
+    for what in ("into", "resize"):
+        with pytest.raises(StudioError, match="this takes one adapter"):
+            carry_out(shop, {"what": what, "adapters": [{"source": "a"}, {"source": "b"}], "name": "x"}, print)
 
 
 def test_what_a_killed_merge_left_is_taken_away_by_the_next(shop, two_runs, tmp_path):

@@ -32,7 +32,7 @@ class ModelsList {
     this.places = h('ul', { class: 'places' });
     this.problem = h('p', { class: 'chip problem', role: 'alert', hidden: true });
     this.memory = h('p', { class: 'muted' });
-    this.scan = new Errand('scan', { told: state => this.onScan(state) });
+    this.scan = new Errand('scan', { words: state => (state.note ? `Looking at ${state.note}` : 'Looking through the places'), told: state => this.onScan(state) });
     this.search = h('input', { class: 'studio-input', type: 'search', 'aria-label': 'Search models', placeholder: 'Search names, kinds and places', oninput: () => this.show() });
     this.filters = h('div', { class: 'seg', role: 'radiogroup', 'aria-label': 'Which models' });
     this.bar = h('div', { class: 'row sift' }, this.filters, this.search);
