@@ -41,6 +41,11 @@ class Base:
     family: str
 
     @property
+    def name(self) -> str:
+        """What it is called in a sentence: its short name, or that of its file or folder."""
+        return Path(self.source).name
+
+    @property
     def preset_key(self) -> str:
         """Which presets fit: an embedded model has its own, others those of their family."""
         return _short_name(self.path) or self.family

@@ -1,6 +1,5 @@
 """Commands of the dataset doctor: check, mend, undo, and split."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,10 +34,9 @@ def dataset_check(
     from studio.dataset.doctor.fix import examined
 
     place = Workspace.at(workspace)
-    options = _for_base(place, base) if base else {}
     with console.progress("checking pictures") as update:
         examine(place, name, update, tower_looker() if look else None)
-    found = examined(place, name, **options)
+    found = examined(place, name, **_for_base(place, name, base))
     lines = [f"readiness {found['score']} of 100, {found['images']} pictures"]
     for each in found["findings"]:
         lines.append(f"- {each['title']}: {each['text']} (-{each['cost']:g})" if each["cost"] else f"- {each['title']}: {each['text']}")
@@ -50,14 +48,25 @@ def dataset_check(
     answer(found, as_json, "\n".join(lines))
 
 
-def _for_base(place: Workspace, source: str) -> dict[str, Any]:
-    """What a base model draws and how far its text encoder reads."""
-    from studio import model_facts, registry
-    from studio.models import find_base
+def _for_base(place: Workspace, name: str, source: str) -> dict[str, Any]:
+    """What a base model draws and how far it reads each caption; without one named, that of the newest run, as far as it reads."""
+    from studio.dataset.rows import open_dataset
+    from studio.jobs.reading import read_texts
+    from studio.jobs.runs import last_base
+    from studio.models import STARTER, find_base
 
-    found = find_base(source, place)
-    size_px = model_facts.size_px(found.path, registry.family(found.family).card.denoiser)
-    return {"size_px": size_px, "reader": Path(found.path) / "tokenizer"} if size_px else {"reader": Path(found.path) / "tokenizer"}
+    dataset = open_dataset(place, name)
+    try:
+        base = find_base(source or last_base(place, dataset.root.name), place)
+        if base.path == STARTER:
+            return {}
+        captions = [dataset.caption(row) for row in dataset.rows]
+        ends = read_texts(base.family, base.path, captions)["ends"]
+    except (StudioError, OSError):
+        if source:
+            raise
+        return {}
+    return {"reads": (f"the base {base.name}", dict(zip(captions, ends, strict=True)))} | ({"size_px": base.shape_px[0]} if source else {})
 
 
 @command

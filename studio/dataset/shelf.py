@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.dataset.badges import badges
 from studio.dataset.doctor.chart import CHART, Chart, read_chart
-from studio.dataset.doctor.diagnosis import diagnose, problems
+from studio.dataset.doctor.diagnosis import Reads, diagnose, problems
 from studio.dataset.report import numbers
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, files_of, find_root
 from studio.dataset.templates import known_fields
@@ -42,6 +42,7 @@ class Kept:
     _diagnosis: dict[str, Any] | None = None
     _flagged: dict[str, set[str]] | None = None
     _fields: list[str] | None = None
+    _reads: Reads | None = None
 
     @property
     def fields(self) -> list[str]:
@@ -110,8 +111,13 @@ class Kept:
     def diagnosis(self) -> dict[str, Any]:
         """What the doctor says."""
         if self._diagnosis is None:
-            self._diagnosis = diagnose(self.dataset, self.captions, self.chart, known=self.seen)
+            self._diagnosis = diagnose(self.dataset, self.captions, self.chart, reads=self._reads, known=self.seen)
         return self._diagnosis
+
+    def read_by(self, reads: Reads | None) -> None:
+        """Have captions judged as this base reads them; None = the embedded model."""
+        if reads != self._reads:
+            self._reads, self._diagnosis, self._flagged, self._badges = reads, None, None, None
 
     def flagged(self, check: str) -> set[str]:
         """The files that a check of the doctor has found."""

@@ -105,7 +105,7 @@ def write_merged(family: ModuleType, parts: Parts, found: list[Source], changes:
             own = source.read(key)
             name = _ours(source, key)
             counted.tensors += 1
-            return _new(name, own, changes[name], told[key][0], counted) if name in changes else own
+            return _new(own, changes[name], told[key][0], name, counted) if name in changes else own
 
         stream_tensors(target / source.place, told, read, {"format": "pt"})
     _write_indices(found, target)
@@ -130,19 +130,20 @@ def _told_new(source: Source, key: str, value: tuple[str, tuple[int, ...]], chan
     return (FP8_BECOMES, value[1]) if value[0].startswith("F8") and _ours(source, key) in changes else value
 
 
-def _new(name: str, own: "Tensor", change: "Callable[[Tensor], Tensor]", dtype: str, counted: Counted) -> "Tensor":
-    """A tensor as it is written, and how well that holds what was added."""
+def _new(own: "Tensor", change: "Callable[[Tensor], Tensor]", dtype: str, name: str, counted: Counted | None = None) -> "Tensor":
+    """A tensor as it is written; StudioError where it is no number. `counted`: how well it holds what was added goes there."""
     import torch
 
     before = own.float()
-    after = change(before.clone())
+    after = change(before)
     kept = after.to({"F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}.get(dtype, torch.float32))
     if not bool(kept.isfinite().all()):
         raise StudioError(f"layer {name}: merged, its weights are no numbers: lower the strength")
-    counted.changed += 1
-    counted.kinds.add(dtype)
-    counted.size += float((after - before).double().square().sum())
-    counted.lost += float((kept.float() - after).double().square().sum())
+    if counted:
+        counted.changed += 1
+        counted.kinds.add(dtype)
+        counted.size += float(torch.linalg.vector_norm(before.sub_(after) if before is not own else before - after)) ** 2
+        counted.lost += float(torch.linalg.vector_norm(after.sub_(kept))) ** 2 if kept is not after else 0.0
     return kept
 
 
@@ -150,7 +151,7 @@ def compare_tensors(found: list[Source], changes: Changes, target: Path, tell: T
     """(changed tensors, all tensors) that came back from the folder as they should be; StudioError naming the first that did not."""
     from safetensors import safe_open
 
-    done, total, changed, same, counted = 0, max(1, num_bytes(found)), 0, 0, Counted()
+    done, total, changed, same = 0, max(1, num_bytes(found)), 0, 0
     for source in found:
         with safe_open(target / source.place, "pt") as file:
             names = set(file.keys())
@@ -159,7 +160,7 @@ def compare_tensors(found: list[Source], changes: Changes, target: Path, tell: T
                 done += math.prod(shape) * 2
                 own, name = source.read(key), _ours(source, key)
                 if name in changes:
-                    own = _new(name, own, changes[name], FP8_BECOMES if dtype.startswith("F8") else dtype, counted)
+                    own = _new(own, changes[name], FP8_BECOMES if dtype.startswith("F8") else dtype, name)
                     changed += 1
                 came = file.get_tensor(key) if key in names else None
                 if came is None or came.dtype != own.dtype or came.shape != own.shape or not _equal(came, own):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ class Reading:
         """As pages get it: "long" are the first of those that are not read to their end, "num_long" how many there are."""
         card = registry.family(self.base.family).card
         about = {"state": self.state, "done": self.done, "total": len(self.captions), "error": self.error, "limit": self.limit}
-        named = {"base": self.base.source if "/" not in self.base.source else self.base.path.name, "family": card.title, "reads": card.text}
+        named = {"base": self.base.name, "family": card.title, "reads": card.text}
         pairs = list(zip(self.captions.items(), self.ends, strict=False)) if self.state == "told" else []
         long = [{"file": f, "read": text[:end], "rest": text[end:].strip()} for (f, text), end in pairs if end is not None]
         return about | named | {"num_long": len(long), "long": long[:MAX_SHOWN]}
@@ -72,6 +73,15 @@ class Readings:
             if key not in self._kept:
                 raise StudioError("these captions are not looked at any more: open the page again")
             return self._kept[key].told()
+
+    def wait(self, key: str, seconds: float) -> dict[str, int | None] | None:
+        """{caption: where it is not read any further} once that is known; None where it is not within `seconds`."""
+        with self._lock:
+            reading = self._kept.get(key)
+        until = time.monotonic() + seconds
+        while reading and reading.state == "reading" and time.monotonic() < until:
+            time.sleep(0.02)
+        return dict(zip(reading.captions.values(), reading.ends, strict=True)) if reading and reading.state == "told" else None
 
     def ends(self, base: Base, texts: list[str]) -> dict[str, Any]:
         """{"limit", "ends"} of a few texts, now; StudioError where the base has no tokenizer that can be read."""

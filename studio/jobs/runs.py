@@ -187,6 +187,15 @@ def list_runs(workspace: Workspace) -> list[Run]:
     return [Run(p) for p in folders if (p / "spec.json").is_file()]
 
 
+def last_base(workspace: Workspace, dataset: str) -> str:
+    """The base of the newest run on a dataset; the embedded model's where there is none."""
+    for run in list_runs(workspace)[::-1]:
+        with contextlib.suppress(StudioError, OSError):  # a damaged run says nothing
+            if run.read("spec.json", "dataset") == dataset:
+                return str(run.read("spec.json", "base", "source") or "starter")
+    return "starter"
+
+
 def find_run(workspace: Workspace, name: str) -> Run:
     """The run with this id, or this number, or this unique beginning; StudioError naming the newest ones."""
     runs = list_runs(workspace)

@@ -208,7 +208,7 @@ def merged(kind: Kind, spec: Any, weight: "Tensor", own: "dict[str, Tensor]", st
 
     out, ins, *sides = weight.shape
     layer = nn.Conv2d(ins, out, tuple(sides), bias=False, device="meta") if sides else nn.Linear(ins, out, bias=False, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.weight = nn.Parameter(weight.clone(), requires_grad=False)  # PEFT adds in place
     holder, config = nn.ModuleDict({"layer": layer}), kind.config(spec)
     config.target_modules = ["layer"]
     inject_adapter_in_model(config, holder, NAME)

@@ -1,5 +1,6 @@
 """The dataset doctor: what it finds, checks asked for and followed, mends, groups side by side; and the split made anew."""
 
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -14,9 +15,13 @@ from studio.dataset.split_rule import columns_of, known_group, parse_rule, rule_
 from studio.errors import StudioError
 from studio.jobs import checkups
 from studio.jobs.checkups import Checkup
+from studio.jobs.runs import last_base
+from studio.models import STARTER, find_base
 from ui.desk import Desk
 from ui.routes.datasets import here
 
+FEWEST_READ = 30  # characters that every base reads, for none reads fewer tokens
+PATIENCE_S = 1.5  # for what is known in a moment; the next look has it otherwise
 MAX_REVIEWED = 50  # groups at a time
 
 
@@ -52,8 +57,9 @@ def _add_findings(routes: APIRouter, desk: Desk) -> None:
     shelf = desk.views.shelf
 
     @routes.get("/datasets/{dataset}/doctor")
-    def read(dataset: str) -> dict[str, Any]:
+    def read(dataset: str, base: str = "") -> dict[str, Any]:
         kept = shelf.open(dataset)
+        _judge(desk, kept, base)
         told = kept.diagnosis
         findings = [{**_brief(each), "num": len(each["files"])} for each in told["findings"]]
         checkup = checkups.find_checkup(desk.workspace, kept.dataset.root.name)
@@ -71,6 +77,18 @@ def _add_findings(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/datasets/{dataset}/doctor/fix")
     def mend(dataset: str, request: FixRequest) -> dict[str, Any]:
         return fix(desk.workspace, dataset, request.check, request.mend, request.files)
+
+
+def _judge(desk: Desk, kept: Kept, source: str) -> None:
+    """Have captions judged as the base that was chosen last reads them: on the page, else by the newest run on the dataset."""
+    longer = {row.file: text for row in kept.dataset.rows if len(text := kept.caption(row)) > FEWEST_READ}
+    with contextlib.suppress(StudioError, OSError):  # a base that is gone judges nothing
+        base = find_base(source or last_base(desk.workspace, kept.dataset.root.name), desk.workspace)
+        if base.path == STARTER:
+            return kept.read_by(None)
+        ends = desk.readings.wait(desk.readings.ask(base, longer), PATIENCE_S) if longer else {}
+        if ends is not None:
+            kept.read_by((f"the base {base.name}", ends))
 
 
 def _brief(finding: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Case:
     chart: Chart
     size_px: int  # what the base model draws
     cut: Callable[[str], int | None]  # where the encoder stops reading a caption, in characters; None where it reads all
+    reader: str = "the embedded model"  # whose encoder that is
 
     @cached_property
     def measures(self) -> list[dict[str, Any] | None]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ READER = ASSETS / "starter" / "tokenizer"  # the embedded model's
 MAX_GROUPS = 200
 NOT_PICTURES = {check.key for check in words.CHECKS} | {"leak"}
 SPEAKING = {"exact", "near", "turned", "alike", "lying"}  # their reasons are sentences by themselves
+Reads = tuple[str, dict[str, int | None]]  # (a base's name, where it stops reading each caption)
 _FREE_LOSS = 1.0  # points that any finding costs at least
 
 
@@ -30,16 +32,20 @@ def diagnose(
     *,
     size_px: int = SMALL_PX,
     reader: Path = READER,
+    reads: Reads | None = None,
     known: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """{"score", "checked", "measured", "compared", "findings": what each check found, most costly first}; captions as of all rows.
 
-    `size_px` is what the base model draws, `reader` the folder of its tokenizer. `known` holds what the checks that read no
+    `size_px` is what the base model draws, `reader` the folder of its tokenizer; `reads` = another base by its
+    name, with where it stops reading each caption, in characters. `known` holds what the checks that read no
     captions have found, for as long as rows and chart stay as they are: filled here, used the next time. A finding is {"key",
     "title", "text", "why", "cost", "files", "told": why by file, "groups": [{"files", "best", "why"}], "mends": [{"mend", …}]}.
     """
     known = {} if known is None else known
     case = Case(dataset, captions, chart, size_px, lambda text: cut_at(text, reader))
+    if reads:
+        case = replace(case, reader=reads[0], cut=reads[1].get)
     findings = [
         _told(check, found, case)
         for check in CHECKS.values()

@@ -4,6 +4,7 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { announce, offerUndo, onChange, onPlace, openDataset, path } from './dataset_state.js';
+import { chosenBase } from './dataset_shapes.js';
 import { review } from './dataset_review.js';
 import { splitDialog } from './dataset_split.js';
 
@@ -26,6 +27,8 @@ export function doctorPanel(root) {
     h('div', { class: 'row' }, view.split, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Split …', onclick: () => splitDialog(view.dataset) })));
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
+  const heard = () => { if (root.isConnected) refresh(view); else window.removeEventListener('studio:shape', heard); };
+  window.addEventListener('studio:shape', heard);
   api.poll(() => refresh(view), 4000, root);
   return element;
 }
@@ -34,7 +37,7 @@ async function refresh(view) {
   const dataset = openDataset(), turn = (view.asked += 1);
   if (!dataset) return;
   try {
-    const told = await api.get(path(dataset, '/doctor'));
+    const told = await api.get(path(dataset, `/doctor?base=${encodeURIComponent(chosenBase())}`));
     if (turn !== view.asked) return;
     if (dataset !== view.dataset) leave(view);
     draw(view, dataset, told);

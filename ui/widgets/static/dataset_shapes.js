@@ -5,7 +5,8 @@ import { clear, h } from './dom.js';
 
 let chosen = '', known = null;
 
-export const base = () => chosen || window.studio?.chosen?.base || 'starter';
+export const chosenBase = () => chosen || window.studio?.chosen?.base || ''; // nothing where nobody has chosen one yet
+export const base = () => chosenBase() || 'starter';
 
 // A menu of bases with the size each trains at; `on` is called when another is chosen, here or in another menu.
 export function shapeMenu(on) {

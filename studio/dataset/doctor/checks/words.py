@@ -42,7 +42,7 @@ def _cut(case: Case) -> Found | None:
         at = case.cut(text) if text else None
         if at is not None:
             told[row.file] = f"read up to “…{text[:at][-40:]}”, not read: “{text[at:][:60].strip()}{'…' if len(text) - at > 60 else ''}”"
-    return Found(list(told), f"{pictures(len(told))} with a caption longer than the embedded model reads", told) if told else None
+    return Found(list(told), f"{pictures(len(told))} with a caption longer than {case.reader} reads", told) if told else None
 
 
 CHECKS = (
@@ -85,8 +85,8 @@ CHECKS = (
     Check(
         "long_caption",
         "Caption cut off",
-        "Its text encoder stops reading before the caption ends; other base models read more (What is read of the captions). Put what "
-        "matters first, or shorten it.",
+        "The text encoder of the base that was chosen last stops reading before the caption ends; others read more (What is read of the "
+        "captions). Put what matters first, or shorten it.",
         6,
         _cut,
         ("keep",),
