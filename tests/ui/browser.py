@@ -1,5 +1,6 @@
 """A real browser and a real studio process, for stories told as a person would live them."""
 
+import inspect
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from studio.store import Workspace
 
@@ -27,6 +29,7 @@ PLACES = (
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu"]
+INERT = "/studio/static/place.js"  # a text of the studio without a script that runs
 EXPECTED = re.compile(r"Failed to load resource|Manifest|favicon|preload", re.IGNORECASE)  # the browser's own remarks
 
 
@@ -102,6 +105,48 @@ class Studio:
             return answer.read()
 
 
+class WatchedPage:
+    """A page in a browser context of its own, which notes each error of a script and can serve one story after another."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.context.set_default_timeout(PATIENCE_S * 1000)
+        self.page, self.errors = self.context.new_page(), []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._note)
+
+    def _note(self, line: Any) -> None:
+        if line.type == "error" and not EXPECTED.search(line.text):
+            self.errors.append(line.text)
+
+    def begin(self, url: str, size: dict[str, int], look: str, ready: str) -> None:
+        """Go to `url`, and wait until it shows `ready`."""
+        self.page.set_viewport_size(size)
+        self.page.emulate_media(color_scheme=look)
+        self.page.goto(url, wait_until="domcontentloaded")
+        self.page.wait_for_selector(ready)
+
+    def leave(self) -> bool:
+        """Forget all that a story has left; False, and closed, where that cannot be."""
+        try:
+            self.page.unroute_all(behavior="ignoreErrors")
+            for other in self.context.pages:
+                if other != self.page:
+                    other.close()
+            self.page.mouse.move(0, 0)
+            self.page.goto(urljoin(self.page.url, INERT), timeout=2000)
+            self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+            self.context.clear_cookies()
+        except Exception:  # a studio that is gone, or a page that hangs: the next story gets another
+            self.close()
+            return False
+        self.errors.clear()
+        return True
+
+    def close(self) -> None:
+        self.context.close()
+
+
 def drop(page: Any, selector: str, files: Sequence[Path]) -> None:
     """Drop files on an element, as from a file manager."""
     make = "const i = document.createElement('input'); i.type = 'file'; i.multiple = true; i.id = 'to-drop';"
@@ -141,12 +186,21 @@ def address(page: Any) -> str:
     return page.evaluate("location.href")
 
 
-def wait_until(check: Any, what: str, seconds: float = PATIENCE_S) -> Any:
-    """The first true answer of `check`, asked again and again."""
-    deadline = time.monotonic() + seconds
+def wait_until(check: Any, what: str = "", seconds: float = PATIENCE_S) -> Any:
+    """The first true answer of `check`, asked again and again; `what` tells it apart where its own text does not."""
+    deadline, pause_s = time.monotonic() + seconds, 0.02
     while time.monotonic() < deadline:
         answer = check()
         if answer:
             return answer
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds:g} s in vain: {what}")
+        time.sleep(pause_s)
+        pause_s = min(0.2, 1.5 * pause_s)
+    raise AssertionError(f"waited {seconds:g} s in vain: {what or inspect.getsource(check).strip()}")
+
+
+def shows(locator: Any, *words: str) -> None:
+    """Wait until all these words stand there: what an answer fills may come after what another one fills."""
+    deadline = time.monotonic() + PATIENCE_S
+    while lacking := [word for word in words if word not in (text := locator.inner_text())]:
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain for {lacking}: {text}"
+        time.sleep(0.05)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fixtures.tiny import tiny_sd
-from tests.ui.browser import EXPECTED, FLAGS, PATIENCE_S, Studio, find_browser
+from tests.ui.browser import FLAGS, Studio, WatchedPage, find_browser
 
 
 @pytest.fixture(scope="session")
@@ -36,28 +36,31 @@ def tiny_base(studio):
     return "tiny"
 
 
-@pytest.fixture()
-def new_page(chromium):
-    """Make pages: new_page(url, width=1280, height=800, dark=False, **context options); any script error fails the test.
+@pytest.fixture(scope="session")
+def idle_pages():
+    """Pages that no story is at: in one that is warm the studio is there at half the cost of a new one."""
+    return []
 
-    `ready` is what a page shows once it can be used.
+
+@pytest.fixture()
+def new_page(chromium, idle_pages):
+    """Give pages: new_page(url, width=1280, height=800, dark=False, **context options); any script error fails the test.
+
+    Each is a browser of its own, with nothing stored. `ready` is what a page shows once it can be used.
     """
-    contexts, errors = [], []
+    given, ours = [], []
 
     def make(url, width=1280, height=800, dark=False, ready=".status-strip[data-state=ready]", **options):
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options)
-        context.set_default_timeout(PATIENCE_S * 1000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if line.type == "error" and not EXPECTED.search(line.text) else None)
-        page.goto(url, wait_until="domcontentloaded")
-        page.wait_for_selector(ready)
-        return page
+        page = idle_pages.pop() if idle_pages and not options else WatchedPage(chromium, **options)
+        (ours if options else given).append(page)
+        page.begin(url, {"width": width, "height": height}, "dark" if dark else "light", ready)
+        return page.page
 
     yield make
-    for context in contexts:
-        context.close()
+    errors = [error for page in given + ours for error in page.errors]
+    idle_pages += [page for page in given if page.leave()]
+    for page in ours:
+        page.close()
     assert not errors, errors
 
 

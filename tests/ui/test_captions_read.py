@@ -4,7 +4,7 @@ import pytest
 
 from studio.dataset.intake import create_dataset
 from tests.fixtures.tiny import images
-from tests.ui.browser import open_tab
+from tests.ui.browser import open_tab, wait_until
 
 LONG = "an axial slice of the upper brain, T1 weighted, " * 12 + "with the last word 😀 <b>never</b>"
 MIDDLE = "tree " * 25 + "leaves"  # more than the tiny base reads, letter by letter, less than the embedded one
@@ -27,15 +27,16 @@ def test_train_shows_each_caption_that_its_base_cuts(studio, words, new_page):
     page.get_by_role("option", name="tiny").click()
     summary = note.get_by_text("2 of 4 captions are longer than tiny reads (77 tokens)")
     summary.wait_for()
-    assert not note.locator("s").first.is_visible()
+    note.locator("s").first.wait_for(state="hidden")
     summary.click()
     cut = note.locator("li", has_text="002.png").locator("s")
-    assert cut.inner_text().endswith("with the last word 😀 <b>never</b>") and cut.is_visible()
-    assert note.locator("li").count() == 2
+    cut.wait_for()
+    wait_until(lambda: cut.inner_text().endswith("with the last word 😀 <b>never</b>"))
+    wait_until(lambda: note.locator("li").count() == 2)
     page.locator("#train-form").get_by_label("Preview prompts").fill("a tree")
     page.locator("#train-form").get_by_label("Name", exact=True).click()  # the form is asked again
     page.wait_for_timeout(800)
-    assert cut.is_visible(), "the list stays open"
+    cut.wait_for()  # the list stays open
 
 
 def test_the_editor_says_what_the_chosen_base_does_not_read_while_one_types(studio, words, new_page):
@@ -43,9 +44,9 @@ def test_the_editor_says_what_the_chosen_base_does_not_read_while_one_types(stud
     card = page.locator("article.card", has_text="002.png")
     note = card.locator(".unread-note")
     note.get_by_text("Not read by starter").wait_for()
-    assert note.locator("s").inner_text().endswith("😀 <b>never</b>")
+    wait_until(lambda: note.locator("s").inner_text().endswith("😀 <b>never</b>"))
     other = page.locator("article.card", has_text="001.png")
-    assert not other.locator(".unread-note").is_visible()
+    other.locator(".unread-note").wait_for(state="hidden")
     panel = page.locator("details.panel", has_text="What is read of the captions")
     panel.locator("> summary").click()
     panel.get_by_text("1 of 4").wait_for()

@@ -12,7 +12,7 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.drawings import create_drawing, list_drawings, read_drawing
 from studio.jobs.restore import read_png_settings
 from tests.fixtures.tiny import images
-from tests.ui.browser import drop, open_tab, wait_until
+from tests.ui.browser import drop, open_tab, shows, wait_until
 
 SETTINGS = ["train.steps=4", "train.batch_size=2", "method.rank=4", "method.lr=0.05", "train.snapshot_every=2", "train.early_stop=false"]
 SETTINGS += ["preview.every=2", "preview.steps=2", 'preview.prompts=["a red disc", "a blue bar"]', "evaluate.num_timesteps=2"]
@@ -81,10 +81,10 @@ def clip(page):
 
 def test_the_wipe_is_there_before_any_click(compare):
     page = compare()
-    assert page.get_by_role("textbox", name="Prompt", exact=True).input_value() == "a red disc"
-    assert [page.locator(".pane .chip").nth(i).inner_text() for i in (0, 1)][0] == "base"
+    wait_until(lambda: page.get_by_role("textbox", name="Prompt", exact=True).input_value() == "a red disc")
+    wait_until(lambda: [page.locator(".pane .chip").nth(i).inner_text() for i in (0, 1)][0] == "base")
     assert page.locator(".pane img").evaluate_all("all => all.map(i => i.naturalWidth)") == [16, 16]
-    assert page.locator(".film .frame").count() == 2  # a pair for each preview prompt
+    wait_until(lambda: page.locator(".film .frame").count() == 2)  # a pair for each preview prompt
 
 
 def test_sample_and_wipe_by_key_mouse_and_touch(compare, studio):
@@ -105,9 +105,9 @@ def test_sample_and_wipe_by_key_mouse_and_touch(compare, studio):
     assert abs(clip(page) - 70) < 2
     page.locator(".compare-view .stage").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".film .frame").nth(1).get_attribute("aria-pressed") == "true"
-    assert "seed 4" in page.locator(".compare-view .about").inner_text()
-    assert page.locator(".pane .layer.adapted img").get_attribute("alt") == "adapted, seed 4"
+    wait_until(lambda: page.locator(".film .frame").nth(1).get_attribute("aria-pressed") == "true")
+    shows(page.locator(".compare-view .about"), "seed 4")
+    wait_until(lambda: page.locator(".pane .layer.adapted img").get_attribute("alt") == "adapted, seed 4")
 
 
 def test_touch_moves_the_wipe(compare):
@@ -152,7 +152,7 @@ def test_zoom_and_pan_are_linked_side_by_side(compare):
         page.mouse.wheel(0, -100)
     wait_until(lambda: places() != before, "the zoom")
     assert len(places()) == 2 and len(set(places())) == 1
-    assert page.locator(".pane .layer.pixelated").count() == 2
+    wait_until(lambda: page.locator(".pane .layer.pixelated").count() == 2)
     zoomed = places()
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.6, steps=3)
@@ -172,7 +172,7 @@ def test_difference_is_measured_and_hidden_while_held(compare, studio):
     page.get_by_role("radio", name="Difference").click()
     mean = float(wait_until(lambda: page.locator(".compare-view .stage").get_attribute("data-mean"), "the heat map"))
     assert mean == pytest.approx(mean_difference(drawing), abs=1e-4) and mean > 0
-    assert f"{100 * mean:.2f} %" in page.locator(".legend").inner_text()
+    shows(page.locator(".legend"), f"{100 * mean:.2f} %")
     page.get_by_role("button", name="Hold: base").focus()
     page.keyboard.down(" ")
     page.locator(".pane .layer.base img").wait_for()
@@ -199,15 +199,15 @@ def test_strips_are_drawn_on_demand_and_scrubbed(compare, studio, run):
     assert labels == ["base", "0.25", "0.5", "0.75", "1", "1.25", "1.5"]
     page.get_by_label("Strength", exact=True).and_(page.locator(".scrub")).focus()
     page.keyboard.press("ArrowLeft")
-    assert page.locator(".pane .chip").inner_text() == "strength 0.75"
+    wait_until(lambda: page.locator(".pane .chip").inner_text() == "strength 0.75")
     page.get_by_role("radio", name="Checkpoints").click()
     page.get_by_role("button", name="Draw the strip").click()
     shown_after(page, studio.workspace, strip.id)
-    assert page.locator(".film.strip .frame .mono").all_inner_texts() == ["base", "2", "4"]
-    assert "%" in page.locator(".film.strip small").first.inner_text()
+    wait_until(lambda: page.locator(".film.strip .frame .mono").all_inner_texts() == ["base", "2", "4"])
+    shows(page.locator(".film.strip small").first, "%")
     page.get_by_role("radio", name="Grid").click()
     page.get_by_role("button", name="Open step 4", exact=False).click()
-    assert view(page).get_attribute("data-view") == "wipe"
+    wait_until(lambda: view(page).get_attribute("data-view") == "wipe")
 
 
 def controls(page):
@@ -235,13 +235,14 @@ def test_history_restores_every_setting_and_a_picture_brings_its_own(compare, st
     assert (request.sampler, request.width, request.height, request.guidance) == ("euler", 24, 16, 1.5)
 
     second = sample(page, studio.workspace, prompt="else", negative="", seed=12, steps=3, guidance=2)
-    assert controls(page) != wanted and len(list_drawings(studio.workspace)) >= 2
+    wait_until(lambda: controls(page) != wanted)
+    assert len(list_drawings(studio.workspace)) >= 2
     page.locator(f".history-item[data-id='{first.id}'] .restore").click()
     wait_until(lambda: view(page).get_attribute("data-drawing") == first.id, "the first drawing")
-    assert controls(page) == wanted
+    wait_until(lambda: controls(page) == wanted)
     page.reload()
     wait_until(lambda: view(page).get_attribute("data-drawing") == first.id, "the first drawing after a reload")
-    assert controls(page) == wanted
+    wait_until(lambda: controls(page) == wanted)
 
     with page.expect_download() as download:
         page.get_by_role("link", name="adapted").click()
@@ -268,8 +269,8 @@ def test_dropping_anywhere_on_this_screen_restores(compare, studio, tmp_path):
     drop(page, "body", [strange])
     problem = page.locator(".compare-view .line.problem")
     problem.wait_for()
-    assert "does not say how it was made" in problem.inner_text()
-    assert page.locator(".pane img").count() == 2  # what was shown is still there
+    shows(problem, "does not say how it was made")
+    wait_until(lambda: page.locator(".pane img").count() == 2)  # what was shown is still there
 
 
 def test_a_dropped_adapter_is_tried(compare, studio, run):
@@ -305,7 +306,8 @@ def test_what_is_wrong_is_said_and_the_pictures_stay(compare, studio):
     page.get_by_role("button", name="Sample", exact=True).click()
     problem = page.locator(".compare-view .line.problem")
     problem.wait_for()
-    assert "steps" in problem.inner_text() and page.locator(".pane img").count() == pictures > 0
+    shows(problem, "steps")
+    wait_until(lambda: page.locator(".pane img").count() == pictures > 0)
     assert len(list_drawings(studio.workspace)) == before
 
 
@@ -358,7 +360,7 @@ def test_without_an_adapter_the_next_step_is_named_and_the_base_can_be_drawn(tmp
     try:
         page = new_page(f"{empty.url}/?tab=compare")
         page.wait_for_selector(".compare-view[data-state=empty]")
-        assert "train an adapter first" in view(page).inner_text()
+        shows(view(page), "train an adapter first")
         page.get_by_role("button", name="Go to Train").click()
         wait_until(lambda: page.get_by_role("tab", selected=True).inner_text() == "Train", "the Train tab")
         open_tab(page, "Compare")
@@ -414,4 +416,4 @@ def test_what_is_typed_before_the_screen_is_filled_stays(studio, run, new_page):
     for route in held:
         route.continue_()
     page.wait_for_selector(".compare-view[data-state=ready]")
-    assert page.locator("#compare-run-1 input").input_value() == run.id and prompt.input_value() == "typed early"
+    wait_until(lambda: page.locator("#compare-run-1 input").input_value() == run.id and prompt.input_value() == "typed early")

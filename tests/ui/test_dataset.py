@@ -10,7 +10,7 @@ import pytest
 from studio.dataset.rows import list_datasets, open_dataset
 from studio.trash import list_trash
 from tests.fixtures.tiny import images
-from tests.ui.browser import drop, open_tab, wait_until
+from tests.ui.browser import drop, open_tab, shows, wait_until
 
 HOSTILE = "a ${console.error(1)} {{value}} <img src=x onerror=alert(1)>"
 
@@ -53,13 +53,13 @@ def test_dropped_pictures_become_a_dataset_and_what_was_not_taken_is_named(studi
     opened(page, 40)
     summary = page.locator(".dataset-import")
     wait_until(lambda: "Added 40 pictures to pictures." in summary.inner_text(), "the summary")
-    assert "<img src=x onerror=alert(1)>.png holds text" in summary.inner_text()
-    assert page.locator(".counts").inner_text().startswith("40 images · 35 train · 5 held out · 0 with caption · readiness ")
-    assert place(page)["dataset"] == "pictures"
+    shows(summary, "<img src=x onerror=alert(1)>.png holds text")
+    wait_until(lambda: page.locator(".counts").inner_text().startswith("40 images · 35 train · 5 held out · 0 with caption · readiness "))
+    wait_until(lambda: place(page)["dataset"] == "pictures")
     wait_until(lambda: page.locator("#dataset-picker input").input_value() == "pictures", "the picker")
     page.wait_for_function("[...document.querySelectorAll('.card img')].slice(0, 5).every(i => i.complete && i.naturalWidth === 64)")
     assert len(open_dataset(studio.workspace, "pictures").rows) == 40
-    assert page.get_by_role("button", name="Train an adapter").is_visible()
+    page.get_by_role("button", name="Train an adapter").wait_for()
     page.get_by_role("button", name="Train an adapter").click()
     wait_until(lambda: place(page).get("tab") == "train" and place(page)["dataset"] == "pictures", "the Train tab")
 
@@ -76,10 +76,11 @@ def test_captions_are_saved_when_left_and_never_run(made):
     wait_until(lambda: "cut at 8 KiB" in card(page, 1).inner_text(), "the cut is said")
     page.reload()
     opened(page, 10)
-    assert box.input_value() == HOSTILE
-    assert card(page, 0).locator("img").get_attribute("alt") == HOSTILE
+    wait_until(lambda: box.input_value() == HOSTILE)
+    wait_until(lambda: card(page, 0).locator("img").get_attribute("alt") == HOSTILE)
     assert page.locator("img[src=x]").count() == 0
-    assert "edited" in card(page, 0).inner_text() and "no caption" in card(page, 2).inner_text()
+    shows(card(page, 0), "edited")
+    shows(card(page, 2), "no caption")
 
 
 def test_a_caption_that_cannot_be_saved_stays_and_is_saved_later(studio, made):
@@ -93,7 +94,7 @@ def test_a_caption_that_cannot_be_saved_stays_and_is_saved_later(studio, made):
         studio.start()
     page.reload()
     page.wait_for_selector(".dataset-grid[data-state=ready]")
-    assert card(page, 0).locator("textarea").input_value() == "written in vain?"
+    wait_until(lambda: card(page, 0).locator("textarea").input_value() == "written in vain?")
     card(page, 0).locator("textarea").focus()
     card(page, 1).locator("textarea").focus()
     wait_until(lambda: dataset.caption(dataset.rows[0]) == "written in vain?", "saved at last")
@@ -199,7 +200,7 @@ def test_filters_words_and_the_large_view(made):
     page, dataset = made
     page.get_by_role("radio", name="Held out").click()
     wait_until(lambda: page.locator(".card").count() == len(dataset.held_out_rows), "the held-out ones")
-    assert place(page)["filter"] == "held_out"
+    wait_until(lambda: place(page)["filter"] == "held_out")
     page.get_by_role("radio", name="All").click()
     page.get_by_label("Search captions and names").fill("007")
     wait_until(lambda: page.locator(".card").count() == 1, "the search")
@@ -264,14 +265,14 @@ def test_a_demo_is_one_click_away(studio, page):
     page.wait_for_selector(".dataset-grid[data-state=empty]")
     page.locator(".dataset-grid").get_by_role("button", name="Brain MRI").first.click()
     opened(page, 75)
-    assert "axial T1" in card(page, 0).locator("textarea").input_value()
+    wait_until(lambda: "axial T1" in card(page, 0).locator("textarea").input_value())
     late = []
     page.route("**/studio/datasets/*?offset=60*", lambda route: route.continue_() if late else late.append(route))
     page.get_by_role("button", name="Next", exact=True).click()
     wait_until(lambda: page.locator(".card").count() == 15, "the second page, although another look overtakes its first answer")
     late[0].continue_()
     page.wait_for_timeout(200)
-    assert page.locator(".card").count() == 15
+    wait_until(lambda: page.locator(".card").count() == 15)
 
 
 def test_rename_export_delete_and_bring_back(made, studio):
@@ -299,7 +300,7 @@ def test_rename_export_delete_and_bring_back(made, studio):
     assert not dataset.root.exists() and list_trash(studio.workspace)[0]["title"] == "<b>Scans</b>"
     page.locator(".studio-toast").get_by_role("button", name="Undo").click()
     opened(page, 10)
-    assert dataset.root.exists()
+    wait_until(dataset.root.exists, "the folder is back")
 
 
 def test_two_browsers_see_each_other_and_lose_nothing(made, new_page, studio):
@@ -339,7 +340,7 @@ def test_five_hundred_at_once_and_cancel(studio, new_page, tmp_path):
     files = sorted(images(tmp_path / "many", 500, captions=False).glob("*.png"))
     drop(page, "body", files)
     opened(page, 500)
-    assert page.locator(".card").count() == 60
+    wait_until(lambda: page.locator(".card").count() == 60)
     panel = page.locator(".dataset-import")
     panel.get_by_role("button", name="Close").click()
     more = sorted(images(tmp_path / "more", 300, size_px=128, captions=False).glob("*.png"))
@@ -347,4 +348,4 @@ def test_five_hundred_at_once_and_cancel(studio, new_page, tmp_path):
     panel.get_by_role("button", name="Cancel").click()
     wait_until(lambda: "Cancelled: nothing was added." in panel.inner_text(), "cancelled")
     wait_until(lambda: not list((studio.workspace.root / "incoming").iterdir()), "the space is free")
-    assert len(open_dataset(studio.workspace, place(page)["dataset"]).rows) == 500
+    wait_until(lambda: len(open_dataset(studio.workspace, place(page)["dataset"]).rows) == 500)

@@ -5,7 +5,7 @@ import pytest
 from studio.dataset.intake import create_dataset
 from studio.jobs.drawings import read_drawing
 from tests.fixtures.tiny import images, tiny_ddpm
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import open_tab, shows, wait_until
 from tests.ui.test_train import finished_run, form, press_train, set_advanced
 
 SAID = ("prompt", "negative", "guidance")
@@ -34,20 +34,20 @@ def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page
     page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
     page.wait_for_selector(".train-note[data-state=ready]")
     assert "LoRA" in _methods(page) and "DDPM LoRA" not in _methods(page)
-    assert "Not here: DDPM LoRA" in form(page).locator("#train-recipe").inner_text()
-    assert form(page).get_by_label("Preview prompts").is_visible()
+    shows(form(page).locator("#train-recipe"), "Not here: DDPM LoRA")
+    form(page).get_by_label("Preview prompts").wait_for()
     _choose_base(page, "Starter pixel")
     wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")
     wait_until(lambda: form(page).get_by_label("DDPM LoRA").is_checked(), "the first of them")
     _choose_base(page, "pixels")
     wait_until(lambda: not form(page).get_by_label("Preview prompts").is_visible(), "no prompts asked for")
-    assert "reads no text" in form(page).locator("#train-recipe").inner_text()
+    shows(form(page).locator("#train-recipe"), "reads no text")
     set_advanced(page, train__steps="6", train__batch_size="4", train__snapshot_every="3", preview__every="3", preview__steps="2")
     for name in ("preview-negative", "preview-guidance", "data-caption_dropout", "method-text_encoder"):
-        assert page.locator(f"#set-{name}").count() == 0 or not page.locator(f"#set-{name}").is_visible(), name
+        wait_until(lambda name=name: page.locator(f"#set-{name}").count() == 0 or not page.locator(f"#set-{name}").is_visible())
     run = finished_run(studio, page, press_train)
     assert run.spec().base.source.endswith("pixels") and run.spec().preview.prompts == [""] * 4
-    assert "seed 8" in page.locator(".live-run .previews").inner_text()
+    shows(page.locator(".live-run .previews"), "seed 8")
 
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready] .pane")

@@ -8,7 +8,7 @@ from PIL import Image
 from studio.dataset.intake import DEMOS
 from studio.dataset.rows import open_dataset
 from tests.dataset.messy import SPOILED, fill
-from tests.ui.browser import Studio, drop, wait_until
+from tests.ui.browser import Studio, drop, shows, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +41,22 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
 
     finding(page, "skipped").get_by_role("button", name="Show").click()
     told = page.get_by_role("dialog", name="Not taken at import")
-    assert "corrupt.png is cut short" in told.inner_text() and "notes.png holds text" in told.inner_text()
+    shows(told, "corrupt.png is cut short", "notes.png holds text")
     told.get_by_role("button", name="Close").click()
 
     finding(page, "blurred").get_by_role("button", name="Show").click()
     wait_until(lambda: page.locator(".dataset-grid .card").count() == 1, "the blurred one alone")
-    assert page.locator(".dataset-grid .card .name").inner_text() == "bad blurred.png"
+    wait_until(lambda: page.locator(".dataset-grid .card .name").inner_text() == "bad blurred.png")
     page.wait_for_function("document.querySelector('.dataset-grid .card').getBoundingClientRect().top < innerHeight")
-    assert page.get_by_role("radio", name="Doctor: blurred").get_attribute("aria-checked") == "true"
+    wait_until(lambda: page.get_by_role("radio", name="Doctor: blurred").get_attribute("aria-checked") == "true")
     page.get_by_role("radio", name="All").click()
 
     finding(page, "near").get_by_role("button", name="Review").click()
     dialog = page.get_by_role("dialog", name="Near duplicates")
-    assert "1 of 4" in dialog.inner_text() and dialog.locator(".twin").count() == 2
-    assert dialog.locator(".twin.out").count() == 1 and "proposal" in dialog.locator(".twin:not(.out)").inner_text()
+    shows(dialog, "1 of 4")
+    wait_until(lambda: dialog.locator(".twin").count() == 2)
+    shows(dialog.locator(".twin:not(.out)"), "proposal")
+    wait_until(lambda: dialog.locator(".twin.out").count() == 1)
     page.keyboard.press("ArrowRight")
     wait_until(lambda: "2 of 4" in dialog.inner_text(), "the second group")
     page.keyboard.press("k")  # keep all of it
@@ -105,7 +107,7 @@ def test_a_check_begins_by_itself_is_followed_and_can_be_stopped(studio, page, t
     stop = page.get_by_role("button", name="Stop checking")
     stop.click()  # it has begun by itself
     wait_until(lambda: "Stopped" in page.locator(".doctor .checking").inner_text(), "the end of the check")
-    assert "not yet compared" in page.locator(".doctor").inner_text()
+    shows(page.locator(".doctor"), "not yet compared")
     page.get_by_role("button", name="Check", exact=True).click()
     wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the whole check", 120)
     assert score(page) >= 94
@@ -121,7 +123,7 @@ def test_a_picture_that_lies_on_its_side_is_shown_beside_itself_turned_and_what_
     finding(page, "lying").get_by_role("button", name="Review").click()
     dialog = page.get_by_role("dialog", name="Rotated")
     dialog.locator(".turn-row").wait_for()  # one alone
-    assert "slice 06.png" in dialog.inner_text() and "counter-clockwise" in dialog.inner_text()
+    shows(dialog, "slice 06.png", "counter-clockwise")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")  # the row, by keyboard alone

@@ -31,7 +31,7 @@ def train(studio, shapes, new_page):
 
 def test_a_subject_is_named_learned_and_its_class_pictures_are_seen(studio, train):
     noun = train.locator("#train-noun input, #train-noun textarea")
-    assert not noun.is_visible()
+    noun.wait_for(state="hidden")
     form(train).get_by_label("DreamBooth LoRA").check()
     noun.wait_for()
     wait_until(lambda: "class_noun" in train.locator(".train-note").inner_text().replace(" ", "_").lower(), "what is missing is said")
@@ -46,7 +46,7 @@ def test_a_subject_is_named_learned_and_its_class_pictures_are_seen(studio, trai
     wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
     run = finished_run(studio, train, press_train)
     assert run.spec().recipe == "dreambooth-lora" and run.spec().prior.class_noun == "disc" and run.spec().prior.count == 5
-    assert "class pictures drawn: 5" in train.locator(".live-run").inner_text().lower()
+    wait_until(lambda: "class pictures drawn: 5" in train.locator(".live-run").inner_text().lower())
     open_tab(train, "Dataset")
     panel = train.get_by_role("region", name="Class pictures")
     panel.get_by_role("button", name="Class picture 1: disc").click()
@@ -73,7 +73,7 @@ def test_a_whole_model_is_tuned_compared_and_taken_away(studio, train):
     train.wait_for_selector(".compare-view[data-state=ready][data-drawing]:not([data-drawing^=preview])")
     open_tab(train, "Export")
     view = train.locator(".export-view")
-    assert not view.get_by_label("Rank of the LoRA").is_visible()
+    view.get_by_label("Rank of the LoRA").wait_for(state="hidden")
     view.locator("[data-layout=extracted] input").check()
     view.get_by_label("Rank of the LoRA").fill("4")
     train.get_by_role("button", name="Export", exact=True).click()
@@ -82,4 +82,4 @@ def test_a_whole_model_is_tuned_compared_and_taken_away(studio, train):
     view.locator("[data-layout=model] input").check()
     train.get_by_role("button", name="Export", exact=True).click()
     wait_until(lambda: re.search(r"(\d+)/\1 tensors", view.inner_text()), "the whole model")
-    assert train.locator("a.download").get_attribute("download").endswith(".zip")
+    wait_until(lambda: train.locator("a.download").get_attribute("download").endswith(".zip"))

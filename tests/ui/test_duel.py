@@ -9,7 +9,7 @@ from studio.jobs.drawings import list_drawings
 from studio.jobs.runs import list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
-from tests.ui.browser import address, unfold, wait_until
+from tests.ui.browser import address, shows, unfold, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,15 @@ def test_a_duel_fills_its_board(studio, shapes, new_page):
     start.click()
     page.wait_for_selector(".runs-board[data-state=ready]")
     runs = list_runs(studio.workspace)
-    assert [r.spec().recipe for r in runs] == ["lora", "textual-inversion"] and f"runs={runs[0].id}%2C{runs[1].id}" in address(page)
+    wait_until(lambda: f"runs={runs[0].id}%2C{runs[1].id}" in address(page))
+    assert [r.spec().recipe for r in runs] == ["lora", "textual-inversion"]
     assert len({r.spec().train.steps for r in runs}) == len({r.spec().train.batch_size for r in runs}) == 1
     heads = page.locator(".runs-board thead a")
     wait_until(lambda: heads.all_inner_texts() == ["shapes duel LoRA", "shapes duel Textual inversion"], "both runs as columns")
     state = page.locator(".runs-board tr", has=page.locator("th", has_text="State")).locator("td")
     wait_until(lambda: "running" in state.first.inner_text() and "queued" in state.nth(1).inner_text(), "one at work, one waiting")
     wait_until(lambda: page.locator(".runs-board canvas").is_visible() and page.locator(".board-matrix img").count(), "curves and pictures")
-    assert "Still going" in page.locator(".runs-board > .notes").inner_text()
+    shows(page.locator(".runs-board > .notes"), "Still going")
     for run in runs:
         wait_until(lambda run=run: not run.lives() or run.last_step() > 3, "some steps")
         if run.lives():
@@ -99,15 +100,16 @@ def test_advice_fills_the_form(studio, shapes, new_page):
     page.get_by_role("radio", name="Pivotal tuning").check()
     page.get_by_role("link", name="Not sure?").click()
     dialog = page.locator(".advisor")
-    assert "For shapes on starter" in dialog.inner_text()
+    shows(dialog, "For shapes on starter")
     dialog.get_by_label("A style").check()
     dialog.get_by_label("Memory").fill("-1")
     dialog.get_by_role("button", name="Advise").click()
-    assert dialog.locator(".result").inner_text() == ""
+    wait_until(lambda: dialog.locator(".result").inner_text() == "")
     dialog.get_by_label("Memory").fill("0.62")
     dialog.get_by_role("button", name="Advise").click()
     dialog.locator(".result li").first.wait_for()
-    assert "LoRA, preset balanced" in dialog.inner_text() and dialog.locator(".result .source", has_text="DSF").count()
+    shows(dialog, "LoRA, preset balanced")
+    wait_until(lambda: dialog.locator(".result .source", has_text="DSF").count())
     dialog.get_by_role("button", name="Use this").click()
     form = page.locator("#train-form")
     for name in ("LoRA", re.compile("^Balanced")):
@@ -118,4 +120,4 @@ def test_advice_fills_the_form(studio, shapes, new_page):
     unfold(page, "#set-train")
     part = page.locator("#set-train-micro_batch").locator("input, textarea").first
     part.wait_for()
-    assert part.input_value() in {"1", "2", "4", "8"}
+    wait_until(lambda: part.input_value() in {"1", "2", "4", "8"})

@@ -9,7 +9,7 @@ import pytest
 from studio.jobs import supervisor
 from studio.jobs.create import Request, create_run
 from tests.fixtures.runs import dataset
-from tests.ui.browser import address, wait_until
+from tests.ui.browser import address, shows, wait_until
 
 SECRETS = ("zanzibar", "geheimrun", "quixotic", "heimlich")  # trigger word, run, prompt, dataset
 SETTINGS = [
@@ -45,7 +45,7 @@ def _export(page):
 
 def test_without_a_run_there_is_a_sentence_and_a_way(studio, new_page):
     page = _open(studio, new_page)
-    assert "No finished run yet" in page.locator(".export-view .empty").inner_text()
+    shows(page.locator(".export-view .empty"), "No finished run yet")
     page.get_by_role("button", name="Go to Train").click()
     wait_until(lambda: "tab=train" in address(page), "the Train tab")
 
@@ -57,17 +57,17 @@ def test_the_file_loads_in_a_fresh_pipeline_and_changes_what_it_draws(studio, ne
 
     page = _open(studio, new_page, run.id)
     form = page.locator(".export-view .form")
-    assert page.get_by_label("Run", exact=True).input_value() == run.id
-    assert "Recommended: step" in form.inner_text() and "Why: " in form.inner_text()
-    assert "ComfyUI, A1111/Forge, InvokeAI, diffusers" in form.locator("[data-layout=kohya]").inner_text()
-    assert "OpenRAIL" in form.locator(".licence").inner_text()
+    wait_until(lambda: page.get_by_label("Run", exact=True).input_value() == run.id)
+    shows(form, "Recommended: step", "Why: ")
+    shows(form.locator("[data-layout=kohya]"), "ComfyUI, A1111/Forge, InvokeAI, diffusers")
+    shows(form.locator(".licence"), "OpenRAIL")
     download = _export(page)
     out = page.locator(".export-view .out")
-    assert "layers, max difference" in out.locator(".verified").inner_text()
+    shows(out.locator(".verified"), "layers, max difference")
     assert download.suggested_filename.startswith("geheimrun-b-x-b-y-step") and download.suggested_filename.endswith(".safetensors")
     file = tmp_path / "adapter.safetensors"
     download.save_as(file)
-    assert hashlib.sha256(file.read_bytes()).hexdigest() in out.locator(".sha").inner_text()
+    shows(out.locator(".sha"), hashlib.sha256(file.read_bytes()).hexdigest())
 
     pipe = StableDiffusionPipeline.from_pretrained(studio.workspace.models / "tiny", local_files_only=True, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
@@ -81,7 +81,7 @@ def test_nothing_personal_goes_along_unless_ticked(studio, new_page, run, tmp_pa
     page = _open(studio, new_page, run.id)
     form, out = page.locator(".export-view .form"), page.locator(".export-view .out")
     for word in SECRETS:
-        assert word in form.inner_text(), "what a tick would add is shown before"
+        shows(form, word)  # what a tick would add is shown before
     assert form.locator("input[type=checkbox]:checked").count() == 0
     _export(page).save_as(tmp_path / "plain")
     for summary in out.locator("summary").all():
@@ -123,15 +123,15 @@ def test_a_snapshot_as_a_folder_and_the_list_of_earlier_ones(studio, new_page, r
 
 def test_what_goes_wrong_is_said_where_one_looks(studio, new_page, run):
     page = _open(studio, new_page, "0099-gone")
-    assert "no such run" in page.locator(".export-view .form").inner_text()
-    assert page.get_by_label("Run", exact=True).input_value() == run.id
+    shows(page.locator(".export-view .form"), "no such run")
+    wait_until(lambda: page.get_by_label("Run", exact=True).input_value() == run.id)
     adapter = run.folder / "adapter.safetensors"
     whole = adapter.read_bytes()
     adapter.write_bytes(whole[:1000])
     try:
         page.get_by_role("button", name="Export", exact=True).click()
         page.wait_for_selector(".export-view .out[data-export=failed]")
-        assert "not a whole .safetensors file" in page.locator(".export-view .out [role=alert]").inner_text()
+        shows(page.locator(".export-view .out [role=alert]"), "not a whole .safetensors file")
     finally:
         adapter.write_bytes(whole)
     shutil.rmtree(studio.workspace.root / "exports" / ".tmp-x", ignore_errors=True)

@@ -11,7 +11,7 @@ from studio.jobs.runs import make_run
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from tests.fixtures.tiny import images
-from tests.ui.browser import ROOT, address, open_tab, settle, wait_until
+from tests.ui.browser import ROOT, address, open_tab, settle, shows, wait_until
 
 TABS = ["Dataset", "Train", "Compare", "Runs", "Export", "Models"]
 
@@ -21,10 +21,10 @@ def _tab(page):
 
 
 def test_six_tabs_in_the_order_of_the_work(page):
-    assert [t.inner_text() for t in page.get_by_role("tab").all()] == TABS
+    wait_until(lambda: [t.inner_text() for t in page.get_by_role("tab").all()] == TABS)
     assert _tab(page) == "Dataset"
-    assert page.locator(".status-strip .strip").inner_text() == "Idle. Drop images anywhere to start."
-    assert not page.get_by_role("button", name="Log out").is_visible()
+    wait_until(lambda: page.locator(".status-strip .strip").inner_text() == "Idle. Drop images anywhere to start.")
+    page.get_by_role("button", name="Log out").wait_for(state="hidden")
 
 
 def test_every_tab_opens_and_is_told_in_the_address(page):
@@ -50,7 +50,7 @@ def test_keys_change_tabs_and_tell_the_shortcuts(page):
     wait_until(lambda: _tab(page) == "Runs", "key 4")
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
-    assert "move the wipe" in dialog.inner_text()
+    shows(dialog, "move the wipe")
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
 
@@ -121,7 +121,7 @@ def test_the_status_strip_tells_only_what_is_true(studio, page, tiny_base):
     run = make_run(studio.workspace, resolve(Choice(data, find_base(tiny_base, studio.workspace))))
     (run.folder / "status.json").write_text(json.dumps({"state": "running", "pid": 1, "started": 1.0, "boot": "another"}))
     page.wait_for_timeout(1500)
-    assert page.locator(".status-strip .strip").inner_text() == "Idle. Drop images anywhere to start."
+    wait_until(lambda: page.locator(".status-strip .strip").inner_text() == "Idle. Drop images anywhere to start.")
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=ROOT)
     try:
         import psutil
@@ -129,7 +129,7 @@ def test_the_status_strip_tells_only_what_is_true(studio, page, tiny_base):
         run.write_status("running", psutil.Process(process.pid))
         strip = page.locator(".status-strip .strip")
         wait_until(lambda: run.id in strip.inner_text(), "the run")
-        assert "step 0/" in strip.inner_text()
+        shows(strip, "step 0/")
     finally:
         process.kill()
         process.wait()
@@ -142,7 +142,7 @@ def test_a_workspace_that_is_gone_is_said(studio, page):
     try:
         alert = page.locator(".status-strip .strip [role=alert]")
         alert.wait_for()
-        assert "is gone" in alert.inner_text() and "--workspace" in alert.inner_text()
+        shows(alert, "is gone", "--workspace")
     finally:
         if studio.workspace.root.exists():
             studio.workspace.root.rename(studio.workspace.root.with_name("empty"))

@@ -19,7 +19,7 @@ from studio.jobs.supervisor import start
 from studio.store import read_tensors, sha256_file
 from tests.dataset.corpus import photo
 from tests.fixtures.tiny import tiny_ddpm
-from tests.ui.browser import PATIENCE_S, wait_until
+from tests.ui.browser import PATIENCE_S, shows, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,8 @@ def test_a_picture_is_cropped_turned_seen_as_trained_and_taken_back(studio, new_
     page.locator(".dataset-grid .card .thumb").nth(1).click()
     page.get_by_role("button", name="Crop and turn").click()
     dialog = editor(page)
-    assert dialog.locator(".samples img").count() >= 1 and "px" in dialog.locator("aside [role=status]").inner_text()
+    shows(dialog.locator("aside [role=status]"), "px")
+    wait_until(lambda: dialog.locator(".samples img").count() >= 1)
     drag(page, (0.0, 0.0), (0.5, 0.25))
     crop = wait_until(lambda: row(studio).framing.crop, "the crop")
     assert crop[0] == pytest.approx(0.5, abs=0.03) and crop[1] == pytest.approx(0.25, abs=0.05) and crop[2:] == (1, 1)
@@ -84,7 +85,8 @@ def test_the_shapes_that_are_trained_are_listed_and_lead_to_the_editor(studio, n
     shapes = page.locator(".shapes li")
     shapes.first.wait_for()
     counts = [int(text.split(" picture")[0].split()[-1]) for text in shapes.locator("p").all_inner_texts()]
-    assert sum(counts) == 6 and "cut away" in shapes.first.inner_text()
+    shows(shapes.first, "cut away")
+    assert sum(counts) == 6
     page.wait_for_function("[...document.querySelectorAll('.shapes img')].every(i => i.complete && i.naturalWidth)")
     shapes.locator(".sample").first.click()
     dialog = editor(page)

@@ -8,7 +8,7 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.runs import list_runs
 from studio.models import find_base
 from tests.fixtures.tiny import images
-from tests.ui.browser import open_tab, unfold, wait_until
+from tests.ui.browser import open_tab, shows, unfold, wait_until
 
 SETTINGS = ["train.steps=4", "train.batch_size=2", "train.snapshot_every=2", "evaluate.num_timesteps=1", "preview.steps=1"]
 
@@ -31,11 +31,12 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     page.get_by_role("option", name="tiny").click()
     form.get_by_label("LoHa").check()
     page.wait_for_selector(".train-note[data-state=ready]")
-    assert "GB of memory" in page.locator(".train-note").inner_text()
+    shows(page.locator(".train-note"), "GB of memory")
     wait_until(lambda: "InvokeAI" in page.locator("#train-recipe").inner_text(), "what the method is for")
     unfold(page, "#train-advanced")
     wait_until(lambda: _field(page, "method.rank").is_visible() and _field(page, "method.rank").input_value() == "8", "LoHa's settings")
-    assert not _field(page, "method.block_size").is_visible() and not _field(page, "method.rslora").is_visible()
+    _field(page, "method.block_size").wait_for(state="hidden")
+    _field(page, "method.rslora").wait_for(state="hidden")
     _field(page, "method.rank").fill("4")
     _field(page, "method.rank").blur()
     for setting in SETTINGS:
@@ -51,7 +52,7 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     open_tab(page, "Export")
     page.wait_for_selector(".export-view:not([data-state=loading])")
     card = page.locator(".export-view .form [data-layout=lycoris]")
-    assert "ComfyUI, InvokeAI" in card.inner_text() and "diffusers cannot read it" in card.inner_text()
+    shows(card, "ComfyUI, InvokeAI", "diffusers cannot read it")
     page.get_by_role("button", name="Export", exact=True).click()
     page.get_by_text("✓ Verified").wait_for()
 
@@ -70,4 +71,5 @@ def test_oft_says_that_it_has_no_strength_between_and_goes_to_peft_alone(studio,
     page = new_page(f"{studio.url}/?tab=export&run={run.id}")
     page.wait_for_selector(".export-view:not([data-state=loading])")
     layouts = page.locator(".export-view .form [data-layout]")
-    assert layouts.count() == 1 and "PEFT" in layouts.inner_text()
+    shows(layouts, "PEFT")
+    wait_until(lambda: layouts.count() == 1)

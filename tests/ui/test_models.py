@@ -8,7 +8,7 @@ import pytest
 from studio.model_places import model_places
 from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.shelf import mixed_shelf
-from tests.ui.browser import address, open_tab, wait_until
+from tests.ui.browser import address, open_tab, shows, wait_until
 
 CHECKPOINT = {
     "model.diffusion_model.input_blocks.0.0.weight": [8, 4, 3, 3],
@@ -42,11 +42,11 @@ def test_the_embedded_model_is_told_and_trained_on(studio, tiny_base, new_page):
     page = _open(studio, new_page)
     card = _card(page, "starter")
     for words in ("Domain Studio starter", "Stable Diffusion", "MB", "Apache-2.0", "needs about", "fits"):
-        assert words in card.inner_text(), words
-    assert "fits" in _card(page, tiny_base).inner_text()
+        shows(card, words)
+    shows(_card(page, tiny_base), "fits")
     card.get_by_role("button", name="Model card").click()
     dialog = page.get_by_role("dialog")
-    assert "# The embedded base model" in dialog.inner_text()
+    shows(dialog, "# The embedded base model")
     dialog.get_by_role("button", name="Close").click()
     for source, label in ((tiny_base, tiny_base), ("starter", "Starter")):
         _card(page, source).get_by_role("button", name="Train on").click()
@@ -61,12 +61,12 @@ def test_a_folder_is_added_looked_through_and_forgotten(studio, shelf, new_page)
     page.get_by_label("Folder or file to add").press("Enter")
     dream = _card(page, "dream.safetensors")
     dream.wait_for()
-    assert "Dream <img src=x" in dream.inner_text() and "MIT ${console" in dream.inner_text()
+    shows(dream, "Dream <img src=x", "MIT ${console")
     assert page.locator(".models-list img").count() == 0
-    assert "adapter (LoRA)" in _card(page, "style.safetensors").inner_text()
-    assert "can run code" in _card(page, "old.ckpt").inner_text()
+    shows(_card(page, "style.safetensors"), "adapter (LoRA)")
+    shows(_card(page, "old.ckpt"), "can run code")
     assert _card(page, "old.ckpt").get_by_role("button").count() == 0
-    assert page.get_by_label("Folder or file to add").input_value() == ""
+    wait_until(lambda: page.get_by_label("Folder or file to add").input_value() == "")
     page.get_by_role("button", name=f"Remove {shelf}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     dream.wait_for(state="detached")
@@ -85,7 +85,8 @@ def test_a_place_that_cannot_be_is_said_where_it_was_typed(studio, shelf, new_pa
         page.get_by_label("Folder or file to add").fill(path)
         page.get_by_role("button", name="Add", exact=True).click()
         wait_until(lambda words=words: words in page.locator(".models-list .wrong").inner_text(), words)
-        assert page.get_by_label("Folder or file to add").input_value() == path and model_places(studio.workspace) == []
+        wait_until(lambda path=path: page.get_by_label("Folder or file to add").input_value() == path)
+        assert model_places(studio.workspace) == []
 
 
 def test_a_place_that_has_gone_is_said(studio, shelf, new_page):
@@ -96,7 +97,7 @@ def test_a_place_that_has_gone_is_said(studio, shelf, new_page):
     shutil.rmtree(shelf)
     page.get_by_role("button", name="Look again").click()
     page.locator(".models-list .places", has_text="it is gone").wait_for()
-    assert _card(page, "starter").count() == 1
+    wait_until(lambda: _card(page, "starter").count() == 1)
 
 
 @pytest.fixture()
@@ -133,7 +134,7 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
         ("model-00001-of-00003.safetensors", "shard 1 of 3"),
     ):
         _card(page, name).wait_for()
-        assert words in _card(page, name).inner_text(), (name, _card(page, name).inner_text())
+        shows(_card(page, name), words)
     sift = page.get_by_role("radiogroup", name="Which models")
     for label, one, other in (
         ("Adapters", "style-kohya.safetensors", "sdxl.safetensors"),
@@ -142,16 +143,16 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
     ):
         sift.get_by_role("radio", name=label).click()
         _card(page, other).wait_for(state="detached")
-        assert _card(page, one).is_visible()
+        _card(page, one).wait_for()
     sift.get_by_role("radio", name="All").click()
     page.get_by_label("Search models").fill("xl vae")
     _card(page, "sdxl.safetensors").wait_for(state="detached")
-    assert _card(page, "sdxl_vae.safetensors").is_visible()
+    _card(page, "sdxl_vae.safetensors").wait_for()
     page.get_by_label("Search models").fill("<no such>")
     page.get_by_text("Nothing here is called “<no such>”").wait_for()
     page.get_by_label("Search models").fill("")
     _card(page, "sd15.safetensors").wait_for()
-    assert "fits" in _card(page, "sd15.safetensors").inner_text() and "needs about" in _card(page, "sd15.safetensors").inner_text()
+    shows(_card(page, "sd15.safetensors"), "fits", "needs about")
     panel = page.locator(".models-list .merge")
     panel.get_by_text("Merge adapters").click()
     panel.get_by_role("checkbox", name="tiny style.safetensors").check()
@@ -160,7 +161,8 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
     panel.get_by_label("Name of the result").fill("Tiny with style")
     panel.get_by_role("button", name="Merge and verify").click()
     panel.get_by_text("verified:").wait_for()
-    assert "layers" in panel.inner_text() and (studio.workspace.models / "tiny-with-style" / "model_index.json").is_file()
+    shows(panel, "layers")
+    assert (studio.workspace.models / "tiny-with-style" / "model_index.json").is_file()
     _card(page, "tiny-with-style").get_by_role("button", name="Train on").wait_for()
     panel.get_by_role("button", name="Merge and verify").click()
     panel.get_by_text("something is there already").wait_for()

@@ -26,7 +26,7 @@ def test_the_histogram_follows_base_and_settings(studio, new_page):
     shift.fill("0.5")
     shift.blur()
     wait_until(lambda: "shift 0.5; the model's own is 3" in levels.inner_text(), "a shift of one's own")
-    assert levels.get_by_role("img").get_attribute("aria-label").startswith("Histogram of noise levels: middle noise levels")
+    wait_until(lambda: levels.get_by_role("img").get_attribute("aria-label").startswith("Histogram of noise levels: middle noise levels"))
 
 
 def bars(levels):

@@ -10,7 +10,7 @@ from studio.jobs.manage import delete_run
 from studio.jobs.runs import list_runs
 from studio.trash import list_trash
 from tests.fixtures.kept_runs import kept_run
-from tests.ui.browser import address, open_tab, wait_until
+from tests.ui.browser import address, open_tab, shows, wait_until
 
 HOSTILE = "<img src=x onerror=console.error(1)> ${console.error(2)} {{value}} ../.."
 
@@ -43,15 +43,15 @@ def _toast(page, text):
 
 
 def _rows_on_board(page):
-    return {
-        row.locator("th").inner_text().replace("≠", "").strip(): row.locator("td").all_inner_texts()
-        for row in page.locator(".runs-board tbody tr:has(td):not(:has(img))").all()
-    }
+    rows = page.locator(".runs-board tbody tr:has(td):not(:has(img))").evaluate_all(
+        "all => all.map(row => [row.querySelector('th').innerText, [...row.querySelectorAll('td')].map(cell => cell.innerText)])"
+    )
+    return {name.replace("≠", "").strip(): values for name, values in rows}
 
 
 def test_without_runs_one_sentence_and_one_button(studio, clean, new_page):
     page = _open(studio, new_page)
-    assert "No runs yet" in page.locator(".runs-table .empty").inner_text()
+    shows(page.locator(".runs-table .empty"), "No runs yet")
     page.get_by_role("button", name="Train an adapter").click()
     wait_until(lambda: page.get_by_role("tab", selected=True).inner_text() == "Train", "the Train tab")
     kept_run(clean)
@@ -67,10 +67,11 @@ def test_the_table_says_what_is_true_and_runs_nothing(studio, clean, new_page):
     living = kept_run(clean, "d", state="interrupted")
     living.write_status("running", psutil.Process(studio.process.pid))
     page = _open(studio, new_page)
-    assert set(_names(page)) == {HOSTILE[:120], "b", damaged.id, "d"}
-    assert "no pictures <img" in _row(page, failed).inner_text()
-    assert "spec.json is damaged" in _row(page, damaged).inner_text()
-    assert "running" in _row(page, living).inner_text() and _row(page, living).locator(".bar .fill").count() == 1
+    wait_until(lambda: set(_names(page)) == {HOSTILE[:120], "b", damaged.id, "d"})
+    shows(_row(page, failed), "no pictures <img")
+    shows(_row(page, damaged), "spec.json is damaged")
+    shows(_row(page, living), "running")
+    wait_until(lambda: _row(page, living).locator(".bar .fill").count() == 1)
     assert page.locator(".runs-table img[src='x']").count() == 0
     living.write_status("stopped", step=200)
     wait_until(lambda: "stopped" in _row(page, living).inner_text(), "the change of state, in place")
@@ -81,19 +82,20 @@ def test_filter_and_sort(studio, clean, new_page):
         kept_run(clean, name, change=change, dataset=dataset, steps=8, previews=0, state="stopped" if name == "delta" else "finished")
     page = _open(studio, new_page)
     page.get_by_role("columnheader", name="Name").get_by_role("button").click()
-    assert _names(page) == ["alpha", "beta", "delta", "gamma"]
+    wait_until(lambda: _names(page) == ["alpha", "beta", "delta", "gamma"])
     head = page.get_by_role("columnheader", name="Held-out loss")
     head.get_by_role("button").click()
-    assert head.get_attribute("aria-sort") == "ascending" and _names(page) == ["beta", "alpha", "delta", "gamma"]
+    wait_until(lambda: head.get_attribute("aria-sort") == "ascending" and _names(page) == ["beta", "alpha", "delta", "gamma"])
     head.get_by_role("button").click()
-    assert head.get_attribute("aria-sort") == "descending" and _names(page) == ["delta", "alpha", "beta", "gamma"]
+    wait_until(lambda: head.get_attribute("aria-sort") == "descending" and _names(page) == ["delta", "alpha", "beta", "gamma"])
     page.get_by_label("Filter runs").fill("ICONS")
-    assert _names(page) == ["beta", "gamma"] and "2 of 4 runs" in page.locator(".runs-table .count").inner_text()
+    shows(page.locator(".runs-table .count"), "2 of 4 runs")
+    wait_until(lambda: _names(page) == ["beta", "gamma"])
     page.get_by_label("Filter runs").fill("nothing is called so")
     page.get_by_text("Clear the filter").wait_for()
     page.get_by_label("Filter runs").fill("")
     page.get_by_label("Show runs in state").select_option("stopped")
-    assert _names(page) == ["delta"]
+    wait_until(lambda: _names(page) == ["delta"])
 
 
 def test_rename_in_place(studio, clean, new_page):
@@ -110,8 +112,9 @@ def test_rename_in_place(studio, clean, new_page):
     page.keyboard.press("F2")
     page.get_by_label("New name").fill("x" * 300)
     page.keyboard.press("Enter")
-    assert "300 characters, at most 120" in _toast(page, "name:").inner_text()
-    assert _names(page) == ["after <b>1</b>"] and run.spec().name == "after <b>1</b>"
+    shows(_toast(page, "name:"), "300 characters, at most 120")
+    wait_until(lambda: _names(page) == ["after <b>1</b>"])
+    assert run.spec().name == "after <b>1</b>"
 
 
 def test_delete_is_asked_and_can_be_undone(studio, clean, new_page):
@@ -124,7 +127,8 @@ def test_delete_is_asked_and_can_be_undone(studio, clean, new_page):
     page.keyboard.press("Delete")
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     toast = _toast(page, "Deleted “to go”")
-    assert _names(page) == ["to stay"] and not run.folder.exists()
+    wait_until(lambda: _names(page) == ["to stay"])
+    assert not run.folder.exists()
     toast.get_by_role("button", name="Undo").click()
     wait_until(lambda: set(_names(page)) == {"to go", "to stay"}, "the run is back")
     assert run.spec().name == "to go" and run.adapter.is_file() and list_trash(clean) == []
@@ -151,8 +155,9 @@ def test_a_living_run_is_not_deleted(studio, clean, new_page):
     _row(page, run).get_by_role("checkbox").check()
     page.locator(".runs-table .tools").get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    assert "stop it first" in _toast(page, run.id).inner_text()
-    assert _names(page) == ["busy"] and run.folder.exists()
+    shows(_toast(page, run.id), "stop it first")
+    wait_until(lambda: _names(page) == ["busy"])
+    assert run.folder.exists()
 
 
 def test_two_browsers_delete_at_once(studio, clean, new_page):
@@ -164,7 +169,7 @@ def test_two_browsers_delete_at_once(studio, clean, new_page):
     for page in pages:
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     _toast(pages[0], "Deleted")
-    assert "is not here (any more)" in _toast(pages[1], run.id).inner_text()
+    shows(_toast(pages[1], run.id), "is not here (any more)")
     for page in pages:
         page.get_by_text("No runs yet").wait_for()
     assert len(list_trash(clean)) == 1
@@ -179,18 +184,18 @@ def test_a_run_deleted_while_shown_leaves_the_table_and_is_named_on_the_board(st
     page.locator(".runs-board .why", has_text="deleted").wait_for()
     page.get_by_role("button", name=f"Take {runs[0].id} out").click()
     page.locator(".runs-board").wait_for(state="hidden")
-    assert f"runs={runs[1].id}" in address(page)
+    wait_until(lambda: f"runs={runs[1].id}" in address(page))
 
 
 def test_two_selected_stand_side_by_side(studio, clean, new_page):
     runs = [kept_run(clean, "rank 16"), kept_run(clean, HOSTILE[:100], rank=8, change=-0.2, dataset="icons")]
     kept_run(clean, "not chosen")
     page = _open(studio, new_page)
-    assert page.locator(".runs-board").is_hidden()
+    page.locator(".runs-board").wait_for(state="hidden")
     for run in runs:
         _row(page, run).get_by_role("checkbox").check()
     page.wait_for_selector(".runs-board[data-state=ready]")
-    assert "different data" in page.locator(".runs-board > .notes").inner_text()
+    shows(page.locator(".runs-board > .notes"), "different data")
     rows = _rows_on_board(page)
     assert rows["Rank"] == ["16", "8"] and rows["Dataset"] == ["brain-mri", "icons"] and rows["Steps"] == ["200", "200"]
     marked = [mark.locator("..").inner_text() for mark in page.locator(".runs-board .mark", has_text="≠").all()]
@@ -202,16 +207,16 @@ def test_two_selected_stand_side_by_side(studio, clean, new_page):
     for curve in ("Training loss", "Held-out loss", "Against base, %"):
         page.get_by_role("radio", name=curve).click()
         wait_until(lambda: page.locator(".runs-board .legend button").all_inner_texts() == ["rank 16", HOSTILE[:100]], curve)
-        assert "rank 16" in page.locator(".runs-board canvas").get_attribute("aria-label")
+        wait_until(lambda: "rank 16" in page.locator(".runs-board canvas").get_attribute("aria-label"))
     pictures = page.locator(".board-matrix img")
     wait_until(lambda: pictures.count() == 6, "two rows: the base, then both runs")
-    assert page.locator(".board-matrix thead .chip").all_inner_texts() == ["base", "rank 16", HOSTILE[:100]]
+    wait_until(lambda: page.locator(".board-matrix thead .chip").all_inner_texts() == ["base", "rank 16", HOSTILE[:100]])
     for other in (page, new_page(address(page))):  # a reload and a second browser show the same
         other.reload()
         other.wait_for_selector(".runs-board[data-state=ready]")
-        assert other.locator(".runs-table tr[aria-selected=true]").count() == 2
-        assert other.get_by_label("Only what differs").is_checked() and "Steps" not in _rows_on_board(other)
-        assert other.get_by_role("radio", name="Against base, %").get_attribute("aria-checked") == "true"
+        wait_until(lambda other=other: other.locator(".runs-table tr[aria-selected=true]").count() == 2)
+        wait_until(lambda other=other: other.get_by_label("Only what differs").is_checked() and "Steps" not in _rows_on_board(other))
+        wait_until(lambda other=other: other.get_by_role("radio", name="Against base, %").get_attribute("aria-checked") == "true")
     page.get_by_role("button", name="Clear selection").click()
     page.locator(".runs-board").wait_for(state="hidden")
 
@@ -234,7 +239,8 @@ def test_the_board_is_taken_away_as_files(studio, clean, new_page, tmp_path):
     assert "axial T1 brain" in (tmp_path / "again").read_text("utf-8")
     alone = new_page(f"file://{tmp_path / 'board.html'}", ready="table", java_script_enabled=False)
     alone.locator("#only").check()
-    assert alone.locator("tr", has_text="≠ Rank").is_visible() and alone.locator("tr", has_text="Batch size").is_hidden()
+    alone.locator("tr", has_text="≠ Rank").wait_for()
+    alone.locator("tr", has_text="Batch size").wait_for(state="hidden")
 
 
 def test_pictures_are_zoomed_together_and_opened_large(studio, clean, new_page):
@@ -252,9 +258,9 @@ def test_pictures_are_zoomed_together_and_opened_large(studio, clean, new_page):
     assert set(images.evaluate_all("all => all.map(i => getComputedStyle(i).transform)")) == {"matrix(1, 0, 0, 1, 0, 0)"}
     page.locator(".board-matrix button.picture").nth(1).click()
     caption = page.locator(".studio-lightbox figcaption")
-    assert caption.inner_text().startswith("one: axial T1 brain")
+    wait_until(lambda: caption.inner_text().startswith("one: axial T1 brain"))
     page.keyboard.press("ArrowRight")
-    assert caption.inner_text().startswith("two: axial T1 brain")
+    wait_until(lambda: caption.inner_text().startswith("two: axial T1 brain"))
     page.keyboard.press("Escape")
     page.locator(".studio-lightbox").wait_for(state="detached")
 
@@ -299,14 +305,14 @@ def test_cards_of_the_methods_by_keys(studio, clean, new_page):
     page.keyboard.press("Escape")
     page.locator(".method-cards").wait_for(state="detached")
     page.locator(".runs-board").get_by_role("button", name="LoRA", exact=True).first.click()
-    assert "Low-rank adapters" in page.locator(".method-cards .card").inner_text()
+    shows(page.locator(".method-cards .card"), "Low-rank adapters")
 
 
 def test_strange_runs_in_the_address_do_no_harm(studio, clean, new_page):
     kept_run(clean, "one")
     page = _open(studio, new_page, "&runs=..%2F..%2Fetc,%3Cimg%20src%3Dx%3E")
     page.wait_for_selector(".runs-board[data-state=ready]")
-    assert page.locator(".runs-board .why").count() == 2 and page.locator("img[src='x']").count() == 0
+    wait_until(lambda: page.locator(".runs-board .why").count() == 2 and page.locator("img[src='x']").count() == 0)
     page.goto(f"{studio.url}/?tab=runs&runs={','.join(map(str, range(13)))}")
     page.locator(".runs-board [role=alert]", has_text="at most 12").wait_for()
 
@@ -337,7 +343,7 @@ def test_many_runs_on_a_narrow_page(studio, clean, new_page):
     wait_until(lambda: page.locator(".runs-table tbody tr[data-run]").count() == 200, "all rows")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_label("Filter runs").fill("needle")
-    assert _names(page) == ["a needle"]
+    wait_until(lambda: _names(page) == ["a needle"])
 
 
 def test_routes_refuse_what_is_not_theirs(studio, clean, page):

@@ -4,7 +4,7 @@ import zipfile
 
 from studio.dataset.rows import open_dataset
 from tests.dataset.scans import SECRETS, dicom, head, land, nifti, scene, series
-from tests.ui.browser import drop, wait_until
+from tests.ui.browser import drop, shows, wait_until
 
 
 def dialog(page):
@@ -30,11 +30,12 @@ def test_a_dicom_series_is_shown_through_its_window_and_imported_as_chosen(studi
     bad.write_bytes(b"no scan")
     drop(page, "body", [*files, bad])
     box = dialog(page)
-    assert "2 series, volumes or scenes found" in box.inner_text() and SECRETS[0] not in box.inner_text()
-    assert "12 slices of 64x64 px, window 40/400 brain from its tags (own 2 is window 300/1500)" in box.inner_text()
-    assert not box.get_by_role("checkbox", name="Take CT head, axial (localizer)").is_checked()
+    shows(box, "2 series, volumes or scenes found")
+    assert SECRETS[0] not in box.inner_text()
+    shows(box, "12 slices of 64x64 px, window 40/400 brain from its tags (own 2 is window 300/1500)")
+    wait_until(lambda: not box.get_by_role("checkbox", name="Take CT head, axial (localizer)").is_checked())
     first = seen(box)
-    assert "“CT of the head, axial plane, slice 7 of 12”" in box.inner_text() and "window 40/400 brain, from its tags" in box.inner_text()
+    shows(box, "“CT of the head, axial plane, slice 7 of 12”", "window 40/400 brain, from its tags")
     box.get_by_label("Window").fill("own 2")
     wait_until(lambda: "window 300/1500, from its tags" in box.locator("figure").inner_text(), "the second of its own")
     box.get_by_label("Window").fill("bone")
@@ -43,20 +44,20 @@ def test_a_dicom_series_is_shown_through_its_window_and_imported_as_chosen(studi
     box.get_by_label("Window").fill("kidney")
     wait_until(lambda: "window: must be auto" in box.inner_text(), "the line about the window")
     box.get_by_role("button", name="Import").click()
-    assert box.is_visible(), "nothing is imported with a choice that is wrong"
+    box.wait_for()  # nothing is imported with a choice that is wrong
     box.get_by_label("Window").fill("brain")
     box.get_by_label("Every n-th slice").fill("2")
     wait_until(lambda: "one of 6" in box.inner_text(), "every second slice")
     box.get_by_role("button", name="Import").click()
     summary = page.locator(".dataset-import")
     wait_until(lambda: "to scans." in summary.inner_text(), "the summary")
-    assert "localizer) (2) is a localizer: take it by its number" in summary.inner_text()
-    assert "broken.dcm is named like a DICOM file, but is none or damaged" in summary.inner_text()
+    shows(summary, "localizer) (2) is a localizer: take it by its number")
+    shows(summary, "broken.dcm is named like a DICOM file, but is none or damaged")
     made = open_dataset(studio.workspace, "scans")
     assert [row.facts["slice"] for row in made.rows] == [3, 5, 7, 9, 11] and {row.note for row in made.rows} == {"window brain"}
     assert not any(secret in made.model_dump_json(exclude={"skipped"}) for secret in SECRETS)
     page.locator(".dataset-grid .card").first.wait_for()
-    assert page.locator(".card textarea").first.input_value() == "CT of the head, axial plane, slice 3 of 12"
+    wait_until(lambda: page.locator(".card textarea").first.input_value() == "CT of the head, axial plane, slice 3 of 12")
 
 
 def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(studio, new_page, tmp_path):
@@ -66,10 +67,10 @@ def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(s
     volume = nifti(tmp_path / "t1.nii.gz", land(30, 40, 40).astype("float32"))
     drop(page, "body", [place, volume])
     box = dialog(page)
-    assert "2 series, volumes or scenes found" in box.inner_text() and "Here: 1 B2, 2 B3, 3 B4, 4 B8" in box.inner_text()
+    shows(box, "2 series, volumes or scenes found", "Here: 1 B2, 2 B3, 3 B4, 4 B8")
     box.get_by_role("button", name="Cancel").click()
     wait_until(lambda: "Cancelled: nothing was added." in page.locator(".dataset-import").inner_text(), "the word")
-    assert not page.locator(".dataset-grid .card").count()
+    wait_until(lambda: not page.locator(".dataset-grid .card").count())
     drop(page, "body", [place, volume])
     box = dialog(page)
     box.get_by_role("checkbox", name="Take volume").uncheck()
@@ -79,7 +80,7 @@ def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(s
     box.get_by_label("Overlap").fill("0.1")
     wait_until(lambda: "one of 16" in box.inner_text(), "sixteen tiles")
     seen(box)
-    assert "bands B8, B4, B3" in box.inner_text()
+    shows(box, "bands B8, B4, B3")
     box.get_by_role("button", name="Import").click()
     wait_until(lambda: "Added 16 pictures" in page.locator(".dataset-import").inner_text(), "the summary")
     name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
@@ -99,7 +100,8 @@ def test_a_folder_of_this_machine_is_imported_by_its_path_and_leaves_as_parquet(
     page.locator(".by-path").get_by_role("button", name="Import").click()
     dialog(page).get_by_role("button", name="Import").click()
     wait_until(lambda: "Added 3 pictures" in page.locator(".dataset-import").inner_text(), "the summary")
-    assert "scans" in page.locator(".dataset-import").inner_text() and len(list(folder.iterdir())) == 5
+    shows(page.locator(".dataset-import"), "scans")
+    assert len(list(folder.iterdir())) == 5
     page.get_by_role("button", name="Export", exact=True).click()
     exporting = page.locator("dialog.dataset-dialog")
     exporting.get_by_label("Captions").select_option("parquet")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from studio.cli import app
 from studio.errors import StudioError
 from studio.store import Workspace
-from tests.ui.browser import PATIENCE_S, ROOT, Studio, address, open_tab
+from tests.ui.browser import PATIENCE_S, ROOT, Studio, address, open_tab, wait_until
 from ui import serve
 from ui.serve import Options
 
@@ -190,7 +190,7 @@ def test_the_token_opens_the_page_once_and_is_told_nowhere_else(start):
 def test_a_token_of_ones_own_enters_by_address_and_by_header(start, new_page, plain_starts):
     studio = start(DOMAIN_STUDIO_TOKEN="correct-horse-battery")
     page = new_page(studio.url + "/?tab=train&token=correct-horse-battery")
-    assert "token" not in address(page) and "tab=train" in address(page)
+    wait_until(lambda: "token" not in address(page) and "tab=train" in address(page))
     assert _ask(studio.url + "/studio/status", Authorization="Bearer correct-horse-battery")[0] == 200
     assert b"correct-horse" not in psutil.Process(studio.process.pid).cmdline()[-1].encode()
 
@@ -206,7 +206,7 @@ def test_a_password_is_asked_for_and_lets_in(start, chromium):
         page.get_by_label("Name").fill("anna")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Log in").click()
-        assert page.get_by_role("alert").inner_text() == "That was not right."
+        wait_until(lambda: page.get_by_role("alert").inner_text() == "That was not right.")
         page.get_by_label("Name").fill("anna")
         page.get_by_label("Password").fill("correct horse")
         page.get_by_label("Password").press("Enter")

@@ -9,7 +9,7 @@ from studio.dataset.intake import create_dataset
 from studio.jobs.runs import Run, list_runs
 from studio.jobs.supervisor import stop
 from tests.fixtures.tiny import images
-from tests.ui.browser import PATIENCE_S, address, open_tab, unfold, wait_until
+from tests.ui.browser import PATIENCE_S, address, open_tab, shows, unfold, wait_until
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> ${document.title='taken'} {{value}}"
 SMALL = {
@@ -97,7 +97,7 @@ def test_an_empty_studio_says_what_to_do(studio, new_page):
         pytest.skip("needs to be first")
     page = new_page(f"{studio.url}/?tab=train")
     page.wait_for_selector(".live-run[data-state=empty]")
-    assert "No runs yet" in page.locator(".live-run").inner_text()
+    shows(page.locator(".live-run"), "No runs yet")
     page.locator(".live-run").get_by_role("button", name="Go to Dataset").click()
     wait_until(lambda: "tab=dataset" in address(page), "the Dataset screen")
 
@@ -108,8 +108,8 @@ def test_at_most_eight_controls_are_visible_and_the_cost_is_told_before_the_clic
     visible = [e for e in left.locator("input:not([type=radio]), textarea, fieldset, button").all() if e.is_visible()]
     assert len(visible) <= 8, [e.get_attribute("id") or e.inner_text() for e in visible]
     for label in labels:
-        assert left.get_by_text(label, exact=True).first.is_visible(), label
-    assert re.search(r"(Under|About) .* · .* GB of memory · .* on disk", train.locator(".train-note").inner_text())
+        left.get_by_text(label, exact=True).first.wait_for()
+    wait_until(lambda: re.search(r"(Under|About) .* · .* GB of memory · .* on disk", train.locator(".train-note").inner_text()))
     presets = train.locator("#train-preset").inner_text()
     assert all(re.search(rf"{p} (≈|under) ", presets) for p in ("Quick", "Balanced", "Thorough")), presets
 
@@ -132,12 +132,12 @@ def test_what_is_typed_while_an_answer_is_under_way_stays(train):
     for route in held:
         route.continue_()
     wait_until(lambda: "3 changed" in train.locator("#train-advanced").inner_text(), "what was changed, counted")
-    assert base.input_value() == "Starter" and form(train).get_by_label("Thorough").is_checked()
-    assert form(train).get_by_label("Preview prompts").input_value() == "typed early"
-    assert steps.input_value() == "77" and field_of(train, "train.snapshot_every").input_value() == "11"
+    wait_until(lambda: base.input_value() == "Starter" and form(train).get_by_label("Thorough").is_checked())
+    wait_until(lambda: form(train).get_by_label("Preview prompts").input_value() == "typed early")
+    wait_until(lambda: steps.input_value() == "77" and field_of(train, "train.snapshot_every").input_value() == "11")
     train.get_by_role("button", name="Reset to the preset").click()
     wait_until(lambda: steps.input_value() not in ("", "77"), "the preset's steps")
-    assert field_of(train, "train.seed").input_value() != "5"
+    wait_until(lambda: field_of(train, "train.seed").input_value() != "5")
 
 
 def test_the_story_of_a_run(studio, train, new_page):
@@ -148,7 +148,7 @@ def test_the_story_of_a_run(studio, train, new_page):
     press_train(train)
     live(train, "running")
     run = shown_run(train)
-    assert f"run={run}" in address(train)
+    wait_until(lambda: f"run={run}" in address(train))
     wait_until(lambda: step(train) > 5, "steps")
     seen = step(train)
     wait_until(lambda: step(train) > seen, "more steps")
@@ -157,21 +157,23 @@ def test_the_story_of_a_run(studio, train, new_page):
     wait_until(lambda: train.locator(".live-run .curves canvas").get_attribute("aria-label") != label, "a curve that moves")
     train.wait_for_selector(".live-run img[alt^='base: a red disc']")
     train.wait_for_selector(".live-run img[alt^='step 40: <img src=x']")
-    assert train.locator(".live-run .previews tbody th").nth(1).inner_text().startswith("<img src=x onerror"), "text stays text"
+    wait_until(
+        lambda: train.locator(".live-run .previews tbody th").nth(1).inner_text().startswith("<img src=x onerror"), "text stays text"
+    )
     assert train.title() == "Domain Studio"
     wait_until(lambda: train.locator(".live-run img").evaluate_all("all => all.every(i => i.complete && i.naturalWidth > 0)"), "pictures")
 
     second = new_page(f"{studio.url}/?tab=train", dark=True)
     live(second, "running")
-    assert shown_run(second) == run, "another page shows what goes on"
+    wait_until(lambda: shown_run(second) == run, "another page shows what goes on")
     train.reload()
     live(train, "running")
-    assert shown_run(train) == run
+    wait_until(lambda: shown_run(train) == run)
 
     studio.kill()
     try:
         train.wait_for_selector(".live-run[data-state=error]")
-        assert "does not answer" in train.locator(".live-run .note").inner_text()
+        shows(train.locator(".live-run .note"), "does not answer")
         assert Run(studio.workspace.runs / run).lives()
     finally:
         studio.start()
@@ -182,12 +184,12 @@ def test_the_story_of_a_run(studio, train, new_page):
     train.locator(".live-run").get_by_role("button", name="Stop", exact=True).click()
     live(train, "stopped")
     live(second, "stopped")
-    assert train.locator(".live-run .verdict").inner_text().startswith("Stopped at step ")
+    wait_until(lambda: train.locator(".live-run .verdict").inner_text().startswith("Stopped at step "))
     stopped_at = step(train)
     train.locator(".live-run").get_by_role("button", name="Resume").click()
     live(train, "running")
     wait_until(lambda: step(train) > stopped_at, "it goes on from there")
-    assert "Training goes on from step" in train.locator(".live-run .happened").inner_text()
+    shows(train.locator(".live-run .happened"), "Training goes on from step")
 
 
 def test_a_run_finishes_with_a_verdict_and_is_cloned_and_extended(studio, train):
@@ -197,9 +199,9 @@ def test_a_run_finishes_with_a_verdict_and_is_cloned_and_extended(studio, train)
     press_train(train)
     live(train, "finished")
     view = train.locator(".live-run")
-    assert view.locator(".verdict").inner_text().startswith("Adapter ready.")
+    wait_until(lambda: view.locator(".verdict").inner_text().startswith("Adapter ready."))
     for button in ("Compare", "Export", "Extend", "Clone"):
-        assert view.get_by_role("button", name=button, exact=True).is_visible()
+        view.get_by_role("button", name=button, exact=True).wait_for()
     first = Run(studio.workspace.runs / shown_run(train))
     assert first.spec().name == "short one" and first.spec().train.seed == 3
     train.reload()
@@ -236,7 +238,8 @@ def test_a_new_word_is_learned_compared_and_exported(studio, train):
     wait_until(lambda: not field_of(train, "method.rank").is_visible(), "the settings of LoRA gone")
     prompts = form(train).get_by_label("Preview prompts")
     wait_until(lambda: "<shapes>" in prompts.input_value(), "prompts with the new word")
-    assert field_of(train, "method.token").is_visible() and field_of(train, "method.token").input_value() == "<shapes>"
+    field_of(train, "method.token").wait_for()
+    wait_until(lambda: field_of(train, "method.token").input_value() == "<shapes>")
     set_advanced(train, method__num_vectors="40")
     wait_until(lambda: "num_vectors" in train.locator(".train-note").inner_text(), "what is wrong")
     set_advanced(train, method__num_vectors="3")
@@ -250,8 +253,8 @@ def test_a_new_word_is_learned_compared_and_exported(studio, train):
     open_tab(train, "Export")
     train.get_by_role("button", name="Export", exact=True).click()
     train.get_by_text("✓ Verified").wait_for()
-    assert "3/3 vectors" in train.locator(".export-view").inner_text()
-    assert train.locator("a.download").get_attribute("download") == "shapes.safetensors"
+    shows(train.locator(".export-view"), "3/3 vectors")
+    wait_until(lambda: train.locator("a.download").get_attribute("download") == "shapes.safetensors")
 
 
 def test_a_double_click_makes_one_run_and_a_second_page_queues(studio, train, new_page):
@@ -277,10 +280,10 @@ def test_wrong_values_are_told_beside_the_button_and_nothing_is_lost(studio, tra
     set_advanced(train, train__steps="-5")
     alert = train.locator(".train-note [role=alert]")
     alert.wait_for()
-    assert "Train.steps: must be greater than or equal to 1" in alert.inner_text()
+    shows(alert, "Train.steps: must be greater than or equal to 1")
     press_train(train)
     alert.wait_for()
-    assert field_of(train, "train.steps").input_value() == "-5"
+    wait_until(lambda: field_of(train, "train.steps").input_value() == "-5")
     assert len(list_runs(studio.workspace)) == before
     set_advanced(train, train__steps="7")
     alert.wait_for(state="detached")
@@ -297,11 +300,11 @@ def test_a_run_deleted_while_shown_is_said_calmly(studio, train):
     run.folder.rename(away)
     try:
         page.wait_for_selector(".live-run[data-state=empty]")
-        assert f"run {run.id} is gone" in page.locator(".live-run").inner_text()
+        shows(page.locator(".live-run"), f"run {run.id} is gone")
     finally:
         away.rename(run.folder)
     live(page)
-    assert shown_run(page) == run.id, "and shown again when it is back"
+    wait_until(lambda: shown_run(page) == run.id, "and shown again when it is back")
 
 
 @pytest.mark.parametrize("name", ["..%2F..%2Fetc%2Fpasswd", "%3Cimg%20src=x%20onerror=alert(1)%3E", "0099-none", "%00"])
@@ -309,7 +312,8 @@ def test_a_strange_run_in_the_address_does_no_harm(studio, new_page, name):
     page = new_page(f"{studio.url}/?tab=train&run={name}")
     page.wait_for_selector(".live-run[data-state=empty]")
     view = page.locator(".live-run")
-    assert view.get_by_role("button", name="All runs").is_visible() and view.locator("img[src=x]").count() == 0
+    view.get_by_role("button", name="All runs").wait_for()
+    assert view.locator("img[src=x]").count() == 0
     view.get_by_role("button", name="All runs").click()
     wait_until(lambda: "tab=runs" in address(page) and "run=" not in address(page), "the list of runs")
 
