@@ -2,7 +2,6 @@
 
 import errno
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,10 +16,9 @@ from studio import __version__
 from studio.errors import StudioError, one_line
 from ui import api
 from ui.desk import Desk
-from ui.frame import QUIET, take_on_show, widget
+from ui.frame import QUIET, SCRIPTS, STATIC, VERSION, VERSIONED, take_on_show, widget
 from ui.theme import theme
 
-STATIC = Path(__file__).parent / "widgets" / "static"
 TABS = {"dataset": "Dataset", "train": "Train", "compare": "Compare", "runs": "Runs", "export": "Export", "models": "Models"}
 AREAS = (
     "frame",
@@ -96,18 +94,20 @@ class _First(jinja2.BaseLoader):
 
 
 class _Static(StaticFiles):
-    """Our scripts and styles: asked for anew each time, answered from the browser's copy where nothing has changed."""
+    """Our scripts and styles: kept by the browser where the address tells their version, else asked for anew each time."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Any:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
+    async def get_response(self, path: str, scope: Any) -> Any:
+        version, _, rest = path.replace("\\", "/").partition("/")
+        is_told = version == VERSION
+        response = await super().get_response(rest if is_told or VERSIONED.fullmatch(version) else path, scope)
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable" if is_told else "no-cache"
         return response
 
 
 def _stylesheets() -> str:
     names = sorted(p.name for p in STATIC.glob("*.css"))
     names.sort(key=lambda name: name != "studio.css")  # the tokens first
-    return "\n".join(f'<link rel="stylesheet" href="/studio/static/{name}">' for name in names)
+    return "\n".join(f'<link rel="stylesheet" href="{SCRIPTS}/{name}">' for name in names)
 
 
 async def _tell(request: Request, error: Exception) -> JSONResponse:

@@ -1,7 +1,10 @@
 """What every screen is made of: own widgets on `gr.HTML`, refreshing when a tab is shown, and texts that are safe to show."""
 
+import hashlib
 import html
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,6 +12,10 @@ import gradio as gr
 from studio.errors import one_line
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}  # of events that nobody waits for and no client calls
+STATIC = Path(__file__).parent / "widgets" / "static"
+VERSIONED = re.compile("v-[0-9a-f]{16}")
+VERSION = "v-" + hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in sorted(STATIC.iterdir()))).hexdigest()[:16]
+SCRIPTS = f"/studio/static/{VERSION}"  # an address that changes with our scripts and styles: what a browser has of it stays true
 
 # A script that the studio ended too soon to send; what is wrong in a script is thrown on.
 LOST = """const lost = error => {
@@ -25,7 +32,7 @@ def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: st
     """
     told = f"const events = [{', '.join(repr(e) for e in events)}];"  # quoted names are what Gradio looks for
     mount = f"const root = element.querySelector('.studio-widget'), given = {{root, props, trigger, watch}}; {LOST}"
-    mount += f"import('/studio/static/{name}.js').then(module => module.mount(given), lost);"
+    mount += f"import('{SCRIPTS}/{name}.js').then(module => module.mount(given), lost);"
     return gr.HTML(
         value=value,
         html_template=f"<div class='studio-widget {name.replace('_', '-')}' data-state='loading'></div>",

@@ -68,6 +68,15 @@ def guarded(app):
     return Guard(app, Hosts())
 
 
+def test_scripts_are_kept_by_their_version_and_found_by_an_older_one(app):
+    from ui.frame import SCRIPTS
+
+    for place, kept in ((SCRIPTS, "immutable"), ("/studio/static", "no-cache"), ("/studio/static/v-0123456789abcdef", "no-cache")):
+        answer = ask(app, f"{place}/place.js")
+        assert answer.status == 200 and kept in answer.header("cache-control") and b"export function" in answer.body
+    assert ask(app, f"{SCRIPTS}/nothing.js").status == 404
+
+
 def _each(guard, requests):
     """[(request, answer)] of (method, path, headers), asked one after another."""
 

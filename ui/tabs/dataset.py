@@ -5,10 +5,10 @@ from typing import Any
 import gradio as gr
 
 from ui.desk import Desk
-from ui.frame import QUIET, on_show, widget
+from ui.frame import QUIET, SCRIPTS, on_show, widget
 
 # What a button does stands in dataset_dialogs.js; stock buttons, so that they look like those of the other screens.
-_ACT = "() => import('/studio/static/dataset_dialogs.js').then(m => m.act('{name}'))"
+_ACT = f"() => import('{SCRIPTS}/dataset_dialogs.js').then(m => m.act('{{name}}'))"
 _OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
 BUTTONS = {"new": "New", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
 FOR_AN_OPEN_ONE = ("rename", "export", "delete")
