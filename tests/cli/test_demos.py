@@ -12,7 +12,7 @@ from PIL import Image
 from studio.models import STARTER
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("plain_starts")  # as on a user's machine
+WHOLE = (pytest.mark.slow, pytest.mark.usefixtures("plain_starts"))  # as on a user's machine; the five clicks go the same way
 FEW = ["train.steps=6", "train.batch_size=4", "preview.steps=2", "preview.every=6", "train.snapshot_every=3", "evaluate.num_timesteps=2"]
 
 
@@ -25,9 +25,9 @@ def _studio(*words):
 @pytest.mark.parametrize(
     ("demo", "prompt"),
     [
-        pytest.param("brain-mri", "axial T1 brain MRI slice", marks=pytest.mark.slow),  # the five clicks go the same way
+        pytest.param("brain-mri", "axial T1 brain MRI slice", marks=WHOLE),
         ("satellite", "satellite image, desert"),
-        pytest.param("icons", "red apple", marks=pytest.mark.slow),
+        pytest.param("icons", "red apple", marks=WHOLE),
     ],
 )
 def test_the_story(demo, prompt, tmp_path):

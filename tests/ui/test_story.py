@@ -60,6 +60,7 @@ def _train_on_dropped_pictures(studio, page, pictures):
     page.get_by_role("button", name="Train an adapter").click()
     page.locator("#train-base").wait_for()
     choose(page, "Base", "tiny")
+    page.locator("#train-preset").get_by_label("Quick").check()
     page.get_by_role("button", name="Train adapter", exact=True).click()
     page.wait_for_selector(".live-run[data-run-state=running]")
     run = list_runs(studio.workspace)[-1]
@@ -77,14 +78,14 @@ def _train_on_dropped_pictures(studio, page, pictures):
 def _compare(page, run):
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]")
-    assert parse_qs(urlsplit(address(page)).query)["run"] == [run.id]
+    wait_until(lambda: parse_qs(urlsplit(address(page)).query)["run"] == [run.id])
     page.get_by_role("button", name="Sample", exact=True).click()
     page.wait_for_selector(".compare-view[data-state=ready][data-drawing]:not([data-drawing^=preview])")
     slider = page.get_by_label(BOX)
     slider.focus()
     before = slider.input_value()
     page.keyboard.press("ArrowRight")
-    assert slider.input_value() != before
+    wait_until(lambda: slider.input_value() != before)
 
 
 def _export(page):
