@@ -23,10 +23,14 @@ from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
 forks.install()
 
 LONG = (
-    "ui/test_story", "ui/test_train", "ui/test_dataset", "cli/test_methods", "cli/test_live", "ui/test_compare", "ui/test_runs",
-    "ui/test_frame", "methods/test_every_pair", "cli/test_demos", "cli/test_word", "cli/test_bad_disk", "ui/test_captioner",
-    "ui/test_serve", "cli/test_family_story", "cli/test_variants", "jobs/test_spare",
-    "families/test_assembly", "jobs/test_park", "methods/test_layer_variants",
+    "ui/test_story", "ui/test_train", "cli/test_methods", "ui/test_dataset", "ui/test_compare", "cli/test_live", "ui/test_captioner",
+    "methods/test_every_pair", "ui/test_serve", "ui/test_runs", "ui/test_dreambooth", "ui/test_layer_methods", "jobs/test_park",
+    "ui/test_duel", "cli/test_word", "ui/test_models", "ui/test_doctor", "train/test_loop", "cli/test_variants", "cli/test_story",
+    "cli/test_family_story", "ui/test_frame", "jobs/test_spare", "families/test_flow", "cli/test_demos", "ui/test_export",
+    "ui/test_framing_story", "export/test_whole", "cli/test_bad_disk", "test_launch", "families/test_assembly",
+    "families/test_single_file", "dataset/doctor/test_diagnosis", "jobs/test_resident", "ui/test_dataset_routes", "ui/test_scans",
+    "ui/test_ddpm", "families/test_ddpm", "cli/test_bad_files", "ui/test_api", "families/test_reading", "jobs/test_metrics",
+    "methods/test_layer_variants", "ui/test_attacks",
 )  # fmt: skip
 
 
@@ -37,6 +41,12 @@ def pytest_collection_finish(session):
     """What was imported until now stays: the collector, off meanwhile, need not look through it after each test."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Three workers on two processors: a story waits for its page, its run or a disk for a third of its time."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, 3 * (os.cpu_count() or 2) // 2)
 
 
 def pytest_collection_modifyitems(items):

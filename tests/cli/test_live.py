@@ -99,7 +99,7 @@ def test_killed_stopped_and_resumed_equals_undisturbed(cli, home):
     follower = cli.start(*home.train())
     run = follower.run
     assert _kill_once(cli, follower, chance.uniform(0, 1))
-    for low, high, way in ((1, 5, "stop"), (8, 14, "kill"), (18, 26, "kill")):
+    for low, high, way in ((1, 5, "stop"), (8, 14, "kill"), (18, 22, "kill")):
         follower = cli.start("resume", run, "--json")
         _wait_for_step(cli, follower, chance.randint(low, high))
         if way == "kill":

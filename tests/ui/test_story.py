@@ -9,7 +9,7 @@ import pytest
 from studio.dataset.rows import open_dataset
 from studio.jobs.runs import list_runs
 from tests.fixtures.tiny import images
-from tests.ui.browser import Studio, address, drop, open_tab, wait_until
+from tests.ui.browser import Studio, address, drop, open_tab, unfold, wait_until
 
 LONG_S = 400  # of the embedded model, on two cores that others use too
 BOX = "Wipe between base and adapted"
@@ -60,7 +60,11 @@ def _train_on_dropped_pictures(studio, page, pictures):
     page.get_by_role("button", name="Train an adapter").click()
     page.locator("#train-base").wait_for()
     choose(page, "Base", "tiny")
-    page.locator("#train-preset").get_by_label("Quick").check()
+    unfold(page, "#train-advanced")
+    unfold(page, "#set-train")
+    page.locator("#set-train-steps").locator("textarea, input").fill("120")
+    page.keyboard.press("Tab")
+    wait_until(lambda: "1 changed" in page.locator("#train-advanced").inner_text())
     page.get_by_role("button", name="Train adapter", exact=True).click()
     page.wait_for_selector(".live-run[data-run-state=running]")
     run = list_runs(studio.workspace)[-1]
