@@ -119,6 +119,10 @@ class WatchedPage:
         if line.type == "error" and not EXPECTED.search(line.text):
             self.errors.append(line.text)
 
+    def is_of(self, url: str) -> bool:
+        """Whether `url` is of the studio that the page was at: Chromium mixes up equal scripts of two that one process has seen."""
+        return urljoin(url, INERT) == self.page.url
+
     def begin(self, url: str, size: dict[str, int], look: str, ready: str) -> None:
         """Go to `url`, and wait until it shows `ready`."""
         self.page.set_viewport_size(size)

@@ -51,6 +51,8 @@ def new_page(chromium, idle_pages):
     given, ours = [], []
 
     def make(url, width=1280, height=800, dark=False, ready=".status-strip[data-state=ready]", **options):
+        while idle_pages and not idle_pages[-1].is_of(url):  # of an earlier studio
+            idle_pages.pop().close()
         page = idle_pages.pop() if idle_pages and not options else WatchedPage(chromium, **options)
         (ours if options else given).append(page)
         page.begin(url, {"width": width, "height": height}, "dark" if dark else "light", ready)

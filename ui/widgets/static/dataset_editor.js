@@ -100,11 +100,13 @@ async function go(view, way) {
 
 const fileOf = view => view.items[view.at].file;
 
-// Ask how the picture is framed now, and for the samples that come of it.
-async function load(view) {
+// Ask how the picture is framed now, and for the samples that come of it. After an undoing that is known here (`isKnown`) at once:
+// a change that already waits builds on it.
+async function load(view, isKnown = false) {
   const turn = (view.asked += 1), file = fileOf(view);
   try {
     const answer = await api.get(path(view.dataset, `/framing?file=${encodeURIComponent(file)}&base=${encodeURIComponent(base())}`));
+    if (isKnown && file === fileOf(view)) view.kept = answer.edit;
     if (turn !== view.asked || view.wanted) return;
     view.framing = answer;
     view.edit = view.kept = answer.edit;
@@ -194,7 +196,7 @@ function undo(view) {
       toast(error.message, { kind: 'error' });
     }
     tellUndo(view);
-    await load(view);
+    await load(view, true);
   });
 }
 
