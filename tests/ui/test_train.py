@@ -318,7 +318,8 @@ def test_a_strange_run_in_the_address_does_no_harm(studio, new_page, name):
     wait_until(lambda: "tab=runs" in address(page) and "run=" not in address(page), "the list of runs")
 
 
-def test_routes_of_runs_give_only_what_is_a_runs(studio, train):
+def test_routes_of_runs_give_only_what_is_a_runs(studio, chromium):
+    browser = chromium.new_context()
     run = next(r for r in list_runs(studio.workspace) if (r.folder / "previews" / "base").is_dir())
     answers = {
         f"/studio/runs/{run.id}/pictures/previews/base/00.png": 200,
@@ -330,21 +331,22 @@ def test_routes_of_runs_give_only_what_is_a_runs(studio, train):
         "/studio/runs/0099-none/live": 400,
     }
     for path, status in answers.items():
-        found = train.request.get(studio.url + path)
+        found = browser.request.get(studio.url + path)
         assert found.status == status or (status == 400 and found.status == 404), (path, found.status)
         if found.status == 400:
             assert found.json()["error"]
-    picture = train.request.get(f"{studio.url}/studio/runs/{run.id}/pictures/previews/base/00.png")
+    picture = browser.request.get(f"{studio.url}/studio/runs/{run.id}/pictures/previews/base/00.png")
     assert picture.headers["content-type"] == "image/png" and "immutable" in picture.headers["cache-control"]
     rows = json.loads(studio.get("/studio/runs"))
     assert {"run", "state", "method", "held_out", "previews", "has_adapter", "created"} <= rows[0].keys()
     assert [r["run"] for r in rows] == [r.id for r in reversed(list_runs(studio.workspace))]
-    refused = train.request.post(f"{studio.url}/studio/runs/{run.id}/stop", data={}, headers={"Origin": studio.url})
+    refused = browser.request.post(f"{studio.url}/studio/runs/{run.id}/stop", data={}, headers={"Origin": studio.url})
     assert refused.status == 400 and "nothing to stop" in refused.json()["error"]
+    browser.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_wider_than_the_page(studio, train, new_page, width):
+def test_nothing_is_wider_than_the_page(studio, shapes, new_page, width):
     page = new_page(f"{studio.url}/?tab=train", width=width)
     live(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
