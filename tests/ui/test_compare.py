@@ -340,6 +340,7 @@ def test_progress_is_told_in_words_and_can_be_cancelled(studio, run, new_page):
     wait_until(lambda: drawing.cancelled, "the wish to cancel")
     drawing.write_status("cancelled")
     wait_until(lambda: page.locator(".compare-view .line").inner_text() == "Cancelled.", "that it is cancelled")
+    drawing.cancel_file.unlink()  # of another that nobody has cancelled, and whose process died
     status = drawing.status() | {"state": "drawing", "started": 1.0}
     (drawing.folder / "status.json").write_text(json.dumps(status))
     line = page.locator(".compare-view .line")
