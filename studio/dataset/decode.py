@@ -19,11 +19,12 @@ import os
 import signal
 import sys
 import zlib
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from studio import extras, registry
 from studio.dataset.alike import THUMB_PX
@@ -40,6 +41,8 @@ from studio.errors import StudioError, printable
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
 LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to end it
 MASK_TOLERANCE = 0.03  # of the aspect: rounding, when a mask was made at another size
+_EXACT = {"PNG", "BMP", "GIF", "TIFF"}  # others may have noise where a mask is black
+_MOST_LABELS, _NEARLY_BLACK, _COLOURED = 64, 32, 32  # how many; levels
 _STRIP_PX = 2**17  # pixels hashed at a time: few enough to stay in the processor's cache
 _LOSSLESS_PX = 256  # smaller pictures are shown enlarged, where artefacts would be seen
 _USUAL_SUFFIXES = {
@@ -134,14 +137,30 @@ def look(source: Path, views: Path, size_px: int, is_measured: bool = False) -> 
 
 
 def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str, Any]:
-    """Leave the picture `source` at `target` as a mask for a picture of this size; Unreadable where its shape is another."""
-    mask = see(_read_file(source), "#000000").image.convert("L")
+    """Leave the picture `source` at `target` as a mask for a picture of this size, with a note; Unreadable where its shape is another.
+
+    Numbers or colours of classes, as programs for segmentation write them, count as white: all but what is black.
+    """
+    seen = see(_read_file(source), "#000000")
+    is_labels = _holds_labels(seen)
+    mask = reduce(ImageChops.lighter, seen.image.split()).point([0] + 255 * [255]) if is_labels else seen.image.convert("L")
     if abs(mask.width / mask.height / (width / height) - 1) > MASK_TOLERANCE:
         raise Unreadable(f"is {mask.width}x{mask.height} px, its picture {width}x{height}: a mask has the shape of its picture")
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)
     target.write_bytes(_to_png(mask))
-    return {}
+    if mask.getextrema()[1] == 0:
+        return {"note": "its mask leaves out all of it: paint some of it white, or remove the mask"}
+    return {"note": "its mask holds labels: all but black is trained"} if is_labels else {}
+
+
+def _holds_labels(seen: Seen) -> bool:
+    """Whether a mask has, beside black, a few values that are all nearly black, or a few colours: numbers of classes, no weights."""
+    colours = {colour for _, colour in (seen.format in _EXACT and seen.image.getcolors(_MOST_LABELS)) or ()}
+    values = colours - {(0, 0, 0)}
+    if not values or values == colours:
+        return False
+    return max(map(max, values)) < _NEARLY_BLACK or any(max(colour) - min(colour) > _COLOURED for colour in values)
 
 
 def write_sample(source: Path, target: Path, frame: str, reduce_px: int, is_mask: bool = False) -> dict[str, Any]:

@@ -260,6 +260,7 @@ def _place_mask(row: Row, picture: Picture, worker: Worker, intake: Intake, tick
         raise OSError(answer["errno"], os.strerror(answer["errno"] or 0), str(intake.folder.parent))
     if "reason" in answer:
         intake.found.skip(mask.label, answer["reason"])
+    row.note = "; ".join(filter(None, (row.note, answer.get("note"))))
     alpha.unlink(missing_ok=True)
 
 

@@ -55,14 +55,14 @@ def set_mask(
     """
     with editing(workspace, name) as dataset:
         row = find_row(dataset, file)
-        after = b"" if source is None else _fitted(workspace, source, row, read or _read_once)
+        after, note = (b"", "") if source is None else _fitted(workspace, source, row, read or _read_once)
         before = mask_bytes(dataset, row) or b""
         if seen and after != before and seen != (sha256(before) if before else NO_MASK):
             raise StudioError(f"{file}: its mask was changed in another window meanwhile: it is shown now, undo brings yours back")
         if after == before:
             return {"count": 0, "undo": None, "text": "Nothing was changed", "mask": sha256(after) if after else None}
         change = [_keep(dataset.root, data) for data in (before, after)]
-        text = f"{file}: mask removed" if source is None else f"{file}: mask {'changed' if before else 'added'}"
+        text = f"{file}: mask removed" if source is None else f"{file}: mask {'changed' if before else 'added'}" + (note and f"; {note}")
         undo = add_record(dataset.root, {"kind": "mask", "text": text, "num": 1, "masks": {file: change}})
         _put(dataset, row, after)
         _sweep(dataset.root)
@@ -88,8 +88,8 @@ def _read_once(source: Path, target: Path, size: tuple[int, int]) -> dict[str, A
         return worker.read_mask(source, target, size, lambda: None)
 
 
-def _fitted(workspace: Workspace, source: Path, row: Row, read: Reader) -> bytes:
-    """`source` as a mask of `row`, read by the decoding process."""
+def _fitted(workspace: Workspace, source: Path, row: Row, read: Reader) -> tuple[bytes, str]:
+    """`source` as a mask of `row`, read by the decoding process, and a note about it, which may be empty."""
     workspace.cache.mkdir(parents=True, exist_ok=True)
     target = workspace.cache / f".tmp-mask-{sha256(row.file.encode())[:16]}.png"
     try:
@@ -98,7 +98,7 @@ def _fitted(workspace: Workspace, source: Path, row: Row, read: Reader) -> bytes
             raise StudioError(f"{printable(source.name)}: {answer['reason']}")
         if "errno" in answer:
             raise OSError(answer["errno"], None, str(workspace.cache))
-        return target.read_bytes()
+        return target.read_bytes(), str(answer.get("note", ""))
     finally:
         target.unlink(missing_ok=True)
 

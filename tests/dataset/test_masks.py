@@ -135,6 +135,42 @@ def test_masks_are_imported_exported_and_imported_again(workspace, tmp_path):
     assert len(more.rows) == 5 and np.array_equal(grey(more, 4), np.asarray(half()))
 
 
+def labels(mode, inside, suffix=".png"):
+    """A mask of 60 x 40 px as programs for segmentation write it: `inside` in the middle, 0 around it; and its suffix."""
+    mask = Image.new(mode, (60, 40))
+    if mode == "P":
+        mask.putpalette([0, 0, 0, 0, 0, 128, 255, 0, 0] + 750 * [0])
+    mask.paste(inside, (15, 10, 45, 30))
+    return mask, suffix
+
+
+LABELS = {  # a mask, the weight that it gives the middle of its picture, and what is said of it
+    "first": (labels("L", 1), 255, "holds labels"),
+    "third": (labels("L", 3), 255, "holds labels"),
+    "palette": (labels("P", 1), 255, "holds labels"),
+    "blue": (labels("RGB", (0, 0, 128)), 255, "holds labels"),
+    "bits": (labels("1", 1), 255, ""),
+    "soft": (labels("L", 180), 180, ""),
+    "nothing": (labels("L", 0), 0, "leaves out all of it"),
+    "noisy": (labels("L", 3, ".jpg"), 3, ""),
+}
+
+
+def test_masks_of_class_numbers_count_and_those_that_leave_nothing_are_told(workspace, tmp_path):
+    for number, (name, ((mask, suffix), *_)) in enumerate(LABELS.items()):
+        photo(number).resize((120, 80)).save(tmp_path / f"{name}.png")
+        mask.save(tmp_path / f"{name}_mask{suffix}")
+    made = create_dataset(workspace, "m", [tmp_path])
+    assert len(made.rows) == len(LABELS)
+    for number, row in enumerate(made.rows):
+        _, weight, words = LABELS[Path(row.source).stem]
+        found = grey(made, number)
+        assert abs(int(found[40, 60]) - weight) <= 1 and found[5, 5] <= 1 and found.shape == (80, 120), row.source
+        assert words in row.note if words else not row.note, row.source
+    told = set_mask(workspace, "m", made.rows[0].file, tmp_path / "nothing_mask.png")["text"]
+    assert "mask changed; its mask leaves out all of it" in told
+
+
 def test_transparency_becomes_a_mask_when_asked(workspace, tmp_path):
     picture = photo(1).resize((64, 48)).convert("RGBA")
     picture.putalpha(half())
