@@ -315,7 +315,6 @@ def _finish_rows(intake: Intake, words: list[Words]) -> list[Row]:
         notes = [row.note, *said.notes, f"the same picture as {twin}" if twin != row.file else ""]
         note = "; ".join(filter(None, notes))
         changed = {"group": name, "split": said.split, "note": note, "words": digest(said.text or "")}
-        changed |= {"columns": row.columns | said.columns}
-        rows.append(row.model_copy(update=changed))
+        rows.append(row.model_copy(update=changed | {"columns": row.columns | said.columns}))
         intake.captions.append(said.text or "")
     return hold_out(rows)
