@@ -17,6 +17,7 @@ from studio.families.header import read_header
 from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, HAS_FAMILY, identify, refuse_other
 from studio.families.timesteps import Timesteps
 from studio.memory_plan import training_plan
+from studio.methods.describing import is_foreign
 from studio.model_facts import size_mib
 from studio.model_places import OWN, SECONDS, Found, hub_models, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace, sha256
@@ -236,6 +237,8 @@ def _without_name(reason: str, path: Path) -> str:
 
 def _way_out(kind: str, reason: str, path: Path) -> str:
     """What to do with what cannot be trained on."""
+    if kind == ADAPTER and is_foreign(path):
+        return f"drop it on Compare, or put it into its base: models merge {path}"
     if kind in {ADAPTER, EMBEDDING}:
         return f"drop it on Compare, or continue it: train --from {path}"
     return reason.rpartition(": ")[2]

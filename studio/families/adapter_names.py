@@ -33,6 +33,7 @@ LAYOUTS = (  # (whose, how its names begin or end); the first that is found
     ("diffusers", r"^(transformer|unet|text_encoder(_\d)?|prior|denoiser)\."),
     ("PEFT", r"\.lora_[AB]\."),
 )
+WEIGHED = r"\.(dora_scale|lora_magnitude_vector(\.\w+)*)$"  # magnitudes of DoRA (Liu 2024), beside the factors of any kind
 IMAGE_PROMPT = r"^(ip_adapter|image_proj)\."  # of faces, beside which layers of a LoRA lie
 PREFIX = re.compile(r"^(?:lycoris_|lora_(?:unet|transformer|prior_unet)_|base_model_model_|transformer_(?!blocks)|unet_|diffusion_model_)+")
 TEXT_PREFIX = re.compile(r"^(?:lora_te\d?|text_encoders?(?:_\d)?)[._]")
@@ -89,6 +90,8 @@ def adapter_kind(header: Header) -> AdapterKind | None:
         return None
     layout = next((whose for whose, how in LAYOUTS if re.search(how, header.text, re.MULTILINE)), "unknown")
     kinds = list(dict.fromkeys(layers.values()))
+    if re.search(WEIGHED, header.text, re.MULTILINE):
+        kinds = ["DoRA" if kind == "LoRA" else kind for kind in kinds] if "LoRA" in kinds else [*kinds, "DoRA"]
     text = {layer for layer in layers if TEXT_PREFIX.match(layer)}
     return AdapterKind("/".join(kinds), layout, _base(header, layers), len(layers), bool(text))
 

@@ -11,6 +11,7 @@ from studio.dataset.rows import Dataset, open_dataset
 from studio.errors import StudioError
 from studio.families.folder import refuse_pickle
 from studio.jobs.runs import Run, find_run, make_run
+from studio.methods.describing import check_continued
 from studio.models import Base, check, find_base
 from studio.recipes import Choice, default_base, load_recipe, resolve
 from studio.spec import RunSpec
@@ -96,4 +97,5 @@ def _method_of(source: Run | Path, base: Base, recipe: str) -> list[dict[str, An
         return [m.model_dump(exclude={"kind", "lr", "text_encoder_lr", "embedding_lr"}) for m in source.spec().methods]
     if len(kinds) > 1:
         raise StudioError(f"--from {source}: --recipe {recipe} trains {len(kinds)} methods, and a file is of one: give a run")
+    check_continued(source)
     return [registry.method(kinds[0]).describe(source, registry.family(base.family).card)]

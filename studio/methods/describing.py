@@ -9,12 +9,13 @@ from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
 from studio.families.signatures import identify
-from studio.methods.imports import is_weighed
+from studio.methods.imports import NOT_CONTINUED, is_weighed
 from studio.spec import MethodSpec
 
 
 def describe_file(path: Path, card: Card) -> MethodSpec:
     """The settings; StudioError, by the method that the file is of, where it cannot be read; pydantic's error for odd numbers in it."""
+    check_continued(path)
     errors: dict[str, StudioError] = {}
     for key in registry.METHODS:
         method: Any = registry.method(key)
@@ -27,6 +28,12 @@ def describe_file(path: Path, card: Card) -> MethodSpec:
     if kind.adapter and own not in errors:
         raise StudioError(f"{path}: this is {kind.words()}, a kind that is not read here: use a LoRA, LoHa or LoKr")
     raise errors.get(own) or next(iter(errors.values()))
+
+
+def check_continued(path: Path) -> None:
+    """StudioError for a file of a kind that no method here makes, with the way out."""
+    if is_foreign(path):
+        raise StudioError(f"{path}: this is {identify(path).words()}, {NOT_CONTINUED}")
 
 
 def is_foreign(path: Path) -> bool:

@@ -7,7 +7,7 @@ from studio.errors import StudioError
 from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
-from studio.methods.imports import DOWN, NOT_CONTINUED, Renamed, as_lora, is_weighed
+from studio.methods.imports import DOWN, Renamed, as_lora
 from studio.methods.layers import where
 
 if TYPE_CHECKING:
@@ -57,6 +57,4 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
     layers = {split_end(n)[0]: shape[0] for n, shape in header.shapes.items() if split_end(n)[1] in DOWN and shape}
     if not layers:
         raise StudioError(f"{path}: no LoRA layers in this file: give a LoRA file, or choose the method that it was made with")
-    if is_weighed(header.shapes):
-        raise StudioError(f"{path}: this is a DoRA, {NOT_CONTINUED}")
     return {"rank": max(layers.values())} | where(list(layers), card)

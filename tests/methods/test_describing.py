@@ -109,11 +109,14 @@ def test_what_cannot_be_taken_in_says_what_it_is(tiny_parts, tmp_path):
     nan = {name: t * float("nan") if "up" in name else t for name, t in plain.items()}
     whole = {f"{kohya(layer)}.diff": torch.zeros_like(weight(tiny_parts, layer)) for layer in LAYERS}
     for tensors, words in (
-        (dora, "this is a DoRA, which cannot be continued here: merge it into its base (models merge), and train on that"),
+        (
+            dora,
+            "this is an adapter (DoRA) for Stable Diffusion in kohya layout, 2 layers, which cannot be continued here: merge it",
+        ),
         (xl, "it was made for Stable Diffusion XL: choose that base"),
         (flux, "it was made for FLUX.1: choose that base"),
         (nan, "numbers that are none: NaN or infinite"),
-        (whole, "this is an adapter (full difference) for Stable Diffusion in LyCORIS layout, 2 layers, a kind that is not read here"),
+        (whole, "this is an adapter (full difference) for Stable Diffusion in LyCORIS layout, 2 layers, which cannot be continued"),
     ):
         with pytest.raises(StudioError) as refused:
             take_in(tiny_parts, tensors, file)

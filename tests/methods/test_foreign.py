@@ -183,5 +183,5 @@ def test_a_dora_is_not_continued_and_the_way_out_is_said(tiny_parts, tmp_path):
     }
     tensors = written(state, "kohya", tiny_parts, alpha=2.0)
     write_tensors(tmp_path / "d.safetensors", tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.ones(8, 1)})
-    with pytest.raises(StudioError, match="this is a DoRA, which cannot be continued here: merge it into its base"):
+    with pytest.raises(StudioError, match=r"this is an adapter \(DoRA\).*, which cannot be continued here: merge it into its base"):
         describe_file(tmp_path / "d.safetensors", sd.card)
