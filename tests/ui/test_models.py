@@ -156,6 +156,10 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
     panel = page.locator(".models-list .merge")
     panel.get_by_text("Merge adapters").click()
     panel.get_by_role("checkbox", name="tiny style.safetensors").check()
+    assert "an adapter (LoRA) for Stable Diffusion" in panel.locator("label", has_text="tiny style.safetensors").inner_text()
+    panel.get_by_role("checkbox", name="style-kohya.safetensors").check()
+    assert not panel.get_by_role("checkbox", name="tiny style.safetensors").is_checked(), "one goes into a base"
+    panel.get_by_role("checkbox", name="tiny style.safetensors").check()
     panel.get_by_label("Strength of tiny style.safetensors").fill("0.8")
     panel.get_by_label("Base", exact=True).select_option(tiny_base)
     panel.get_by_label("Name of the result").fill("Tiny with style")

@@ -1,12 +1,15 @@
 """The models on this machine and the places a person has added; looking through them, fetching and merging, each followed and stopped."""
 
+import contextlib
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio import models
-from studio.jobs.runs import list_runs
+from studio.errors import StudioError
+from studio.jobs.runs import Run, list_runs
 from studio.jobs.scan import shelf
 from studio.model_places import add_model_place, remove_model_place
 from ui.desk import Desk
@@ -61,8 +64,11 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/adapters")
     def adapters() -> list[dict[str, str]]:
-        runs = [{"source": r.id, "label": r.id} for r in list_runs(workspace)[::-1] if r.adapter.is_file()]
-        return runs + [{"source": m["path"], "label": m["title"]} for m in shelf(workspace)["models"] if m["kind"] == "adapter"]
+        runs = [
+            {"source": r.id, "label": r.id, "what": f"a run on {_base_of(r)}"} for r in list_runs(workspace)[::-1] if r.adapter.is_file()
+        ]
+        files = [m for m in shelf(workspace)["models"] if m["kind"] == "adapter"]
+        return runs + [{"source": m["path"], "label": m["title"], "what": m["what"]} for m in files]
 
     @routes.get("/{model}/card")
     def card(model: str) -> dict[str, str]:
@@ -79,6 +85,13 @@ def router(desk: Desk) -> APIRouter:
 
     _add_errands(routes, desk)
     return routes
+
+
+def _base_of(run: Run) -> str:
+    """What a run's base is called; nothing is known of that of a damaged one."""
+    with contextlib.suppress(StudioError, OSError, TypeError):
+        return Path(run.read("spec.json", "base", "source")).name
+    return "a base that is not known"
 
 
 def _add_errands(routes: APIRouter, desk: Desk) -> None:

@@ -106,7 +106,10 @@ export function mergePanel(refresh) {
   const panel = h('details', { class: 'panel merge' }, h('summary', {}, h('strong', { text: 'Merge adapters' })),
     h('p', { class: 'muted', text: 'The originals stay as they are; the result goes into your models folder once it has been read back and compared.' }),
     h('form', { onsubmit: submit }, h('div', { class: 'row' }, what, base, rank, name), list, go), errand.bar, said);
-  what.onchange = () => { rank.hidden = what.value !== 'resize'; };
+  const boxes = () => [...list.querySelectorAll('[type=checkbox]')];
+  const only = one => { if (what.value !== 'together' && one?.checked) boxes().filter(box => box !== one).forEach(box => { box.checked = false; }); };
+  list.onchange = event => { if (event.target.type === 'checkbox') only(event.target); };
+  what.onchange = () => { rank.hidden = what.value !== 'resize'; only(boxes().find(box => box.checked)); };
   what.onchange();
   panel.addEventListener('toggle', () => { if (panel.open) fill(); });
 
@@ -114,7 +117,7 @@ export function mergePanel(refresh) {
     const [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
     clear(base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
     clear(list, adapters.length ? adapters.map(a => h('label', { class: 'row' },
-      h('input', { type: 'checkbox', value: a.source, 'aria-label': a.label }), h('span', { text: a.label }),
+      h('input', { type: 'checkbox', value: a.source, 'aria-label': a.label }), h('span', { text: a.label }), h('span', { class: 'muted', text: a.what }),
       h('input', { class: 'studio-input strength', type: 'number', step: 0.05, value: 1, 'aria-label': `Strength of ${a.label}` })))
       : h('p', { class: 'muted', text: 'No adapters yet: train one, or add a folder that holds some.' }));
   }
