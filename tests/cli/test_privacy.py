@@ -5,17 +5,20 @@ import re
 import zipfile
 from types import SimpleNamespace
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from studio.dataset.export import export_dataset, stream_zip
 from studio.dataset.rows import open_dataset
 from studio.store import Workspace
 from tests.cli.conftest import Cli, settings
-from tests.dataset.corpus import photo
-from tests.dataset.scans import SECRETS, land, nifti, scene, series
+from tests.dataset.corpus import encode, photo
+from tests.dataset.scans import SECRETS, dicom, head, land, nifti, scene, series
 
 NAME = SECRETS[0]
 
@@ -149,3 +152,50 @@ def test_scans_leave_in_every_format_without_what_was_planted(tmp_path):
     for name in names:
         kept = kept.replace(name.lower().encode(), b"")
     assert told(kept) == [], "only the names of files that could not be used are kept, and not beside pictures"
+
+
+def headers(folder):
+    """Files that can hold words in places beside those of `scans`: nested tags, overlays, UIDs, headers of volumes, columns of tables."""
+    place = folder / NAME
+    place.mkdir(parents=True)
+    for i in range(3):
+        path = place / f"{NAME}{i}.dcm"
+        dicom(
+            path, head(0.3 + i / 10), ImagePositionPatient=[0, 0, i], SOPInstanceUID=f"{SECRETS[5]}.7.{i}", FrameOfReferenceUID=SECRETS[5]
+        )
+        ds, inner = dcmread(path), Dataset()
+        inner.CodeMeaning = inner.PatientComments = NAME
+        ds.RequestAttributesSequence = ds.ContentSequence = [inner]
+        for element, kind, value in (
+            (0x10, "US", 8),
+            (0x11, "US", 8),
+            (0x22, "LO", NAME),
+            (0x1500, "LO", SECRETS[3]),
+            (0x3000, "OW", bytes(8)),
+        ):
+            ds.add_new((0x6000, element), kind, value)
+        ds.ImageComments, ds.ProtocolName, ds.ViewPosition, ds.WindowCenterWidthExplanation = NAME, f"T2 {NAME}", NAME[:16], NAME
+        ds.save_as(path)
+    words = {name: NAME.encode() for name in ("descrip", "aux_file", "db_name", "intent_name")}
+    nifti(place / f"{NAME}.nii", land(16, 20, 24).astype("float32"), **words)
+    pages = [Image.fromarray(values) for values in land(4, 48, 48)]
+    pages[0].save(place / f"{NAME}.tif", save_all=True, append_images=pages[1:], description=NAME, artist=SECRETS[3], software=SECRETS[4])
+    cells = {"image": [{"bytes": encode(photo(i), "PNG"), "path": f"{NAME}{i}.png"} for i in range(3)], "text": ["a", "b", "c"]}
+    cells |= {"patient": [NAME] * 3, "born": [int(SECRETS[2])] * 3, "hospital": [SECRETS[3]] * 3, "physician": [SECRETS[4]] * 3}
+    pyarrow.parquet.write_table(pyarrow.table(cells).replace_schema_metadata({NAME: SECRETS[1]}), place / f"train-{NAME}.parquet")
+    return folder
+
+
+def test_words_of_headers_and_columns_of_tables_do_not_leave(tmp_path):
+    own = Cli(tmp_path / NAME / "workspace")
+    made = own.here("dataset", "new", "all", headers(tmp_path / NAME / "given"), "--json").well()
+    dataset = open_dataset(Workspace.at(own.workspace), "all")
+    assert len(dataset.rows) >= 3 + 16 + 4 + 3 - 2 and not [each for each in made.json["skipped"] if "empty" in each["reason"]], made.out
+    assert {row.columns["hospital"] for row in dataset.rows if row.columns} == {SECRETS[3]}, "they are kept for templates and the split"
+    out = tmp_path / "out"
+    for kind in ("txt", "jsonl", "kohya", "parquet"):
+        export_dataset(dataset, out / kind, kind, facts=True)
+        (out / f"{kind}.zip").write_bytes(b"".join(stream_zip(dataset, kind, facts=True)))
+    assert len(list(out.rglob("*"))) > 40 and told(everything(out)) == []
+    about = "".join(row.model_dump_json(exclude={"columns"}) + dataset.caption(row) for row in dataset.rows)
+    assert told(about.lower().encode()) == []
