@@ -11,6 +11,7 @@ from studio.dataset.rows import Row
 from studio.errors import StudioError, printable
 
 OWN = ("trigger", "name")
+FOLDER = "folder"  # may always be named, for pictures that lie in none among them
 MAX_TOLD = 12  # fields named in an error
 _NAME = re.compile(r"\W+")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -47,7 +48,7 @@ def check(text: str, known: Sequence[str], trigger: str) -> None:
     """StudioError in one line where `text` is no template for pictures with these fields."""
     if not text.strip():
         raise StudioError("template: type the text first, as {name}")
-    read, known_names = _read(text), {*known, *synonyms(known)}
+    read, known_names = _read(text), {*known, *synonyms(known), FOLDER}
     written = [match[1] for match in _PART.finditer(clean(text)[0]) if match[0] not in _BRACES]
     strange = [name for name in written if _field_name(name) not in known_names]
     if strange:

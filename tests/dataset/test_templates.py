@@ -31,6 +31,7 @@ def rows():
         ("{trigger}, {name}, {plane}, {slice}", ["mri, axial t1, axial, 12", "mri, scan"]),
         ("{modality} of {region}[, {view}]", ["MR of brain, axial", "CT of"]),
         ("{view}", ["axial", ""]),
+        ("{modality}[, {folder}]", ["MR", "CT"]),
         ("plain", ["plain", "plain"]),
         ("{plane}", ["axial", ""]),
         ("{trigger}, a {plane} of {body_part}", ["mri, a axial of brain", ""]),
