@@ -5,6 +5,9 @@ from typing import Any
 
 import jinja2
 
+from studio.dataset.captioners.base import Ask
+from studio.dataset.captioners.generate import Inputs
+from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 from studio.errors import StudioError
 
 
@@ -23,3 +26,18 @@ def conversation(tokenizer: Any, token: str, prompt: str, plain: str) -> str:
             if text.count(token) == 1:
                 return text.removeprefix(tokenizer.bos_token or "")
     raise StudioError(f"{tokenizer.name_or_path}: its chat template is damaged, or has no place for a picture: use another copy")
+
+
+def questions(processor: Any, token: str, plain: str, in_lists: bool = False, left_out: tuple[str, ...] = ()) -> Inputs:
+    """What the model is given of pictures: each with the question, by its `processor`, which may want the pictures `in_lists` of one.
+
+    `left_out`: what tokenizers may say that this model cannot be told.
+    """
+
+    def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
+        text = conversation(processor.tokenizer, token, ask.prompt.strip() or DEFAULT_PROMPT, plain)
+        images = [[one] for one in pictures] if in_lists else list(pictures)
+        given = processor(images=images, text=[text] * len(pictures), return_tensors="pt", padding=True)
+        return {name: value for name, value in given.items() if name not in left_out}
+
+    return inputs

@@ -1,13 +1,11 @@
 """Gemma 3 (Google 2025): a language model that sees, and does as it is told."""
 
 from pathlib import Path
-from typing import Any
 
-from studio.dataset.captioners.base import Ask, Facts
-from studio.dataset.captioners.conversation import conversation
+from studio.dataset.captioners.base import Facts
+from studio.dataset.captioners.conversation import questions
 from studio.dataset.captioners.generate import Generator
 from studio.dataset.captioners.loading import load_parts
-from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 from studio.errors import StudioError
 
 FACTS = Facts(
@@ -29,10 +27,4 @@ def load(folder: Path | None) -> Generator:
     if not all(hasattr(parts.tokenizer, name) for name in TOKENS):
         raise StudioError(f"{folder}: tokenizer_config.json names no tokens for pictures ({', '.join(TOKENS)}): fetch it again, whole")
     processor = Gemma3Processor(parts.pixels, parts.tokenizer, image_seq_length=parts.model.config.mm_tokens_per_image)
-    token = parts.tokenizer.boi_token
-
-    def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
-        text = conversation(parts.tokenizer, token, ask.prompt.strip() or DEFAULT_PROMPT, PLAIN)
-        return dict(processor(images=[[one] for one in pictures], text=[text] * len(pictures), return_tensors="pt", padding=True))
-
-    return Generator(parts, inputs, FACTS)
+    return Generator(parts, questions(processor, parts.tokenizer.boi_token, PLAIN, in_lists=True), FACTS)

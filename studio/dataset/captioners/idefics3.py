@@ -1,14 +1,12 @@
 """Idefics3 (Laurençon 2024) and SmolVLM (Marafioti 2025): small language models that see a picture in parts, and do as they are told."""
 
 from pathlib import Path
-from typing import Any
 
-from studio.dataset.captioners.base import Ask, Facts
-from studio.dataset.captioners.conversation import conversation
+from studio.dataset.captioners.base import Facts
+from studio.dataset.captioners.conversation import questions
 from studio.dataset.captioners.folder import read_architecture
 from studio.dataset.captioners.generate import Generator
 from studio.dataset.captioners.loading import load_parts
-from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
 FACTS = Facts(
     "SmolVLM",
@@ -30,9 +28,4 @@ def load(folder: Path | None) -> Generator:
     vision = config.vision_config
     num_tokens = (vision.image_size // vision.patch_size) ** 2 // config.scale_factor**2
     processor = transformers.Idefics3Processor(parts.pixels, parts.tokenizer, image_seq_len=num_tokens)
-
-    def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
-        text = conversation(parts.tokenizer, processor.image_token, ask.prompt.strip() or DEFAULT_PROMPT, PLAIN)
-        return dict(processor(images=[[one] for one in pictures], text=[text] * len(pictures), return_tensors="pt", padding=True))
-
-    return Generator(parts, inputs, FACTS)
+    return Generator(parts, questions(processor, processor.image_token, PLAIN, in_lists=True), FACTS)

@@ -1,14 +1,12 @@
 """LLaVA (Liu 2023), LLaVA-NeXT (Liu 2024), and what is built like them, as JoyCaption: language models that see and do as told."""
 
 from pathlib import Path
-from typing import Any
 
-from studio.dataset.captioners.base import Ask, Facts
-from studio.dataset.captioners.conversation import conversation
+from studio.dataset.captioners.base import Facts
+from studio.dataset.captioners.conversation import questions
 from studio.dataset.captioners.folder import read_architecture
 from studio.dataset.captioners.generate import Generator
 from studio.dataset.captioners.loading import load_parts, picture_token
-from studio.dataset.captioners.prompts import DEFAULT_PROMPT
 
 PROCESSORS = {"LlavaForConditionalGeneration": "LlavaProcessor", "LlavaNextForConditionalGeneration": "LlavaNextProcessor"}
 FACTS = Facts(
@@ -33,10 +31,4 @@ def load(folder: Path | None) -> Generator:
     has_class_token = config.vision_config.model_type == "clip_vision_model"
     options |= {"patch_size": config.vision_config.patch_size, "num_additional_image_tokens": int(has_class_token)}
     processor = getattr(transformers, PROCESSORS[architecture])(parts.pixels, parts.tokenizer, **options)
-
-    def inputs(pictures: Any, ask: Ask) -> dict[str, Any]:
-        text = conversation(parts.tokenizer, token, ask.prompt.strip() or DEFAULT_PROMPT, PLAIN)
-        given = processor(images=list(pictures), text=[text] * len(pictures), return_tensors="pt", padding=True)
-        return {name: given[name] for name in ("pixel_values", "image_sizes", "input_ids", "attention_mask") if name in given}
-
-    return Generator(parts, inputs, FACTS)
+    return Generator(parts, questions(processor, token, PLAIN, left_out=("token_type_ids",)), FACTS)
