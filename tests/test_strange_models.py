@@ -3,14 +3,21 @@
 import json
 import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from studio import registry
 from studio.errors import StudioError
+from studio.families import sd3
+from studio.jobs.create import Request, create_run
 from studio.models import check, find_base, list_models
 from studio.store import Workspace
+from tests.fixtures import tiny_text
+from tests.fixtures.runs import carry_out, dataset
 from tests.fixtures.shelf import FLUX, SD1, SDXL, UNET, VAE, sparse_safetensors
 
 INPUT = UNET + "input_blocks.0.0.weight"
@@ -136,3 +143,44 @@ def test_picture_sizes_of_no_model_are_not_believed(tmp_path, tiny_folder, told,
     base = find_base(str(folder))
     loaded = registry.family(base.family).load(base.path, torch.float32, torch.device("cpu")).facts
     assert base.shape_px == (loaded.size_px, loaded.pixel_multiple) and loaded.size_px == size_px
+
+
+def spoil(part, end):
+    """A change of a model folder: one tensor of a component, its name ending so, is no numbers."""
+
+    def change(folder):
+        (file,) = (folder / part).glob("*.safetensors")
+        state = load_file(file)
+        name = next(name for name in sorted(state) if name.endswith(end))
+        save_file(state | {name: torch.full_like(state[name], torch.nan)}, file, {"format": "pt"})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (spoil("unet", "conv_in.weight"), "this base answers with no numbers before anything is trained"),
+        (spoil("vae", "encoder.conv_in.weight"), "its autoencoder makes no numbers of "),
+        (spoil("text_encoder", "final_layer_norm.weight"), "its text encoder makes no numbers of the caption"),
+    ],
+    ids=["unet", "vae", "text_encoder"],
+)
+def test_damaged_weights_are_told_as_the_bases_own(tmp_path, tiny_folder, change, words):
+    workspace = Workspace.at(tmp_path / "workspace")
+    dataset(workspace, tmp_path / "given", 4)
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    change(folder)
+    small = ["train.steps=1", "train.batch_size=2", "preview.every=0", "evaluate.num_timesteps=0", "method.rank=2"]
+    run = create_run(workspace, Request("shapes", str(folder), settings=small))
+    with pytest.raises(AssertionError):
+        carry_out(run)
+    assert words in run.status()["error"] and str(folder) in run.status()["error"] and "fetch it again" in run.status()["error"]
+
+
+def test_swapped_encoders_of_stable_diffusion_3_are_named():
+    wide, narrow, third = tiny_text.clip_encoder(True, 24), tiny_text.clip_encoder(True, 16), SimpleNamespace(config=SimpleNamespace())
+    third.config.pooled_projection_dim, third.config.joint_attention_dim = 40, 64
+    sd3._check_texts(Path("x"), {"text_encoder": narrow, "text_encoder_2": wide, "transformer": third})
+    with pytest.raises(StudioError, match=r"its text_encoder is wider than its text_encoder_2 \(24, 16\): the two are swapped"):
+        sd3._check_texts(Path("x"), {"text_encoder": wide, "text_encoder_2": narrow, "transformer": third})

@@ -110,6 +110,7 @@ class Encoder:
             )
         self.parts.need("vae")
         latent = self.family.encode_image(self.parts, to_tensor(render(image, frame))[None])
+        self._require_numbers(latent.mean, "autoencoder", row.file)
         tensors = {"mean": latent.mean[0]}
         return tensors if latent.std is None else tensors | {"std": latent.std[0]}
 
@@ -119,6 +120,14 @@ class Encoder:
         key = key_of(what="mask", mask=sha256(data), frame=frame.token(), height=height, width=width)
         return self._ensure(key, lambda: {"mask": _reduced(render(open_mask(dataset, row, data), frame), width, height)})
 
+    def _require_numbers(self, made: "Tensor", by: str, of: str) -> None:
+        """StudioError where what a component has made is no numbers."""
+        if not made.isfinite().all():
+            raise StudioError(
+                f"{self.parts.source}: its {by} makes no numbers of {of}: its weights are damaged, or too large for its precision: "
+                "try train.precision=fp32, or fetch it again"
+            )
+
     def text(self, caption: str) -> str:
         """The cache key of a caption's embedding, encoded now if it was not."""
         import torch
@@ -127,7 +136,10 @@ class Encoder:
             names = self.family.card.text_encoders
             self.parts.need(*names)
             with torch.no_grad():
-                return self.family.encode_text(self.parts.at(*names), [caption])[0]
+                cond = self.family.encode_text(self.parts.at(*names), [caption])[0]
+            read = cond["embeds"][cond["mask"].bool()] if "mask" in cond else cond["embeds"]
+            self._require_numbers(read, "text encoder", f"the caption “{caption[:60]}”")
+            return cond
 
         return self._ensure(self._key(what="text", caption=caption), make)
 

@@ -118,6 +118,11 @@ def _check_texts(path: Path, modules: dict) -> None:
     if pooled != config.pooled_projection_dim or widths > config.joint_attention_dim:
         told = f"{pooled} pooled numbers and {widths} others, but its transformer reads {config.pooled_projection_dim}"
         raise StudioError(f"{path}: its CLIP text encoders give {told} and {config.joint_attention_dim}: use another copy of the model")
+    first, second = (modules[name].config.hidden_size for name in ("text_encoder", "text_encoder_2"))
+    if first > second:  # their numbers are read side by side, in this order
+        raise StudioError(
+            f"{path}: its text_encoder is wider than its text_encoder_2 ({first}, {second}): the two are swapped: put them right"
+        )
     if "text_encoder_3" in modules and modules["text_encoder_3"].config.d_model != config.joint_attention_dim:
         raise StudioError(f"{path}: its transformer and its text_encoder_3 are of different widths: put the T5 of this very model there")
 

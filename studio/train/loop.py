@@ -229,6 +229,11 @@ def _refuse(run: Training, loss: float, norm: float) -> None:
     run.optimizer.zero_grad(set_to_none=True)
     if run.step:
         run.save_snapshot()
+    elif not run.spec.start_from and not _finite(loss):  # nothing is trained yet: the adapter changes nothing
+        raise StudioError(
+            f"{run.parts.source}: this base answers with no numbers before anything is trained (loss {loss}): its weights are damaged, "
+            "or too large for its precision: try train.precision=fp32, or fetch it again"
+        )
     files = ", ".join(dict.fromkeys(run.draw(run.step).files))
     raise StudioError(
         f"step {run.step + 1}: the loss is no longer a number (loss {loss}, gradient norm {norm}); pictures: {files}. "
