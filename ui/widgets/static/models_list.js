@@ -113,6 +113,7 @@ class ModelsList {
         [h('dt', { text: 'Size' }), h('dd', { text: fmt.bytes(model.size_bytes) })],
         model.licence ? [h('dt', { text: 'Licence' }), h('dd', {}, model.licence, model.card ? [' ', h('button', { class: 'linklike', type: 'button', text: 'Model card', 'aria-label': `Model card of ${model.title}`, onclick: () => showCard(model) })] : null)] : [],
         [h('dt', { text: 'Memory' }), h('dd', { text: model.fit })],
+        model.fits === false ? [h('dt', { text: 'To do' }), h('dd', { text: model.do })] : [],
         [h('dt', { text: 'Place' }), h('dd', { class: 'mono path', text: model.place === 'embedded' ? 'comes with the studio' : model.path })]),
       h('button', { class: 'btn', type: 'button', text: 'Train on it', 'aria-label': `Train on ${model.title}`, onclick: () => place.open('train', { base: model.source, run: null }) }));
   }
