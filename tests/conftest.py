@@ -43,12 +43,6 @@ def pytest_collection_finish(session):
     gc.enable()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """Three workers on two processors: a story waits for its page, its run or a disk for a third of its time."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(2, 3 * (os.cpu_count() or 2) // 2)
-
-
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one of them at the end."""
     places = {name: i for i, name in enumerate(LONG)}

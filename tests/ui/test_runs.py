@@ -138,7 +138,8 @@ def test_delete_is_asked_and_can_be_undone(studio, clean, new_page):
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     _toast(page, "Deleted 2 runs")
     page.get_by_text("No runs yet").wait_for()
-    assert list_runs(clean) == [] and "runs=" not in address(page)
+    assert list_runs(clean) == []
+    wait_until(lambda: "runs=" not in address(page))
     page.get_by_role("button", name="Trash").click()
     page.get_by_role("button", name="Bring back to stay").click()
     wait_until(lambda: _names(page) == ["to stay"], "the run from the trash")
