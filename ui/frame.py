@@ -32,7 +32,8 @@ def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: st
     """
     told = f"const events = [{', '.join(repr(e) for e in events)}];"  # quoted names are what Gradio looks for
     mount = f"const root = element.querySelector('.studio-widget'), given = {{root, props, trigger, watch}}; {LOST}"
-    mount += f"import('{SCRIPTS}/{name}.js').then(module => module.mount(given), lost);"
+    # The whole address: a page that comes from another studio would be asked of that one, whose equal script Chromium still has.
+    mount += f"import(location.origin + '{SCRIPTS}/{name}.js').then(module => module.mount(given), lost);"
     return gr.HTML(
         value=value,
         html_template=f"<div class='studio-widget {name.replace('_', '-')}' data-state='loading'></div>",

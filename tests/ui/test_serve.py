@@ -92,6 +92,15 @@ def test_an_open_page_does_not_hold_up_the_end(start, new_page):
     assert studio.stop() == 0 and time.monotonic() - began < SOON_S
 
 
+def test_a_page_may_go_from_one_studio_to_another(start, new_page):
+    """Their scripts are equal, and each asks its own studio for more."""
+    first, second = start(), start(workspace="another")
+    page = new_page(first.url)
+    page.goto(second.url)
+    page.wait_for_selector(".status-strip[data-state=ready]")
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+
+
 def test_without_a_command_the_studio_is_served(tmp_path):
     """`python launch.py` alone is the studio."""
     words = ["--no-browser", "--port", "0", "--workspace", str(tmp_path / "alone")]

@@ -8,7 +8,7 @@ from ui.desk import Desk
 from ui.frame import QUIET, SCRIPTS, on_show, widget
 
 # What a button does stands in dataset_dialogs.js; stock buttons, so that they look like those of the other screens.
-_ACT = f"() => import('{SCRIPTS}/dataset_dialogs.js').then(m => m.act('{{name}}'))"
+_ACT = f"() => import(location.origin + '{SCRIPTS}/dataset_dialogs.js').then(m => m.act('{{name}}'))"
 _OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
 BUTTONS = {"new": "New", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
 FOR_AN_OPEN_ONE = ("rename", "export", "delete")
