@@ -49,6 +49,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.nodeid.removeprefix("tests/").partition(".py")[0], len(LONG)))
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """The environment is after a test as it was before: in another one, processes of the studio would not be forked but import anew."""
+    before = dict(os.environ)
+    yield
+    for name in [n for n in os.environ if n not in before and not n.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture()
 def plain_starts(monkeypatch):
     """Processes of the studio that start as a person's do, each with imports of its own; see forks.py."""

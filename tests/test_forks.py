@@ -16,14 +16,6 @@ pytestmark = pytest.mark.skipif(subprocess.Popen is not forks.Popen, reason="for
 CLI = [sys.executable, "-m", "studio.cli"]
 
 
-@pytest.fixture(autouse=True)
-def as_at_the_start(monkeypatch):
-    """The environment as it was before other tests, some of which import what sets a name of its own."""
-    for name in os.environ.keys() - forks.helpers.env.keys():
-        if not name.startswith("PYTEST_"):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture()
 def decoder():
     """A forked decoding process that waits for its input."""
@@ -36,6 +28,17 @@ def decoder():
 def test_words_streams_and_exit_code_are_its_own():
     done = subprocess.run([*CLI, "nonsense"], cwd=forks.ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: No such command 'nonsense'")
+
+
+@pytest.mark.parametrize("words", [["studio.cli"], ["-P", "studio.dataset.decode"], ["studio.jobs.worker"]])
+def test_processes_are_forked_whatever_else_was_imported(words):
+    """A start that is not costs the imports, five seconds of a processor each: the whole suite may be told by its time alone."""
+    for name in ("rasterio", "gradio", "diffusers", "pydicom", "nibabel", "pyarrow"):
+        pytest.importorskip(name)
+    *options, module = words
+    env = {**os.environ, "PYTHONPATH": str(forks.ROOT)} | (forks.ONE_THREAD if module.endswith("decode") else {})
+    command = [sys.executable, *options, "-m", module, "x"]
+    assert forks._order(command, forks.ROOT, env, True, False), forks.settings(env).items() ^ forks.settings(forks.helpers.env).items()
 
 
 def test_the_environment_is_its_own(tmp_path):
