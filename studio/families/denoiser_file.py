@@ -102,7 +102,7 @@ def _to_ours(state: "dict[str, Tensor]", shapes: dict[str, tuple[int, ...]], kin
         names = [f"{n.format(*found[0].groups())}.{part}".lstrip(".") for n in found[1]] if found else [f"{name}.{part}"]
         rows = [shapes[n][0] if n in shapes else 0 for n in names]
         if len(names) > 1 and sum(rows) == len(value):
-            ours |= {n: piece.clone() for n, piece in zip(names, value.split(rows), strict=True)}
+            ours |= dict(zip(names, value.split(rows), strict=True))  # parts of what is mapped from the file, not copies
         elif key not in UNREAD:
             ours[names[0] if name else key] = value
     return ours

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ from studio.store import Workspace, require_free, write_bytes
 
 Tell = Callable[[str, float], None]  # a stage (loading, merging, writing, verifying), and which share of it is done
 PRECISIONS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+PROBE_SIDE = 16  # positions a side of the picture that is drawn to compare
 LITTLE, MOST = 5e-4, 0.9  # shares of a change that rounding takes: below the one it is not worth a word, above the other nothing is left
 
 
@@ -113,6 +114,9 @@ def _verify(work: Work, counted: Counted, target: Path) -> Verified | None:
     if not has_room(work.base):
         return None
     whole = work.family.load(work.base.path, torch.float32, torch.device("cpu"))
+    facts = whole.facts
+    side = -(-PROBE_SIDE * facts.vae_scale // facts.pixel_multiple) * facts.pixel_multiple
+    whole.facts = replace(facts, size_px=min(facts.size_px, side))  # weights are compared: a small picture tells as much, and sooner
     before = outputs(work.family, whole)
     adapter = attach(work.workspace, work.member, work.family, whole)
     with adapter.at([work.member.strength]):
