@@ -26,7 +26,7 @@ def common_mark(greys: Sequence[np.ndarray]) -> tuple[list[int], str]:
     detail = np.stack([_detail(grey) for grey in greys])
     error = detail.std(0) / np.sqrt(len(detail)) + 0.25  # rounding alone is no certainty
     sure = detail.mean(0) / error
-    if num_letters(np.clip(128 + _LEVELS_PER_ERROR * sure, 0, 255).astype(np.float32)) < MIN_LETTERS:
+    if num_letters(np.clip(128 + _LEVELS_PER_ERROR * sure, 0, 255).astype(np.float32), is_sure=False) < MIN_LETTERS:
         return [], ""
     is_mark = np.abs(sure) >= _SURE
     if not is_mark.any():

@@ -16,7 +16,7 @@ BORDER_SHARE = 0.02  # of a side
 USUAL_BORDER = 0.4  # of the pictures have such margins: then they belong to the kind of picture, unless
 BARS = 0.5  # of them end along a straight line: all slices of a scan have black margins and none a bar, of icons on white every tenth
 SAME_LEVELS = 20
-LETTERS = 7  # in one line: six were counted in the folds of a brain, seven to thirteen where text stands
+LETTERS = 6  # in one line; of 466 photographs, scans and icons without writing four have as many
 
 
 def _found(case: Case, is_hit: np.ndarray, told, what: str) -> Found | None:
