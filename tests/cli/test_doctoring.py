@@ -16,11 +16,20 @@ def test_a_messy_folder_is_checked_mended_and_undone(own, tmp_path):
     told = own.here("dataset", "check", "messy", "--json").well()
     found = {each["key"]: each for each in told.json["findings"]}
     assert set(found) >= {*SPOILED, "exact", "near", "turned", "no_caption", "skipped"} and told.json["compared"]
+    assert set(told.json) == {"score", "checked", "measured", "compared", "images", "findings"}
+    finding_keys = {"key", "title", "text", "why", "cost", "files", "told", "groups", "mends"}
+    assert all(set(each) == finding_keys for each in told.json["findings"])
+    assert all(set(mend) == {"mend", "label", "title"} for each in told.json["findings"] for mend in each["mends"])
     assert sources(own, "messy", found["blurred"]["files"]) == {"bad blurred.png"} and "bad-blurred.png: blur" in told.out
     assert f"readiness {told.json['score']} of 100" in told.out and "dataset fix messy --check near --mend copies or keep" in told.out
     done = own.here("dataset", "fix", "messy", "--json").well().json
+    assert all(set(each) == {"check", "undo", "text"} for each in done)
     better = own.here("dataset", "check", "messy", "--no-look", "--json").well().json
     assert done and better["score"] > told.json["score"] and not {"exact", "near", "borders"} & {e["key"] for e in better["findings"]}
+    assert "does not mend turned" in own.here("dataset", "fix", "messy", "--check", "turned", "--mend", "exclude").complaint()
+    one = ("--file", found["turned"]["files"][0])  # as in a review, side by side
+    undo = own.here("dataset", "fix", "messy", "--check", "turned", "--mend", "exclude", *one, "--json").well().json[0]["undo"]
+    own.here("dataset", "undo", "messy", undo).well()
     own.here("dataset", "fix", "messy", "--check", "blurred", "--mend", "exclude").well()
     assert "Brought back 1 picture" in own.here("dataset", "undo", "messy").well().out
     for each in reversed(done):

@@ -25,7 +25,8 @@ def fix(workspace: Workspace, name: str, check: str, mend: str, files: Sequence[
     """
     if check not in CHECKS:
         raise StudioError(f"{printable(check)[:40]!r} is no check: there are {', '.join(CHECKS)}")
-    if mend not in CHECKS[check].mends or mend == "review":
+    is_chosen = mend == "exclude" and files is not None  # as in a review: pictures of a group, one by one
+    if (mend not in CHECKS[check].mends and not is_chosen) or mend == "review":
         offered = ", ".join(each for each in CHECKS[check].mends if each != "review") or "nothing"
         raise StudioError(f"{printable(mend)[:40]!r} does not mend {check}: it offers {offered}")
     finding = next((each for each in examined(workspace, name)["findings"] if each["key"] == check), None)

@@ -45,7 +45,7 @@ def _longest_line(marks: np.ndarray, is_sure: bool) -> int:
             chains.append(chain := [])
             going.append(chain)
         chain.append(box)
-    return max((len(chain) for chain in chains if _is_line(chain, is_sure)), default=0)
+    return next((len(chain) for chain in sorted(chains, key=len, reverse=True) if _is_line(chain, is_sure)), 0)
 
 
 def _is_line(chain: list[Box], is_sure: bool) -> bool:
