@@ -33,7 +33,10 @@ _BY_SUFFIX = _table(
     (".svg .svgz .ai .eps .ps .wmf .emf .cdr", "a drawing made of shapes", _EXPORT),
     (".pdf .djvu", "a document", "export its pages as PNG or JPEG"),
     (".ico .cur .icns", "an icon file", _EXPORT),
-    (".dcm .dicom .nii .mha .mhd .nrrd", "a medical scan", "export its slices as PNG"),
+    (".dcm .dicom .nii", "a medical scan", "export its slices as PNG"),
+    (".mha .mhd .nrrd .nhdr .mgz .mgh .mnc .mif", "a medical volume of another kind", "convert it to NIfTI (.nii.gz)"),
+    (".svs .ndpi .scn .mrxs .czi .lif .nd2 .vsi .oib .oir", "a microscope's file", "export its pictures or tiles as TIFF or PNG"),
+    (".nc .grib .grb2 .ecw .sid .hgt .bil", "a scene of another kind", "convert it to GeoTIFF"),
     (".fits .fit .fts", "a FITS picture", _EXPORT),
     (".exr .hdr .pfm", "a high dynamic range picture", _EXPORT),
     (".tga .dds .pcx .pbm .pgm .ppm .pnm .xbm .xpm .sgi .qoi .ktx", "a picture in a rare format", _EXPORT),
@@ -68,6 +71,8 @@ _FOREIGN_MAGIC = tuple(
         (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|.{257}ustar", ".zip"),
     )
 )
+
+_WRAPPINGS = {".zip", ".npy"}  # in which many formats are packed: what their names say is more
 
 # A data set that begins at once: with group 2, or with the first tags of group 8, their kind of value told or not.
 _BARE_DICOM = re.compile(rb"\x02\0\0\0UL\x04\0|\x08\0[\0\x05\x08\x12-\x18]\0(?:CS|UI|UL|DA|TM|.\0\0\0)", re.DOTALL)
@@ -109,7 +114,7 @@ def refusal(name: str, head: bytes) -> str | None:
         return None
     for pattern, kind in _FOREIGN_MAGIC:
         if pattern.match(head):
-            return f"is {_BY_SUFFIX[kind]}"
+            return f"is {_BY_SUFFIX[suffix if kind in _WRAPPINGS and suffix in _BY_SUFFIX else kind]}"
     if suffix in (".zip", ".cbz"):
         return "is called like an archive, but is none: copy or download it again"
     if suffix in _BY_SUFFIX:

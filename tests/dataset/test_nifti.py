@@ -131,6 +131,8 @@ def test_bad_volumes_are_named_and_the_rest_goes_on(tmp_path, pictures):
     (folder / "huge.nii").write_bytes(huge)
     huge[40:56] = np.array([3, 600, 600, 600, 1, 1, 1, 1], "<i2").tobytes()
     (folder / "claims.nii").write_bytes(huge)
+    for name in ("brain.mgz", "brain.mha", "slide.svs", "rain.nc"):
+        (folder / name).write_bytes(b"\x1f\x8b of another kind")
     made = create_dataset(Workspace.at(tmp_path / "w"), "mixed", [folder, pictures / "a0.png"])
     told = {each.file.partition(" (")[0]: each.reason for each in made.skipped}
     assert len(made.rows) == 1
@@ -139,5 +141,7 @@ def test_bad_volumes_are_named_and_the_rest_goes_on(tmp_path, pictures):
     assert told["narrow.nii"].startswith("is 200x20 px, too elongated") or "too small" in told["narrow.nii"]
     assert "cut short or damaged" in told["cut.nii.gz"] and "is no NIfTI volume or damaged" in told["no.nii"]
     assert told["huge.nii"] == "has 4000 million voxels, more than 300 million: crop it first" and "cut short" in told["claims.nii"]
+    assert told["brain.mgz"] == told["brain.mha"] == "is a medical volume of another kind: convert it to NIfTI (.nii.gz)"
+    assert "a microscope's file: export its pictures" in told["slide.svs"] and "convert it to GeoTIFF" in told["rain.nc"]
     with pytest.raises(StudioError, match="none could be read"):
         create_dataset(Workspace.at(tmp_path / "w"), "bad", [folder / "no.nii"])
