@@ -17,6 +17,9 @@ VERSIONED = re.compile("v-[0-9a-f]{16}")
 VERSION = "v-" + hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in sorted(STATIC.iterdir()))).hexdigest()[:16]
 SCRIPTS = f"/studio/static/{VERSION}"  # an address that changes with our scripts and styles: what a browser has of it stays true
 
+# Which choices there are follows from other answers, and of two that cross Gradio keeps the later: what was chosen is judged by us alone.
+gr.Radio.preprocess = lambda self, payload: payload
+
 # A script that the studio ended too soon to send; what is wrong in a script is thrown on.
 LOST = """const lost = error => {
   if (!/dynamically imported|Importing a module/i.test(String(error))) throw error;

@@ -1,5 +1,7 @@
 """A base without text on the screens: nothing asks for words that it would not read."""
 
+import re
+
 import pytest
 
 from studio.dataset.intake import create_dataset
@@ -28,6 +30,27 @@ def _methods(page):
 
 def _visible(page):
     return [name for name in SAID if page.locator(f"#compare-{name}").is_visible()]
+
+
+def test_a_late_answer_about_another_base_does_no_harm(studio, shapes, new_page):
+    """Two questions cross: what is known of the form last is not what it says, and it goes on."""
+    page, held, is_slow = new_page(f"{studio.url}/?tab=train&dataset=shapes"), [], True
+    page.wait_for_selector(".train-note[data-state=ready]")
+    asking = re.compile("/gradio_api/(run|queue)/")
+    page.route(asking, lambda route: held.append(route) if is_slow else route.continue_())
+    page.evaluate("window.studio.askAgain()")
+    wait_until(lambda: held or page.wait_for_timeout(50), "the question about the first base")
+    is_slow = False
+    _choose_base(page, "Starter pixel")
+    wait_until(
+        lambda: form(page).get_by_label("DDPM LoRA").is_visible() and form(page).get_by_label("DDPM LoRA").is_checked(), "its methods"
+    )
+    with page.expect_response(asking):
+        for route in held:
+            route.continue_()
+    form(page).get_by_label("DDPM full").check()
+    wait_until(lambda: "every weight" in form(page).locator("#train-recipe").inner_text(), "what this method does")
+    wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")
 
 
 def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page):
