@@ -12,7 +12,7 @@ from studio.export.whole import make_pipeline, write_configs
 from studio.families.base import Parts
 from studio.families.folder import component, read_config, weight_files, weight_variant
 from studio.families.header import read_header
-from studio.store import stream_tensors, write_json
+from studio.store import NUM_BYTES, stream_tensors, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,11 @@ def sources(base: Path, parts: Parts) -> list[Source]:
 
 def num_bytes(found: list[Source]) -> int:
     """About how many bytes the files take."""
-    return sum(math.prod(shape) * (4 if dtype == "F32" else 2) for source in found for dtype, shape in source.told.values())
+    return sum(_size(one) for source in found for one in source.told.values())
+
+
+def _size(told: tuple[str, tuple[int, ...]]) -> int:
+    return NUM_BYTES[told[0]] * math.prod(told[1])
 
 
 def _of_folder(base: Path, name: str) -> Iterator[Source]:
@@ -100,8 +104,8 @@ def write_merged(family: ModuleType, parts: Parts, found: list[Source], changes:
 
         def read(key: str, source: Source = source, told: "Told" = told) -> "Tensor":
             nonlocal done
+            done += _size(source.told[key])
             tell(done / total)
-            done += math.prod(told[key][1]) * 2
             own = source.read(key)
             name = _ours(source, key)
             counted.tensors += 1
@@ -156,8 +160,8 @@ def compare_tensors(found: list[Source], changes: Changes, target: Path, tell: T
         with safe_open(target / source.place, "pt") as file:
             names = set(file.keys())
             for key, (dtype, shape) in source.told.items():
+                done += _size((dtype, shape))
                 tell(done / total)
-                done += math.prod(shape) * 2
                 own, name = source.read(key), _ours(source, key)
                 if name in changes:
                     own = _new(own, changes[name], FP8_BECOMES if dtype.startswith("F8") else dtype, name)

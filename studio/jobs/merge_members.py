@@ -46,6 +46,8 @@ def file_of(workspace: Workspace, source: str) -> Path | None:
     path = Path(os.path.expanduser(source))
     if (path / PEFT_FILE).is_file():
         return path / PEFT_FILE
+    if path.is_dir():
+        raise StudioError(f"{source}: no {PEFT_FILE} in this folder: give an adapter's file, or the folder that PEFT saved")
     if path.suffix == ".safetensors":
         if not path.is_file() and path.name == source:
             path = inside(dropped_folder(workspace), source)
@@ -68,7 +70,10 @@ def changes_of(workspace: Workspace, member: Member, parts: Parts) -> tuple[Chan
 
 
 def _changes_of_file(file: Path, member: Member, parts: Parts) -> tuple[Changes, str]:
-    found, matched = find_changes(_tensors(file), _adaptable(parts))
+    try:
+        found, matched = find_changes(_tensors(file), _adaptable(parts))
+    except StudioError as error:
+        raise StudioError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
     if matched.unmatched:
         raise StudioError(f"{member.source}: {matched.words()}: choose the base it was made for")
     changes: Changes = {}
@@ -136,7 +141,10 @@ def lora_state(workspace: Workspace, member: Member, card: Card, parts: Parts) -
     if file is None:
         state = read_adapter(find_run(workspace, member.source), None)[0]
     else:
-        found = rename(_tensors(file), _adaptable(parts))
+        try:
+            found = rename(_tensors(file), _adaptable(parts))
+        except StudioError as error:
+            raise StudioError(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
         if found.unmatched:
             raise StudioError(f"{member.source}: {found.words()}: choose the base it was made for")
         state = lora.KIND.read(found, spec)

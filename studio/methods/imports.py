@@ -72,6 +72,8 @@ def _none_fits(found: Renamed, tensors: "State") -> str:
     """Why no layer of a file could be taken in, with the way out."""
     count, reasons = len(found.unmatched), {text.rpartition(" (")[2] for text in found.unmatched}
     kind = adapter_kind(Header(Path(), {name: tuple(t.shape) for name, t in tensors.items()}, {}))
+    if reasons == {f"{NOT_READ})"}:
+        return f"its {count} layers are {NOT_READ}: use a LoRA, LoHa or LoKr"
     made = f"it was made for {kind.base}" if kind and kind.base and not reasons - {"no such layer)"} else ""
     first = ", ".join(found.unmatched[:3]) or "none"
     told = f"none of its {count} layers is on this base model (first: {first})"

@@ -140,7 +140,8 @@ def test_a_base_larger_than_memory_is_merged_without_loading_it(shop, odd_file, 
     merged = merge(shop, Member(str(odd_file[0]), 0.5), str(base), tmp_path / "merged", lambda *at: told.append(at))
     assert "too large for this machine's memory" in merged.text and merged.about["precision"] == "float16"
     assert 0 < merged.about["rounding"] < 0.05
-    assert {stage for stage, _ in told} == {"loading", "writing", "verifying"} and all(0 <= share < 1.001 for _, share in told)
+    assert {stage for stage, _ in told} == {"loading", "writing", "verifying"} and all(0 <= share <= 1 for _, share in told)
+    assert [stage for stage, share in told if share == 0] == ["loading", "writing", "verifying"] and told[-1][1] == 1
     assert len(list((merged.file / "unet").glob("*-of-00003.safetensors"))) == 3
     assert before == {f: f.read_bytes() for f in base.rglob("*.safetensors")}
     pipe = StableDiffusionPipeline.from_pretrained(merged.file, safety_checker=None, use_safetensors=True)
@@ -212,6 +213,22 @@ def test_a_stopped_merge_leaves_nothing(shop, two_runs, tmp_path):
     assert process.wait(60) and not [p for p in shop.models.iterdir() if p.name.startswith((".tmp", "stopped"))], log.read_text()
     process.stdin.close()
     process.stdout.close()
+
+
+def test_what_is_no_adapter_for_this_base_is_named_with_its_file(shop, tmp_path, tiny_folder):
+    layer, up = "lora_unet_double_blocks_0_img_attn_qkv", torch.ones(96, 2)
+    write_tensors(tmp_path / "flux.safetensors", {f"{layer}.lora_down.weight": torch.ones(2, 32), f"{layer}.lora_up.weight": up})
+    parts = {f"lora_unet_mid_block_attentions_0_proj_in.{part}.weight": torch.ones(4, 4) for part in ("a1", "a2", "b1", "b2")}
+    write_tensors(tmp_path / "glora.safetensors", parts)
+    (tmp_path / "empty").mkdir()
+    for name, reason in (
+        ("flux.safetensors", "flux.safetensors: none of its 1 layers is on this base model"),
+        ("glora.safetensors", "glora.safetensors: its 1 layers are of a kind that is not read: use a LoRA, LoHa or LoKr"),
+        ("empty", "empty: no adapter_model.safetensors in this folder"),
+    ):
+        with pytest.raises(StudioError, match=reason):
+            merge(shop, Member(str(tmp_path / name)), str(tiny_folder), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 def test_of_several_adapters_one_goes_into_a_base(shop):
