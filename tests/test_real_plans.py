@@ -11,15 +11,17 @@ from studio.encode.cache import Cache
 from studio.families import sd
 from studio.jobs import planning
 from studio.jobs.create import Request, create_run
-from studio.memory_plan import Ask, plan, plan_drawing
+from studio.memory_plan import Ask, Drawing, plan, plan_drawing
 from studio.methods import full, lora
 from studio.model_facts import GIB, Memory
-from studio.model_sizes import Sizes, read_sizes
+from studio.model_sizes import QUANTISED, Sizes, read_sizes
 from studio.models import find_base, list_models
+from studio.sample.pair import Sampling, Shot, draw
 from studio.store import Workspace, read_tensors, write_json
-from studio.train.memory import obey
+from studio.train.memory import draw_so, obey
 from tests.fixtures.real_sizes import REAL, real_folder
 from tests.fixtures.runs import carry_out, dataset
+from tests.fixtures.shelf import SDXL, sparse_safetensors
 
 FIT_8 = {  # without the extra that keeps bases in few bits: those that train on 8 GB, one picture of 1024 px (or their own 512) at a time
     "sd15", "sdxl", "sd3", "pixart", "sana",
@@ -59,6 +61,25 @@ def test_what_an_adapter_has_is_counted_from_shapes(sizes):
     assert lora.trained(lora.Spec(targets="attention"), one) / 1e6 == pytest.approx(26.1, abs=0.1)
     assert lora.trained(lora.Spec(targets="to_q"), one) == lora.trained(lora.Spec(), one), "of names alone at most all"
     assert full.trained(full.Spec(), one) == one.denoiser
+
+
+def test_what_is_counted_as_kept_in_few_bits_is_what_is_quantised(sizes, shelf):
+    """`quantise` takes the linear layers of these names: headers and modules have the same numbers."""
+    import diffusers
+    from accelerate import init_empty_weights
+
+    for name, part in (("flux", "transformer"), ("sdxl", "unet"), ("sana", "transformer")):
+        config = json.loads((shelf[name] / part / "config.json").read_text())
+        with init_empty_weights():
+            module = getattr(diffusers, config["_class_name"]).from_config(config)
+        linear = ((n, m) for n, m in module.named_modules() if type(m) is torch.nn.Linear)
+        assert sum(m.weight.numel() for n, m in linear if QUANTISED.match(n)) == sizes[name].quantisable > 0, name
+
+
+def test_a_file_of_xl_is_planned_at_its_own_size(tmp_path):
+    file = sparse_safetensors(tmp_path / "x.safetensors", SDXL)
+    one = read_sizes(file, registry.family("sdxl").card)
+    assert (one.size_px, one.side) == (1024, 128) == (find_base(str(file)).shape_px[0], one.side)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -152,6 +173,15 @@ def test_encoders_too_large_for_the_device_read_captions_where_they_wait(tiny_pa
         "vae": "cpu",
         "text_encoder": "cpu",
     }
+
+
+def test_pictures_are_the_same_wherever_captions_are_read(tiny_parts):
+    shots = [Shot(sampling=Sampling(prompt="a cat", steps=2, width=16, height=16), strength=0.0)]
+    (plain,) = draw(sd, tiny_parts, None, shots, batchable=False)
+    tiny_parts.host = torch.device("cpu")
+    draw_so(Drawing(by_parts=True, text_on_host=True), tiny_parts, sd.card)
+    (apart,) = draw(sd, tiny_parts, None, shots, batchable=False)
+    assert tiny_parts.resting == {"text_encoder"} and apart.tobytes() == plain.tobytes()
 
 
 def test_a_run_cuts_its_batches_as_its_plan_says(tmp_path, tiny_folder):

@@ -51,6 +51,8 @@ STRANGE = {  # name -> (shapes, what is said)
     "flux-both-names": (FLUX | OURS, "mixed layouts (FLUX and a transformer in diffusers' names)"),
     "fill": (OURS | {"x_embedder.weight": [3072, 384]}, "FLUX.1 Fill (inpainting), which reads more"),
     "canny": (OURS | {"x_embedder.weight": [3072, 128]}, "FLUX.1 Control, which reads more"),
+    "flux-short": (FLUX, "tensor txt_in.weight is missing: fetch the model again"),
+    "ours-short": (OURS, "tensor context_embedder.weight is missing: fetch the model again"),
     "zero": (SD1 | {INPUT: [0, 4, 3, 3]}, "its tensor model.diffusion_model.input_blocks.0.0.weight is empty: fetch it again"),
 }
 

@@ -87,5 +87,6 @@ def _measure(header: Header, size: Size) -> int:
         return max(header.count(prefix + name) for name in size.names)
     shape = find_tensor(header, *size.names)
     if shape is None or len(shape) <= size.axis:
-        raise StudioError(f"{header.path}: tensor {size.names[0]} is missing: fetch the model again")
+        name = size.names[-1 if header.has(prefix_of(header) + "transformer_blocks.") else 0]  # in the names that the file has
+        raise StudioError(f"{header.path}: tensor {name} is missing: fetch the model again")
     return shape[size.axis]
