@@ -202,6 +202,6 @@ def test_headers_made_to_hurt_are_named_at_once(tmp_path):
 
     flux = {"double_blocks.0.img_attn.norm.query_norm.scale": [0], "img_in.weight": [0, 64], "vector_in.in_layer.weight": [0, 768]}
     told = write("wide.safetensors", flux | {"txt_in.weight": [0, 2**40]})
-    assert told == f"{tmp_path / 'wide.safetensors'}: joint_attention_dim is {2**40}, which no model has: fetch the model again"
+    assert told == f"{tmp_path / 'wide.safetensors'}: its tensor img_in.weight is empty: fetch it again"
     many = write("many.safetensors", {f"double_blocks.{i}.img_attn.qkv.weight": [0] for i in range(50_001)})
     assert "it holds 50,001 tensors, which no model does" in many
