@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from studio.dataset.alike import BLOCK
 from studio.dataset.doctor.base import USUAL_FROM
 from studio.dataset.doctor.bearing import CELLS, bearings
 
@@ -57,16 +58,23 @@ def _nearness(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = prints.shape[1] // CELLS
     cells = prints.reshape(len(prints), CELLS, size, CELLS, size, 3).mean((2, 4), dtype=np.float32)
     refs = np.unique(np.linspace(0, len(prints) - 1, MAX_OTHERS).astype(int))
-    upright = _unit(cells[refs])
+    upright, blocks = _unit(cells[refs]), range(0, len(prints), BLOCK)  # thousands at once would be hundreds of MiB
+    parts = [_nearest(cells[at : at + BLOCK], upright, np.searchsorted(refs, (at, at + BLOCK)), refs, at) for at in blocks]
+    return np.concatenate([near for near, _ in parts], 1), np.concatenate([kin for _, kin in parts])
+
+
+def _nearest(cells: np.ndarray, upright: np.ndarray, own: np.ndarray, refs: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """`_nearness` of the pictures from `start` on, of which those in refs[own[0] : own[1]] are among the others themselves."""
+    themselves = np.arange(*own)
     found, kin = [], []
     for turns in range(4):
         cosine = _unit(np.rot90(cells, -turns, (1, 2))) @ upright.T
-        cosine[refs, np.arange(len(refs))] = -1
+        cosine[refs[themselves] - start, themselves] = -1
         order = np.argpartition(-cosine, NUM_KIN - 1, axis=1)[:, :NUM_KIN]
         found.append(-np.partition(-np.take_along_axis(cosine, order, 1), NUM_NEAREST, axis=1)[:, :NUM_NEAREST].mean(1))
         kin.append(refs[order])
     near = np.array(found)
-    return near, np.array(kin)[near.argmax(0), np.arange(len(prints))]
+    return near, np.array(kin)[near.argmax(0), np.arange(len(cells))]
 
 
 def _unit(cells: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from studio.dataset.about import set_domain
+from studio.dataset.doctor import upright
 from studio.dataset.doctor.fix import examined, fix
 from studio.dataset.doctor.measures import slopes
 from studio.dataset.doctor.upright import lying
@@ -103,3 +104,12 @@ def test_a_turned_slice_is_named_at_import_turned_back_and_kept_out_where_there_
     assert finding()["groups"][0]["turns"] == 1
     set_domain(workspace, "Slices", "microscopy")
     assert finding() is None
+
+
+def test_many_pictures_are_compared_in_blocks_and_it_makes_no_difference(monkeypatch):
+    prints = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), dtype=np.uint8)
+    near, kin = upright._nearness(prints)
+    for block in (1, 16, 69):
+        monkeypatch.setattr(upright, "BLOCK", block)
+        parts, others = upright._nearness(prints)
+        assert np.allclose(parts, near, atol=1e-5) and np.array_equal(others, kin)
