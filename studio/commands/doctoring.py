@@ -80,9 +80,7 @@ def dataset_fix(
     name: NameArgument,
     check: Annotated[str, typer.Option(metavar="KEY", help="What to mend, as dataset check names it; else all that is safe.")] = "",
     mend: Annotated[str, typer.Option(metavar="MEND", help=f"How: {MENDS}.")] = "",
-    only: Annotated[
-        list[str] | None, typer.Option("--file", metavar="FILE", help="Only this picture; can be given again.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--file", metavar="FILE", help="Only this picture; can be given again.")] = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
