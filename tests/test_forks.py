@@ -9,6 +9,7 @@ import threading
 import psutil
 import pytest
 
+from studio.dataset.worker import _ENVIRONMENT
 from studio.jobs.supervisor import spawn
 from tests.fixtures import forks
 
@@ -36,7 +37,7 @@ def test_processes_are_forked_whatever_else_was_imported(words):
     for name in ("rasterio", "gradio", "diffusers", "pydicom", "nibabel", "pyarrow"):
         pytest.importorskip(name)
     *options, module = words
-    env = {**os.environ, "PYTHONPATH": str(forks.ROOT)} | (forks.ONE_THREAD if module.endswith("decode") else {})
+    env = {**os.environ, "PYTHONPATH": str(forks.ROOT)} | (_ENVIRONMENT if module.endswith("decode") else {})
     command = [sys.executable, *options, "-m", module, "x"]
     assert forks._order(command, forks.ROOT, env, True, False), forks.settings(env).items() ^ forks.settings(forks.helpers.env).items()
 
