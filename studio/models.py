@@ -177,7 +177,7 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
     row |= {"licence": None, "usable": False, "reason": None, "needs_gib": None, "fits": None, "fit": "", "do": ""}
     if printable(str(path)).encode() != os.fsencode(path):
         return row | {"path": printable(str(path)), "reason": f"its name {ODD_NAME}", "do": "rename it"}
-    if path.is_symlink() and not path.exists():
+    if path.is_symlink() and not os.path.lexists(os.path.realpath(path)):  # those that lead in a circle are there
         return row | {"reason": "this is a link, and what it led to is not there (any more)", "do": "bring that back, or remove the link"}
     row |= _kind(path)
     family, reason = examine(path)
