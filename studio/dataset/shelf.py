@@ -115,9 +115,10 @@ class Kept:
         return self._diagnosis
 
     def read_by(self, reads: Reads | None) -> None:
-        """Have captions judged as this base reads them; None = the embedded model."""
+        """Have captions judged as this base reads them, in a version of its own; None = the embedded model."""
         if reads != self._reads:
             self._reads, self._diagnosis, self._flagged, self._badges = reads, None, None, None
+            self.version = _version(self.version, reads and (reads[0], *reads[1].items()))
 
     def flagged(self, check: str) -> set[str]:
         """The files that a check of the doctor has found."""
@@ -189,6 +190,7 @@ class Shelf:
             kept = self._kept[root] = Kept(Dataset.load(root), mark)
             if old is not None:
                 kept.marks, kept.texts, kept._chart = old.marks, old.texts, old._chart  # its version is empty: rows are looked at anew
+                kept._reads = old._reads
                 kept._versions = old._versions if old.dataset.created == kept.dataset.created else None
         return kept
 
@@ -200,8 +202,8 @@ class Shelf:
             marks = {entry.name: _mark(entry.stat()) for entry in watched}
         if kept.version and marks == kept.marks:
             return kept
-        version = f"{hash((kept.mark, frozenset(marks.items()))) % 2**64:016x}"
-        new = Kept(kept.dataset, kept.mark, marks, _texts(kept, marks), version, _versions=kept._versions)
+        version = _version(kept.mark, frozenset(marks.items()))
+        new = Kept(kept.dataset, kept.mark, marks, _texts(kept, marks), version, _versions=kept._versions, _reads=kept._reads)
         if marks.get(CHART) == kept.marks.get(CHART):
             new._chart = kept._chart
             if kept.version:  # only captions and masks have changed
@@ -220,6 +222,10 @@ def _texts(kept: Kept, marks: dict[str, Mark]) -> dict[str, str]:
             is_known = name in kept.texts and name not in changed
             texts[name] = kept.texts[name] if is_known else kept.dataset.caption(row)
     return texts
+
+
+def _version(*of: Any) -> str:
+    return f"{hash(of) % 2**64:016x}"
 
 
 def _mark(status: os.stat_result) -> Mark:

@@ -56,6 +56,24 @@ def test_the_page_is_told_for_the_base_that_was_chosen(room):
     assert last_base(workspace, "words") == str(workspace.models / "tiny") and last_base(workspace, "others") == "starter"
 
 
+def test_the_grid_says_what_the_doctor_says(room):
+    client, workspace = room
+    here = "/studio/datasets/words"
+
+    def same(base):
+        doctor = client.get(f"{here}/doctor", params={"base": base}).json()
+        grid = client.get(here, params={"known": seen}).json()
+        return "items" in grid and grid["facts"]["doctor"]["score"] == doctor["score"] and grid["version"]
+
+    assert cut(client, "starter") is None
+    seen = client.get(here).json()["version"]
+    seen = wait_until(lambda: same("tiny"), "a grid that was drawn for another base is drawn anew")
+    (workspace.datasets / "words" / "0001-000.txt").write_text("another caption", "utf-8")
+    told = client.get(here).json()
+    assert cut(client, "tiny") and client.get(here, params={"known": told["version"]}).json().get("same"), "it stays that base's"
+    wait_until(lambda: same("starter"), "and that of the other again")
+
+
 @pytest.mark.parametrize("base, words", [("tiny", "the base tiny reads"), ("starter", None), ("", "the base tiny reads")])
 def test_the_command_tells_the_same(room, base, words):
     _, workspace = room
