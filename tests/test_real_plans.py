@@ -14,8 +14,9 @@ from studio.jobs.create import Request, create_run
 from studio.memory_plan import Ask, Drawing, plan, plan_drawing
 from studio.methods import full, lora
 from studio.model_facts import GIB, Memory
+from studio.model_list import list_models
 from studio.model_sizes import QUANTISED, Sizes, read_sizes
-from studio.models import find_base, list_models
+from studio.models import find_base
 from studio.sample.pair import Sampling, Shot, draw
 from studio.store import Workspace, read_tensors, write_json
 from studio.train.memory import draw_so, obey

@@ -14,7 +14,8 @@ from studio import registry
 from studio.errors import StudioError
 from studio.families import sd3
 from studio.jobs.create import Request, create_run
-from studio.models import check, find_base, list_models
+from studio.model_list import list_models
+from studio.models import check, find_base
 from studio.store import Workspace
 from tests.fixtures import tiny_text
 from tests.fixtures.runs import carry_out, dataset

@@ -12,7 +12,8 @@ from studio.families.timesteps import Timesteps
 from studio.jobs.create import Request
 from studio.jobs.estimate import estimate, in_words
 from studio.jobs.metrics import open_run
-from studio.models import EMBEDDED_BASES, Base, find_base, list_models, reads_text
+from studio.model_list import list_models
+from studio.models import EMBEDDED_BASES, Base, find_base, reads_text
 from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, suitable
 from studio.spec import RunSpec, parse_value
 from studio.store import Workspace

@@ -8,7 +8,7 @@ from typing import Any
 
 from studio import quiet
 from studio.errors import StudioError, one_line
-from studio.models import EMBEDDED, detail_models
+from studio.model_list import EMBEDDED, detail_models
 from studio.store import Workspace, read_json, write_json
 
 SECONDS = 60.0  # for walking through all places; headers are read afterwards

@@ -14,7 +14,8 @@ from studio.errors import StudioError
 from studio.families import sd, single_file
 from studio.jobs.identity import base_identity
 from studio.jobs.warm import load_base
-from studio.models import examine, find_base, list_models
+from studio.model_list import list_models
+from studio.models import examine, find_base
 from studio.spec import BaseSpec
 from studio.store import Workspace
 from tests.fixtures import tiny

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from studio import models
 from studio.errors import StudioError
 from studio.jobs.runs import Run, list_runs
 from studio.jobs.scan import shelf
+from studio.model_list import read_card
 from studio.model_places import add_model_place, remove_model_place
 from ui.desk import Desk
 
@@ -72,7 +72,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/{model}/card")
     def card(model: str) -> dict[str, str]:
-        return {"text": models.read_card(workspace, model)}
+        return {"text": read_card(workspace, model)}
 
     @routes.post("/places")
     def add(place: Place) -> dict[str, str]:
