@@ -13,7 +13,8 @@ from studio.errors import StudioError, printable
 from studio.families import assembly
 from studio.families.folder import check_folder
 from studio.families.header import read_header
-from studio.families.signatures import ADAPTER, CHECKPOINT, EMBEDDING, identify
+from studio.families.signatures import identify
+from studio.families.signs import ADAPTER, CHECKPOINT, EMBEDDING
 from studio.memory_plan import training_plan
 from studio.methods.describing import is_foreign
 from studio.model_facts import size_mib

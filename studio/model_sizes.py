@@ -12,7 +12,7 @@ from studio.families.assembly import Assembly, assemble
 from studio.families.base import Card
 from studio.families.folder import component
 from studio.families.header import Header, read_header
-from studio.families.signatures import TEXT_PARTS, VAE_PREFIX
+from studio.families.signs import TEXT_PARTS, VAE_PREFIX
 from studio.model_facts import component_headers, configuration, size_px, vae_scale
 
 # Values that the backward pass keeps are counted for Stable Diffusion 1.5, XL and FLUX.1 (flash attention, LoRA, one picture), times 1.3

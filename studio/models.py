@@ -12,7 +12,8 @@ from studio.errors import StudioError, one_line
 from studio.families import assembly
 from studio.families.folder import check_folder, check_named, check_whole, refuse_pickle
 from studio.families.header import read_header
-from studio.families.signatures import CHECKPOINT, HAS_FAMILY, identify, refuse_other
+from studio.families.signatures import HAS_FAMILY, identify, refuse_other
+from studio.families.signs import CHECKPOINT
 from studio.families.timesteps import Timesteps
 from studio.model_places import hub_models, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace

@@ -10,7 +10,8 @@ from studio.families.file_layout import FileLayout, Need
 from studio.families.folder import check_folder
 from studio.families.header import read_header
 from studio.families.pieces import Piece, find_pieces, find_vae, say_missing
-from studio.families.signatures import CHECKPOINT, identify
+from studio.families.signatures import identify
+from studio.families.signs import CHECKPOINT
 
 KINDS = {  # what such a file is -> (its family, the pipeline of folders that its other parts may come from)
     "FLUX.1 dev": ("flux", "FluxPipeline"), "FLUX.1 schnell": ("flux", "FluxPipeline"), "FLUX.1": ("flux", "FluxPipeline"),

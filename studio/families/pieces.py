@@ -10,7 +10,8 @@ from pathlib import Path
 from studio.errors import StudioError
 from studio.families.file_layout import FileLayout, Need
 from studio.families.header import Header, read_header
-from studio.families.signatures import TEXT, VAE, identify
+from studio.families.signatures import identify
+from studio.families.signs import TEXT, VAE
 
 FOLDERS = {"clip", "text_encoder", "text_encoders", "vae"}  # beside the folder of the denoisers, by whatever case
 HEIGHT = 3  # folders above a denoiser's file whose folders are looked into

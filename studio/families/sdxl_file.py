@@ -10,7 +10,8 @@ from studio.errors import StudioError
 from studio.families import single_file
 from studio.families.header import Header, read_header
 from studio.families.sdxl_names import CLIP, OPEN_CLIP
-from studio.families.signatures import CHECKPOINT, identify
+from studio.families.signatures import identify
+from studio.families.signs import CHECKPOINT
 from studio.families.single_file import CONFIGS, UNET
 
 if TYPE_CHECKING:

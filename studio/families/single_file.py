@@ -14,7 +14,8 @@ from studio.families.folder import INPAINTING
 from studio.families.header import Header, read_header
 from studio.families.kl_file import kl_config, kl_state
 from studio.families.pieces import Piece, find_vae
-from studio.families.signatures import ADAPTER, EMBEDDING, kind_of
+from studio.families.signatures import kind_of
+from studio.families.signs import ADAPTER, EMBEDDING
 from studio.families.tensors import fill, read_tensors
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from studio import registry
 from studio.errors import StudioError
 from studio.export.merged import Changes, named
 from studio.families.base import Card, Parts
-from studio.families.signatures import ADAPTER, identify
+from studio.families.signatures import identify
+from studio.families.signs import ADAPTER
 from studio.jobs.drawings import dropped_folder
 from studio.jobs.runs import Run, find_run
 from studio.jobs.tasks import read_adapter

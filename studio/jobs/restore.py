@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError, printable
-from studio.families.signatures import ADAPTER, EMBEDDING, UNKNOWN, Kind, identify
+from studio.families.signatures import Kind, identify
+from studio.families.signs import ADAPTER, EMBEDDING, UNKNOWN
 from studio.jobs.drawings import AdapterUse, DrawRequest, dropped_folder, parse_request, snapshot_steps
 from studio.jobs.identity import base_identity
 from studio.jobs.runs import Run, find_run, list_runs
