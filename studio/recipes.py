@@ -11,7 +11,8 @@ from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
 from studio.models import EMBEDDED_BASES, Base
-from studio.spec import NO_GUIDANCE, MethodSpec, RunSpec, apply_setting, clean_prompt, fixed_steps, text_settings, validate
+from studio.overrides import apply_setting, text_settings
+from studio.spec import NO_GUIDANCE, MethodSpec, RunSpec, clean_prompt, fixed_steps, validate
 from studio.store import ASSETS, read_json
 
 PREVIEW_PROMPTS = 4

@@ -1,8 +1,8 @@
-"""What a setting is: a pydantic field that carries its title, help, unit and bounds; and what a group of them takes."""
+"""What a setting is: a pydantic field with its title, help, unit and bounds; what a group of them takes, and what is wrong with one."""
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from studio.errors import StudioError
 
@@ -37,3 +37,13 @@ def setting(
     """
     told = {"unit": unit, "advanced": advanced, "personal": personal, "needs_text": needs_text}
     return Field(default, title=title, description=description, json_schema_extra=told, **bounds)
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a pydantic error as `setting: what is wrong (is …)`."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(p) for p in first["loc"] if not isinstance(p, int)).replace("methods.", "method.")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    given = first.get("input")
+    shown = "" if isinstance(given, dict) else f" (is {str(given)[:60]!r})"
+    return f"{place or 'settings'}: {message}{shown}"

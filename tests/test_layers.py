@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
     "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
-    "memory_plan", "model_sizes", "settings", "model_list",
+    "memory_plan", "model_sizes", "settings", "overrides", "model_list",
     "extras", "tower", "subject", "domains", "__init__", "__version__",
 }  # fmt: skip
 CHOICES = {"recipes", "method_cards"}  # what people choose among

@@ -17,7 +17,7 @@ from studio.jobs.asked import OVER, Asked
 from studio.jobs.create import Request
 from studio.jobs.overview import RunRows
 from studio.jobs.runs import find_run
-from studio.spec import explain
+from studio.settings import explain
 from ui.compare import picture_url
 from ui.desk import Desk
 from ui.frame import safe

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from studio import registry
+from studio.overrides import FIXED, GROUPS, text_settings
 from studio.recipes import list_recipes, load_recipe
-from studio.spec import FIXED, GROUPS, PriorSpec, RunSpec, text_settings
+from studio.spec import PriorSpec, RunSpec
 
 TITLES = {"method": "Method", "train": "Training", "data": "Data", "preview": "Previews", "evaluate": "Evaluation", "base": "Base model"}
 AUTOMATIC = "automatic"

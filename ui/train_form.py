@@ -14,8 +14,9 @@ from studio.jobs.estimate import estimate, in_words
 from studio.jobs.metrics import open_run
 from studio.model_list import list_models
 from studio.models import EMBEDDED_BASES, Base, find_base, reads_text
+from studio.overrides import parse_value
 from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, suitable
-from studio.spec import RunSpec, parse_value
+from studio.spec import RunSpec
 from studio.store import Workspace
 from ui.controls import Form, changed, gather
 

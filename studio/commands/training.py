@@ -113,8 +113,8 @@ def settings(
     recipe: Annotated[str, typer.Option(help="Whose settings.")] = "lora", as_json: JsonOption = False, workspace: WorkspaceOption = DEFAULT
 ) -> None:
     """List every setting that --set takes."""
+    from studio.overrides import known_settings
     from studio.recipes import load_recipe
-    from studio.spec import known_settings
 
     known = known_settings([m["kind"] for m in load_recipe(recipe)["methods"]])
     answer(known, as_json, "\n".join(f"{k:28} {v}" for k, v in known.items()))

@@ -18,7 +18,7 @@ from studio.dataset.templates import known_fields
 from studio.dataset.versions import FILE, HAND, Version, add_versions, read_versions, suggested, writer
 from studio.dataset.wording import Change, replace_captions
 from studio.errors import StudioError, printable
-from studio.spec import Settings, explain, setting
+from studio.settings import Settings, explain, setting
 from studio.store import Workspace
 
 MAX_FILES = 100_000

@@ -7,7 +7,8 @@ from typing import Any
 
 from studio import __version__
 from studio.families.base import Parts
-from studio.spec import RunSpec, Settings
+from studio.settings import Settings
+from studio.spec import RunSpec
 
 PRIVATE = {"prompts", "negative", "at_steps", "snapshot_steps"}
 

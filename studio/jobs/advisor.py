@@ -15,8 +15,8 @@ from studio.jobs.estimate import estimate
 from studio.jobs.metrics import read_machine
 from studio.method_cards import read_card
 from studio.models import find_base
+from studio.overrides import known_settings
 from studio.recipes import Choice, resolve, stand_in
-from studio.spec import known_settings
 from studio.store import Workspace
 
 FEW = 8  # pictures up to which a quick run is enough

@@ -13,7 +13,8 @@ from studio.errors import StudioError
 from studio.families.header import read_header
 from studio.jobs.runs import Run
 from studio.method_cards import find_card
-from studio.spec import GROUPS, RunSpec
+from studio.overrides import GROUPS
+from studio.spec import RunSpec
 from studio.store import read_json, sha256
 
 NONE = "—"

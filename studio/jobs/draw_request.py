@@ -7,7 +7,8 @@ from pydantic import Field, ValidationError, field_validator
 from studio.errors import StudioError, printable
 from studio.jobs.sampling import MAX_STRENGTH
 from studio.sample.pair import GUIDANCE, Sampling
-from studio.spec import Settings, clean_prompt, explain, setting
+from studio.settings import Settings, explain, setting
+from studio.spec import clean_prompt
 
 MAX_ADAPTERS, MAX_STRENGTHS, MAX_LABEL, MAX_PROMPTS = 4, 16, 80, 4
 Strip = Literal["none", "strength", "snapshots", "together"]

@@ -23,7 +23,8 @@ from studio.methods.foreign import Foreign
 from studio.methods.imports import add_alphas, said_by
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
-from studio.spec import BaseSpec, MethodSpec, RunSpec, explain
+from studio.settings import explain
+from studio.spec import BaseSpec, MethodSpec, RunSpec
 from studio.store import Workspace, inside, read_metadata, read_tensors
 
 Tick = Callable[[str, float], None]  # (state, pictures done so far); raises to end the work between two denoising steps

@@ -17,7 +17,7 @@ from studio.jobs.runs import Run, find_run
 from studio.methods import several
 from studio.models import Base, find_base
 from studio.sample.pair import settle_text
-from studio.spec import explain
+from studio.settings import explain
 from studio.store import Workspace, inside, read_json, write_json
 from studio.trash import to_trash
 

@@ -12,8 +12,9 @@ from studio.jobs.create import Request, create_run
 from studio.jobs.estimate import estimate
 from studio.jobs.runs import Run
 from studio.models import Base, find_base
+from studio.overrides import known_settings
 from studio.recipes import Choice, list_recipes, load_recipe, resolve, stand_in
-from studio.spec import RunSpec, known_settings
+from studio.spec import RunSpec
 from studio.store import Workspace
 
 FEWEST, MOST = 2, 4

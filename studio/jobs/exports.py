@@ -17,7 +17,7 @@ from studio.jobs.events import read_events
 from studio.jobs.runs import Run, find_run, list_runs
 from studio.methods import several
 from studio.models import find_base, told
-from studio.spec import Settings, explain, setting
+from studio.settings import Settings, explain, setting
 from studio.store import Workspace, inside, read_json, slug
 
 Tick = Literal["trigger", "run_name", "dataset_name", "prompts"]

@@ -18,7 +18,8 @@ from studio.jobs.drawings import Drawing, read_drawing, snapshot_steps
 from studio.jobs.metrics import picture_address
 from studio.methods import several
 from studio.models import find_base
-from studio.spec import Settings, clean_prompt, explain, setting
+from studio.settings import Settings, explain, setting
+from studio.spec import clean_prompt
 from studio.store import Workspace, read_json, sha256, write_json
 
 MAX_COUNT = 4

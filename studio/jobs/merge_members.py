@@ -24,7 +24,8 @@ from studio.methods.describing import describe_file, is_foreign
 from studio.methods.foreign import Foreign, find_changes
 from studio.methods.imports import add_alphas, rename, said_by
 from studio.methods.lora_arithmetic import layers_of
-from studio.spec import MethodSpec, explain
+from studio.settings import explain
+from studio.spec import MethodSpec
 from studio.store import Workspace, inside, read_metadata, read_tensors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from studio.errors import StudioError
 from studio.jobs.runs import find_run
 from studio.methods import several
 from studio.models import find_base
-from studio.spec import explain
+from studio.settings import explain
 from studio.store import Workspace
 
 MAX_STRENGTH = 10.0

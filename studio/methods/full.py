@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.model_sizes import Sizes
-from studio.spec import MethodSpec, setting
+from studio.settings import setting
+from studio.spec import MethodSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,8 @@ from studio.families.base import Card, Parts
 from studio.families.import_names import our_endings
 from studio.methods.imports import Renamed, rename, shape_of
 from studio.model_sizes import Sizes
-from studio.spec import MethodSpec, setting
+from studio.settings import setting
+from studio.spec import MethodSpec
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn

@@ -10,7 +10,7 @@ from studio.methods import layers, lycoris_files
 from studio.methods.layers import NAME, Adapter, LayerSpec, RankSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.methods.layers import one_strength_a_pass as batchable
 from studio.methods.lycoris_files import layouts, scaled
-from studio.spec import setting
+from studio.settings import setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from studio.families.base import Card, Parts
 from studio.methods import layers, lora_files
 from studio.methods.layers import NAME, Adapter, LayerSpec, RankSpec, adopt, keeps_every_snapshot, live, reword, trained, word
-from studio.spec import setting
+from studio.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from studio.families.base import Card, Parts
 from studio.methods import layers
 from studio.methods.layers import NAME, Adapter, LayerSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.methods.layers import one_strength_a_pass as batchable
-from studio.spec import setting
+from studio.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods import embedding_files
 from studio.model_sizes import Sizes
-from studio.spec import MethodSpec, setting
+from studio.settings import setting
+from studio.spec import MethodSpec
 from studio.store import slug
 
 if TYPE_CHECKING:

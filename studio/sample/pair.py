@@ -10,7 +10,8 @@ from pydantic import field_validator
 from studio.errors import StudioError
 from studio.families.base import Card, Cond, Denoising, Parts
 from studio.methods.base import Attached
-from studio.spec import NO_GUIDANCE, Settings, clean_prompt, setting
+from studio.settings import Settings, setting
+from studio.spec import NO_GUIDANCE, clean_prompt
 from studio.train.randomness import generator
 
 if TYPE_CHECKING:

@@ -11,9 +11,11 @@ from studio.dataset.intake import create_dataset
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.models import find_base
+from studio.overrides import FIXED, known_settings
 from studio.recipes import Choice, resolve
 from studio.registry import METHODS
-from studio.spec import FIXED, RunSpec, known_settings, setting
+from studio.settings import setting
+from studio.spec import RunSpec
 from studio.store import Workspace
 from tests.fixtures.tiny import images
 from ui.controls import Form, all_settings, changed, gather, settings_of

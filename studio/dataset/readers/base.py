@@ -13,7 +13,7 @@ from pydantic import ValidationError, field_validator
 
 from studio.dataset.facts import Facts
 from studio.errors import StudioError
-from studio.spec import Settings, explain, setting
+from studio.settings import Settings, explain, setting
 
 if TYPE_CHECKING:
     from PIL.Image import Image
