@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.families.base import Card, Parts
-from studio.methods import layers, lora
+from studio.methods import lora, targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ def extract(parts: Parts, card: Card, first: "State", tuned: "State", rank: int)
 
     `error` is |change - LoRA| / |change| over the whole denoiser: norms, biases and first layers, which no LoRA holds, count too.
     """
-    names = layers.find_targets(parts.modules[card.denoiser], "+".join(card.targets), card.targets)
+    names = targets.find_targets(parts.modules[card.denoiser], "+".join(card.targets), card.targets)
     weights = {f"{card.denoiser}.{name}.weight" for name in names}
     state: State = {}
     whole = left = 0.0

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.families.base import Card, Parts
-from studio.methods import layers, lycoris_files
+from studio.methods import layers, lycoris_files, targets
 from studio.methods.layers import NAME, Adapter, LayerSpec, RankSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.methods.layers import one_strength_a_pass as batchable
 from studio.methods.lycoris_files import layouts, scaled
@@ -51,8 +51,8 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh LoHa on the base; StudioError when a target matches nothing or the rank exceeds a layer."""
-    found = layers.find_layers(parts, spec, card)
-    layers.check_rank(parts, found, spec.rank)
+    found = targets.find_layers(parts, spec, card)
+    targets.check_rank(parts, found, spec.rank)
     return Adapter(parts, spec, found, KIND, seed, card)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
-from studio.methods import layers, lycoris_files
+from studio.methods import layers, lycoris_files, targets
 from studio.methods.layers import NAME, Adapter, LayerSpec, RankSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.methods.layers import one_strength_a_pass as batchable
 from studio.methods.lycoris_files import layouts, scaled
@@ -57,7 +57,7 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh LoKr on the base; StudioError when a target matches nothing, or no layer has a use for such a rank."""
-    found = layers.find_layers(parts, spec, card)
+    found = targets.find_layers(parts, spec, card)
     useful = max(_useful_rank(parts.modules[c].get_submodule(n).weight.shape, spec.factor) for c, names in found.items() for n in names)
     if spec.rank > useful:
         raise StudioError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.families.base import Card, Parts
-from studio.methods import layers, lora_files
+from studio.methods import layers, lora_files, targets
 from studio.methods.layers import NAME, Adapter, LayerSpec, RankSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.settings import setting
 
@@ -70,8 +70,8 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh LoRA on the base; StudioError when a target matches nothing or the rank exceeds a layer."""
-    found = layers.find_layers(parts, spec, card)
-    layers.check_rank(parts, found, spec.rank)
+    found = targets.find_layers(parts, spec, card)
+    targets.check_rank(parts, found, spec.rank)
     return Adapter(parts, spec, found, KIND, seed, card)
 
 

@@ -8,7 +8,7 @@ from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
 from studio.methods.imports import DOWN, Renamed, as_lora
-from studio.methods.layers import where
+from studio.methods.targets import where
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.base import Card
-from studio.methods import layers
+from studio.methods import layers, targets
 from studio.methods.imports import NOT_CONTINUED, Renamed
 from studio.methods.layers import NAME, RankSpec
 
@@ -111,7 +111,7 @@ def by_layer(tensors: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def describe_loha(path: Path, card: Card) -> dict[str, Any]:
     """{"rank", "targets", "text_encoder"} of a LoHa file, from its header; StudioError when it is none that can be continued."""
     shapes, _ = _header(path, "LoHa", (LOHA,))
-    return {"rank": max(own["hada_w1_b"][0] for own in shapes.values()), **layers.where(list(shapes), card)}
+    return {"rank": max(own["hada_w1_b"][0] for own in shapes.values()), **targets.where(list(shapes), card)}
 
 
 def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def describe_lokr(path: Path, card: Card) -> dict[str, Any]:
     shapes, said = _header(path, "LoKr", LOKR)
     ranks = {own["lokr_w2_b"][0] for own in shapes.values() if "lokr_w2_b" in own}
     whole = [math.ceil(max(own["lokr_w2"][:2]) / 2) for own in shapes.values() if "lokr_w2" in own]  # the least rank that keeps it whole
-    return {"rank": max(ranks | set(whole)), "factor": _factor(shapes, said), **layers.where(list(shapes), card)}
+    return {"rank": max(ranks | set(whole)), "factor": _factor(shapes, said), **targets.where(list(shapes), card)}
 
 
 def _factor(shapes: Shapes, said: dict[str, str]) -> int | None:

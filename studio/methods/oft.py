@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
-from studio.methods import layers
+from studio.methods import layers, targets
 from studio.methods.layers import NAME, Adapter, LayerSpec, adopt, keeps_every_snapshot, live, reword, trained, word
 from studio.methods.layers import one_strength_a_pass as batchable
 from studio.settings import setting
@@ -69,7 +69,7 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
 
 def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> Adapter:
     """Put a fresh OFT on the base; StudioError when a target matches nothing or the blocks do not fill a layer's inputs."""
-    found = layers.find_layers(parts, spec, card)
+    found = targets.find_layers(parts, spec, card)
     _check_blocks({f"{c}.{n}": parts.modules[c].get_submodule(n) for c, names in found.items() for n in names}, spec.block_size)
     return Adapter(parts, spec, found, KIND, seed, card)
 

@@ -12,7 +12,7 @@ from studio.export.verify import outputs
 from studio.families import sd
 from studio.jobs.create import Request, create_run
 from studio.jobs.tasks import Aid, export_run, load_adapted
-from studio.methods import layers, lora
+from studio.methods import layers, lora, targets
 from studio.models import find_base
 from studio.store import Workspace, read_metadata, read_tensors
 from tests.fixtures.runs import carry_out
@@ -127,7 +127,7 @@ def test_a_lora_of_full_rank_does_all_that_layers_do(tiny_parts):
     from studio.methods import extraction, full
 
     adapter = full.attach(tiny_parts, full.Spec(), sd.card, 0)
-    names = layers.find_targets(tiny_parts.modules["unet"], "+".join(sd.card.targets), sd.card.targets)
+    names = targets.find_targets(tiny_parts.modules["unet"], "+".join(sd.card.targets), sd.card.targets)
     rng = torch.Generator().manual_seed(0)
     for name in names:
         weight = adapter.state()[f"unet.{name}.weight"]
