@@ -13,11 +13,11 @@ from typing import Any
 from studio.dataset.archives import MAX_ARCHIVE_BYTES, SUFFIXES
 from studio.dataset.building import clean, staging
 from studio.dataset.edit import add_pictures
-from studio.dataset.intake import MAX_NAME, create_dataset
+from studio.dataset.intake import create_dataset
 from studio.dataset.kinds import MAX_FILE_BYTES, SCAN_SUFFIXES, suffix_of
 from studio.dataset.looking import Look
 from studio.dataset.readers.base import parse_choices
-from studio.dataset.rows import open_dataset
+from studio.dataset.rows import MAX_NAME, open_dataset
 from studio.errors import StudioError, one_line, printable
 from studio.store import Workspace, inside, require_free, slug
 from ui.import_job import (

@@ -2,8 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from studio.dataset.intake import digest
-from studio.dataset.rows import Dataset
+from studio.dataset.rows import Dataset, digest
 from studio.dataset.text_suspicion import BURNED_IN
 
 

@@ -15,14 +15,15 @@ from studio.dataset.captions import clean
 from studio.dataset.doctor.chart import Chart, Pair, read_chart, with_measures, write_chart
 from studio.dataset.doctor.pairs import all_pairs, index_pairs, is_by_print
 from studio.dataset.doctor.upright import lying
-from studio.dataset.intake import MAX_NAME, Intake, Progress, colour, digest, file_name, gathered, take_all
+from studio.dataset.intake import colour, gathered
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
-from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, changed, files_of, find_root, list_datasets
+from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, changed, digest, files_of, find_root, label_of, list_datasets
 from studio.dataset.split import hold_out
 from studio.dataset.split_rule import given_names, rule_of
 from studio.dataset.subjects import Subjects
 from studio.dataset.table import Words
+from studio.dataset.taking import Intake, Progress, file_name, take_all
 from studio.dataset.versions import HAND, Version, add_versions, found_version
 from studio.errors import StudioError, printable
 from studio.store import Workspace, inside, read_json, slug, sync_folder, write_json
@@ -238,11 +239,7 @@ def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, be
 
 def rename_dataset(workspace: Workspace, name: str, label: str) -> str:
     """Give a dataset another label; its folder, and so its address, stays. The label as stored."""
-    text = " ".join(printable(label).split())
-    if not slug(text):
-        raise StudioError("a dataset needs a name with at least one letter or digit")
-    if len(text) > MAX_NAME:
-        raise StudioError(f"the name of a dataset has at most {MAX_NAME} characters, this one {len(text)}")
+    text = label_of(label)
     with editing(workspace, name) as dataset:
         others = [other for other in list_datasets(workspace) if other.root.name != dataset.root.name]
         if any(text == other.name or slug(text) == other.root.name for other in others):

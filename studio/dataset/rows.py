@@ -12,11 +12,12 @@ from studio.dataset.captions import clean, read_caption
 from studio.dataset.facts import Facts
 from studio.dataset.framing import Edit
 from studio.errors import StudioError, printable
-from studio.store import Workspace, check_inside, read_json, slug, write_bytes
+from studio.store import Workspace, check_inside, read_json, sha256, slug, write_bytes
 
 INDEX = "dataset.json"
 SCHEMA = 1
 MASK_SUFFIX = ".mask.png"
+MAX_NAME = 120  # characters of a dataset's name
 Split = Literal["train", "held_out"]
 
 
@@ -49,6 +50,11 @@ class Row(BaseModel):
     def framing(self) -> Edit:
         """What was decided about the picture, where nothing was: to take it as it is."""
         return self.edit or Edit()
+
+
+def digest(caption: str) -> str:
+    """What a row keeps of the caption it came with, to tell whether it was edited since."""
+    return sha256(caption.encode("utf-8"))[:16]
 
 
 def changed(row: Row, **values: Any) -> Row:
@@ -197,3 +203,13 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
     names = ", ".join(dataset.name for dataset in known)
     way_out = f"there are {names}" if names else "there are none yet, import pictures or load a demo first"
     raise StudioError(f"no dataset is called {printable(name)!r}: {way_out}")
+
+
+def label_of(name: str) -> str:
+    """`name` on one line, as a dataset may be called; StudioError where it says nothing or is too long."""
+    label = " ".join(printable(name).split())
+    if not slug(label):
+        raise StudioError("a dataset needs a name with at least one letter or digit")
+    if len(label) > MAX_NAME:
+        raise StudioError(f"the name of a dataset has at most {MAX_NAME} characters, this one {len(label)}")
+    return label

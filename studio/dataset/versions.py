@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from studio.dataset.captioners.base import Suggestion
-from studio.dataset.intake import digest
-from studio.dataset.rows import Dataset, Row
+from studio.dataset.rows import Dataset, Row, digest
 from studio.errors import StudioError, printable
 from studio.registry import CAPTIONERS
 from studio.store import append_lines, parse_lines
