@@ -151,8 +151,8 @@ def _sheet(dataset: "Dataset", planned: list[Any], buckets: list[dict[str, Any]]
     """PNG: for each bucket its first pictures, as they are trained."""
     from PIL import Image
 
-    from studio.dataset.decode import open_image
     from studio.dataset.framing import render
+    from studio.dataset.stored import open_image
     from studio.sample.pictures import PAPER, make_grid
 
     parts = []

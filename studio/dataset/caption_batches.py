@@ -94,7 +94,7 @@ class Batches:
 
     def _open(self, rows: Sequence[Row]) -> "tuple[list[Row], list[Image]]":
         """The rows whose pictures can be read, and these."""
-        from studio.dataset.decode import open_image
+        from studio.dataset.stored import open_image
 
         here, pictures = [], []
         for row in rows:

@@ -13,29 +13,24 @@ With a frame, one training sample of it is written, exactly, or reduced to a lon
 
 import base64
 import hashlib
-import io
 import json
-import os
 import signal
 import sys
-import zlib
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageChops
 
 from studio import extras, registry
-from studio.dataset.alike import THUMB_PX
 from studio.dataset.bare import Strange, bare
 from studio.dataset.captions import read_regular
 from studio.dataset.doctor.measures import measure
-from studio.dataset.framing import parse_frame, render
-from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of, view_name
-from studio.dataset.pixels import FORMATS, Grey, Seen, Unreadable, see, transparency
+from studio.dataset.kinds import HEAD_BYTES, MAX_FILE_BYTES, VIEW_SIZES, refusal, suffix_of
+from studio.dataset.pixels import Grey, Seen, Unreadable, see, transparency
 from studio.dataset.readers.base import Scan
 from studio.dataset.scaled import Scaled
+from studio.dataset.stored import hash_pixels, look, thumbnail, to_png, write_sample, write_view
 from studio.errors import StudioError, printable
 
 MAX_MEMORY_BYTES = 3 * 2**30  # address space of the worker: a picture of MAX_PIXELS fits, a bomb does not
@@ -43,8 +38,6 @@ LAST_RESORT_S = 120  # the worker ends itself then, in case nobody is left to en
 MASK_TOLERANCE = 0.03  # of the aspect: rounding, when a mask was made at another size
 _EXACT = {"PNG", "BMP", "GIF", "TIFF"}  # others may have noise where a mask is black
 _MOST_LABELS, _NEARLY_BLACK, _COLOURED = 64, 32, 32  # how many; levels
-_STRIP_PX = 2**17  # pixels hashed at a time: few enough to stay in the processor's cache
-_LOSSLESS_PX = 256  # smaller pictures are shown enlarged, where artefacts would be seen
 _USUAL_SUFFIXES = {
     "PNG": {".png", ".apng"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -55,18 +48,6 @@ _USUAL_SUFFIXES = {
     "TIFF": {".tif", ".tiff"},
     "AVIF": {".avif", ".avifs"},
 }
-
-
-def open_image(path: Path) -> Image.Image:
-    """A stored picture as RGB, decoded; StudioError where the file is missing, damaged or was replaced by another kind."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            mode, rgb = image.mode, image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise StudioError(f"{printable(str(path))} cannot be read ({error}): import its dataset again") from None
-    if mode not in ("RGB", "L"):
-        raise StudioError(f"{printable(str(path))} was replaced by a {mode} picture: import its dataset again")
-    return rgb
 
 
 def read(
@@ -84,16 +65,16 @@ def read(
     if suffix_of(source.name) not in _USUAL_SUFFIXES.get(seen.format, ()):
         notes.insert(0, f"it is a {seen.format} file, whatever its name says")
     if alpha is not None and (mask := transparency(data)) is not None:
-        alpha.write_bytes(_to_png(mask))
+        alpha.write_bytes(to_png(mask))
     return {"suffix": suffix, **_about(seen.image, stored, notes, views)}
 
 
 def _stored(data: bytes, seen: Seen) -> tuple[bytes, str]:
     """What is kept of a file, and its suffix: its own pixels without what was written beside them, else the picture as PNG."""
     try:
-        return (bare(data, seen.suffix), seen.suffix) if seen.suffix else (_to_png(seen.image), ".png")
+        return (bare(data, seen.suffix), seen.suffix) if seen.suffix else (to_png(seen.image), ".png")
     except Strange:
-        return _to_png(seen.image), ".png"
+        return to_png(seen.image), ".png"
 
 
 def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str, Any]:
@@ -102,7 +83,7 @@ def _store(scan: Scan, request: dict[str, Any], views: Path | None) -> dict[str,
         return {"ranges": scan.ranges}
     if scan.is_empty:
         return {"empty": True}
-    stored = _to_png(scan.image)
+    stored = to_png(scan.image)
     Path(request["target"]).write_bytes(stored)
     if scan.mask and "alpha" in request:
         Path(request["alpha"]).write_bytes(scan.mask)
@@ -126,16 +107,6 @@ def _about(image: Image.Image, stored: bytes, notes: list[str], views: Path | No
     }
 
 
-def look(source: Path, views: Path, size_px: int, is_measured: bool = False) -> dict[str, Any]:
-    """Look at a stored picture again: its pixel hash, thumbnail and measures; its view of `size_px` (0 = none) left in `views`."""
-    image = open_image(source)
-    pixels, scaled = hash_pixels(image), Scaled(image)
-    if size_px:
-        write_view(scaled, views, pixels, size_px)
-    measures = {"measures": measure(scaled)} if is_measured else {}
-    return {"pixels": pixels, "thumb": base64.b64encode(thumbnail(scaled).tobytes()).decode(), **measures}
-
-
 def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str, Any]:
     """Leave the picture `source` at `target` as a mask for a picture of this size, with a note; Unreadable where its shape is another.
 
@@ -148,7 +119,7 @@ def write_mask(source: Path, target: Path, width: int, height: int) -> dict[str,
         raise Unreadable(f"is {mask.width}x{mask.height} px, its picture {width}x{height}: a mask has the shape of its picture")
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)
-    target.write_bytes(_to_png(mask))
+    target.write_bytes(to_png(mask))
     if mask.getextrema()[1] == 0:
         return {"note": "its mask leaves out all of it: paint some of it white, or remove the mask"}
     return {"note": "its mask holds labels: all but black is trained"} if is_labels else {}
@@ -163,52 +134,6 @@ def _holds_labels(seen: Seen) -> bool:
     return max(map(max, values)) < _NEARLY_BLACK or any(max(colour) - min(colour) > _COLOURED for colour in values)
 
 
-def write_sample(source: Path, target: Path, frame: str, reduce_px: int, is_mask: bool = False) -> dict[str, Any]:
-    """Leave the sample that `frame` names at `target`: the pixels that are trained, as PNG, or reduced to `reduce_px` as WebP."""
-    image = open_image(source)
-    pixels, sample = hash_pixels(image), render(image.convert("L") if is_mask else image, parse_frame(frame))
-    if reduce_px:
-        sample.thumbnail((reduce_px, reduce_px))
-        sample.save(target, "WEBP", quality=82, method=1)
-    else:
-        target.write_bytes(_to_png(sample))
-    return {"pixels": pixels}
-
-
-def write_view(picture: Scaled, views: Path, pixels: str, size_px: int) -> None:
-    """Leave a picture as WebP in `views`, reduced to `size_px` on its longer side and never enlarged, unless it is there."""
-    path = views / view_name(pixels, size_px)
-    if path.exists():
-        return
-    image, size = picture.image, picture.within(size_px)
-    is_small = max(image.size) <= _LOSSLESS_PX
-    if size != image.size:
-        image = picture.resized(size, Image.Resampling.HAMMING)  # as sharp at half the size, in a third of LANCZOS' time
-    buffer = io.BytesIO()
-    if is_small:
-        image.save(buffer, "WEBP", lossless=True, quality=50, method=1)
-    else:
-        image.save(buffer, "WEBP", quality=82 if size_px == VIEW_SIZES[0] else 90, method=1)
-    views.mkdir(parents=True, exist_ok=True)
-    part = views / f".tmp-{os.getpid()}-{path.name}"
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
-
-
-def hash_pixels(image: Image.Image) -> str:
-    """SHA-256 over the size and the pixels of an RGB picture, as hex."""
-    width, height = image.size
-    digest, lines = hashlib.sha256(f"{width}x{height}:".encode()), max(1, _STRIP_PX // width)
-    for top in range(0, height, lines):  # in strips: all of it at once would be laid out in memory, twice, for nothing else
-        digest.update(image.crop((0, top, width, min(height, top + lines))).tobytes())
-    return digest.hexdigest()
-
-
-def thumbnail(picture: Scaled) -> np.ndarray:
-    """The picture in THUMB_PX x THUMB_PX mean colours: uint8 [THUMB_PX, THUMB_PX, 3]."""
-    return np.asarray(picture.resized((THUMB_PX, THUMB_PX), Image.Resampling.BOX))
-
-
 def _read_file(source: Path) -> bytes:
     try:
         data = read_regular(source, MAX_FILE_BYTES + 1)
@@ -220,12 +145,6 @@ def _read_file(source: Path) -> bytes:
     if reason:
         raise Unreadable(reason)
     return data
-
-
-def _to_png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # a fifth of the usual time, as small
-    return buffer.getvalue()
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from studio.dataset.decode import open_image
 from studio.dataset.framing import Frame, render
 from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.rows import Dataset, Row
+from studio.dataset.stored import open_image
 from studio.encode.cache import Cache, key_of
 from studio.encode.plan import Planned, geometry, plan
 from studio.errors import StudioError

@@ -141,7 +141,7 @@ def as_drawn(adapted: "Adapted", dataset: "Dataset", rows: list) -> "torch.Tenso
     """Real pictures through the base's autoencoder: as it would draw them at best, so that its softness tells nobody apart."""
     import torch
 
-    from studio.dataset.decode import open_image
+    from studio.dataset.stored import open_image
 
     parts, family = adapted.parts, adapted.family
     px = to_pixels([open_image(dataset.path(row)) for row in rows], parts.facts.size_px) * 2 - 1

@@ -17,7 +17,7 @@ from common import interleaved, num_threads, parser, report
 from studio.dataset.captioners import embedded
 from studio.dataset.captioners.base import Ask, Loaded
 from studio.dataset.captioners.folder import open_folder
-from studio.dataset.decode import open_image
+from studio.dataset.stored import open_image
 from studio.device import machine_facts, pick_device
 from studio.errors import StudioError
 from tests.fixtures.more_captioners import MORE

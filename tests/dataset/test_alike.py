@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from studio.dataset.alike import BLOCK, MAX_LINKS, Links, equal_pairs, families, group, near_pairs, turned_pairs
-from studio.dataset.decode import thumbnail
 from studio.dataset.doctor.pairs import all_pairs
 from studio.dataset.scaled import Scaled
+from studio.dataset.stored import thumbnail
 from tests.dataset.corpus import encode, photo
 
 

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from studio.dataset import worker as worker_module
-from studio.dataset.decode import MAX_MEMORY_BYTES, hash_pixels, open_image, read
+from studio.dataset.decode import MAX_MEMORY_BYTES, read
 from studio.dataset.pixels import Unreadable
+from studio.dataset.stored import hash_pixels, open_image
 from studio.dataset.worker import Worker
 from studio.errors import StudioError
 from tests.dataset.corpus import encode, photo, quad

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from studio.dataset.decode import hash_pixels
 from studio.dataset.intake import create_dataset
 from studio.dataset.pixels import see
 from studio.dataset.rows import Dataset, open_dataset
+from studio.dataset.stored import hash_pixels
 from studio.store import Workspace
 from tests.dataset.archive_corpus import packed
 from tests.dataset.folder_corpus import FOLDERS, loosen, write

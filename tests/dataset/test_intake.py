@@ -11,9 +11,9 @@ import pytest
 
 from studio.dataset import intake
 from studio.dataset.bare import bare
-from studio.dataset.decode import hash_pixels, open_image
 from studio.dataset.intake import create_dataset, create_demo, list_demos
 from studio.dataset.rows import Dataset
+from studio.dataset.stored import hash_pixels, open_image
 from studio.errors import StudioError
 from studio.store import Workspace, sha256_file
 from tests.dataset.corpus import all_cases, encode, photo, quad

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from studio.dataset.decode import hash_pixels, thumbnail
 from studio.dataset.doctor.measures import WORK_PX, blur, borders, detail, measure
 from studio.dataset.scaled import COPY_PX, Scaled
+from studio.dataset.stored import hash_pixels, thumbnail
 
 SIZES = [(33, 264), (512, 511), (700, 90), (1023, 640), (1024, 1024), (1537, 1031), (2600, 330)]
 

@@ -190,7 +190,7 @@ def test_a_picture_that_breaks_the_captioner_is_named_and_the_rest_goes_on(works
         if any(picture.tobytes() == bad for picture in pictures):
             raise RuntimeError("shapes\ndo not fit")
 
-    from studio.dataset.decode import open_image
+    from studio.dataset.stored import open_image
 
     bad = open_image(dataset.path(dataset.rows[5])).tobytes()
     words.fail = fail

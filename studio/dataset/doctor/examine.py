@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from studio.dataset.decode import open_image
 from studio.dataset.doctor.chart import Chart, read_chart, with_measures, write_chart
 from studio.dataset.doctor.marks import MAX_PICTURES, MIN_PICTURES, common_mark
 from studio.dataset.doctor.measures import WORK_PX
@@ -23,6 +22,7 @@ from studio.dataset.edit import editing
 from studio.dataset.likeness import dataset_features, outliers
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.rows import Dataset, Row, open_dataset
+from studio.dataset.stored import open_image
 from studio.dataset.worker import Worker
 from studio.errors import StudioError
 from studio.store import Workspace
