@@ -21,9 +21,9 @@ def starter_build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the embedded base model from openly licensed packages; goes on where it was interrupted."""
+    from studio.starter.bench import Bench
     from studio.starter.build import best_device, build
     from studio.starter.recipe import Recipe
-    from studio.starter.stages import Bench
 
     work = Workspace.at(workspace).cache / "starter"
     result = build(Bench(work, Recipe(), samples, best_device(), say, start), out or work / "model")

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from studio.starter import stages
+from studio.starter.bench import Bench
 from studio.starter.card import weights_hash
 from studio.starter.recipe import Recipe
 from studio.starter.vocabulary import make_vocabulary
@@ -27,7 +28,7 @@ class Stage:
     """One step of the build: `run(bench)` makes its files; `fields` are the recipe's settings that it depends on."""
 
     name: str
-    run: Callable[["stages.Bench"], dict]
+    run: Callable[[Bench], dict]
     fields: tuple[str, ...]
     needs: tuple[str, ...] = ()
 
@@ -76,7 +77,7 @@ def drop_foreign_state(work: Path, name: str, key: str) -> None:
     mark.write_text(key, encoding="utf-8")
 
 
-def build(bench: stages.Bench, out: Path, until: str | None = None) -> dict:
+def build(bench: Bench, out: Path, until: str | None = None) -> dict:
     """Run every stage that is not done, up to `until`, and assemble `out`; returns the figures of all stages."""
     bench.work.mkdir(parents=True, exist_ok=True)
 
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--until", choices=[s.name for s in STAGES], help="stop after this stage")
     a = parser.parse_args()
     say = partial(print, flush=True)
-    build(stages.Bench(a.work, Recipe(), a.samples, a.device or best_device(), say, a.start), a.out, a.until)
+    build(Bench(a.work, Recipe(), a.samples, a.device or best_device(), say, a.start), a.out, a.until)
 
 
 if __name__ == "__main__":

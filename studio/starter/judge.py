@@ -7,7 +7,6 @@ styles, and of OpenMoji, which nothing here learns from, is the measure of how f
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
+from studio.starter.bench import Bench
 from studio.starter.distort import canvas_rgba, erase, flatten, recolour, resample, restyle
 from studio.starter.loop import Plan, fit, generator_at, write_tensors
-
-if TYPE_CHECKING:
-    from studio.starter.stages import Bench
 
 WIDTHS = (24, 48, 96, 128)
 SEED = 4711
@@ -53,7 +50,7 @@ class Judge(nn.Module):
         return self.head(self.features(px))
 
 
-def train_judge(rgba: np.ndarray, labels: torch.Tensor, plan: Plan, folder: Path, bench: "Bench") -> Judge:
+def train_judge(rgba: np.ndarray, labels: torch.Tensor, plan: Plan, folder: Path, bench: Bench) -> Judge:
     """Train on icons uint8 RGBA [N, 128, 128, 4] with the numbers of their concepts [N]; half are shown in made-up styles."""
     torch.manual_seed(plan.seed)
     judge = Judge(int(labels.max()) + 1).to(bench.device)

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from studio.starter import pictures as P
+from studio.starter.bench import Bench
 from studio.starter.captions import BACKGROUNDS
 from studio.starter.loop import Plan, fit, generator_at, load_weights, read_ema
 from studio.starter.unet import min_snr_weights
@@ -15,7 +16,6 @@ from studio.starter.vae import to_pixels
 
 if TYPE_CHECKING:
     from studio.starter.recipe import Recipe
-    from studio.starter.stages import Bench
 
 MAX_BYTES = 8_000_000
 CARD = """---
@@ -59,7 +59,7 @@ def pixel_bank(rgba: np.ndarray, recipe: "Recipe") -> torch.Tensor:
     return torch.from_numpy(np.stack([P.shrink(P.flatten(p, c), recipe.pixel_px) for p, c in zip(rgba, grounds, strict=True)]))
 
 
-def train_pixel(bank: torch.Tensor, folder: Path, bench: "Bench") -> UNet2DModel:
+def train_pixel(bank: torch.Tensor, folder: Path, bench: Bench) -> UNet2DModel:
     """Train on uint8 pictures [N, P, P, 3], mirrored at random, resuming where the folder's state stands."""
     recipe, scheduler = bench.recipe, make_pixel_scheduler()
     torch.manual_seed(recipe.seed)

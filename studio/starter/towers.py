@@ -5,7 +5,6 @@ The text tower then conditions the generator, frozen, so that its embeddings can
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,13 +21,11 @@ from transformers import (
 )
 
 from studio.starter import pictures as P
+from studio.starter.bench import Bench
 from studio.starter.captions import BACKGROUNDS, captions
 from studio.starter.distort import canvas_rgba, flatten, resample
 from studio.starter.loop import Plan, fit, generator_at, load_weights
 from studio.starter.recipe import Recipe
-
-if TYPE_CHECKING:
-    from studio.starter.stages import Bench
 
 PROJECTION_DIM = 128
 WORDINGS = (0, 0, 0, 2, 2, 1, 3)  # the plain caption and the tags (3) are rare: they fit the same concept in every style
@@ -87,7 +84,7 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str], padding: str = "max_len
     return tokenizer(texts, padding=padding, truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
 
 
-def train_towers(rgba: np.ndarray, icons: list[P.Icon], tags: dict[str, list[str]], folder: Path, bench: "Bench") -> Pair:
+def train_towers(rgba: np.ndarray, icons: list[P.Icon], tags: dict[str, list[str]], folder: Path, bench: Bench) -> Pair:
     """Train both towers on the given icons (training styles only) and the tags of their names; half of each batch are the concepts."""
     recipe, device = bench.recipe, bench.device
     torch.manual_seed(recipe.seed)

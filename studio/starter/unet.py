@@ -6,18 +6,15 @@ timesteps, averaged weights.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 
+from studio.starter.bench import Bench
 from studio.starter.captions import EMPTY_SHARE
 from studio.starter.loop import Plan, fit, generator_at, load_weights
 from studio.starter.recipe import Recipe
-
-if TYPE_CHECKING:
-    from studio.starter.stages import Bench
 
 MIN_SNR_GAMMA = 5.0
 
@@ -107,7 +104,7 @@ def begin(unet: UNet2DConditionModel, model: Path) -> None:
             p.zero_()
 
 
-def train_unet(cache: Cache, samples: int, folder: Path, bench: "Bench") -> UNet2DConditionModel:
+def train_unet(cache: Cache, samples: int, folder: Path, bench: Bench) -> UNet2DConditionModel:
     """Train on `samples` samples, resuming where the folder's state stands."""
     recipe = bench.recipe
     torch.manual_seed(recipe.seed)

@@ -2,15 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL
 
+from studio.starter.bench import Bench
 from studio.starter.loop import Plan, fit, generator_at, load_weights
-
-if TYPE_CHECKING:
-    from studio.starter.stages import Bench
 
 CROP_PX = 32
 
@@ -63,7 +60,7 @@ def reconstruction_loss(out: torch.Tensor, px: torch.Tensor) -> torch.Tensor:
     return d.abs().mean() + 4 * d.square().mean() + 0.5 * edges
 
 
-def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, bench: "Bench") -> AutoencoderKL:
+def train_vae(bank: torch.Tensor, plan: Plan, folder: Path, bench: Bench) -> AutoencoderKL:
     """Train on uint8 pictures [N, S, S, 3]; the returned model carries the averaged weights."""
     torch.manual_seed(plan.seed)
     device = bench.device

@@ -5,7 +5,6 @@ every step; half of the pictures are shown in made-up styles, and textures and p
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,13 +14,11 @@ from transformers import CLIPTokenizer
 
 from studio.starter import distort as D
 from studio.starter import pictures as P
+from studio.starter.bench import Bench
 from studio.starter.captions import BACKGROUNDS, captions
 from studio.starter.loop import Plan, fit, generator_at
 from studio.starter.packages import TRAIN_STYLES
 from studio.starter.towers import Pair, tokenize
-
-if TYPE_CHECKING:
-    from studio.starter.stages import Bench
 
 OTHER = ("texture", "photograph")  # what is none of the names
 NUM_OTHER = 24  # of them in each batch
@@ -102,7 +99,7 @@ def draw_pictures(pool: torch.Tensor, others: torch.Tensor, weights: torch.Tenso
     return torch.cat([icons, rest]), rows, ground, num
 
 
-def train_vision(pair: Pair, rgba: np.ndarray, icons: list[P.Icon], words: Words, others: list[np.ndarray], bench: "Bench") -> Pair:
+def train_vision(pair: Pair, rgba: np.ndarray, icons: list[P.Icon], words: Words, others: list[np.ndarray], bench: Bench) -> Pair:
     """Go on with the vision tower on `icons` and on `others`, uint8 RGB [M, S, S, 3] for each of OTHER."""
     recipe, device = bench.recipe, bench.device
     torch.manual_seed(recipe.seed)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from studio.starter.bench import Bench, draw_others, read_pictures, read_tags, training_rows
 from studio.starter.captions import BACKGROUNDS
 from studio.starter.packages import JUDGE_STYLES, TRAIN_STYLES
 
 if TYPE_CHECKING:
-    from studio.starter.stages import Bench
     from studio.tower import Tower
 
 SCALES = (10.0, 13.0, 16.0, 20.0, 25.0)
@@ -45,17 +45,16 @@ def write_vocabulary(folder: Path, values: dict[str, Any]) -> "Tower":
     return Tower(folder)
 
 
-def make_vocabulary(bench: "Bench") -> dict:
+def make_vocabulary(bench: Bench) -> dict:
     """Write the vocabulary and fit its reading; measured on OpenMoji and the demos, which took no part."""
-    from studio.starter import stages
     from studio.starter.pictures import flatten
     from studio.starter.vision import OTHER
 
     work, folder = bench.work, bench.work / "vocabulary"
     lay_out(work, folder)
-    rgba, icons = stages.read_pictures(work)
-    seen = [icons[n] for n in stages.training_rows(icons, concepts_only=False)]
-    tags = stages.read_tags(work)
+    rgba, icons = read_pictures(work)
+    seen = [icons[n] for n in training_rows(icons, concepts_only=False)]
+    tags = read_tags(work)
     names = {name: tags[name] for name in sorted({i.name for i in seen})}
     values = {"names": names, "other": list(OTHER), "styles": [s.word for s in TRAIN_STYLES]}
     values |= {"common": sorted({i.name for i in seen if i.concept}), "common_odds": COMMON_ODDS}
@@ -64,7 +63,7 @@ def make_vocabulary(bench: "Bench") -> dict:
     rows = [n for n, i in enumerate(icons) if i.style in judged and i.name in names]
     pictures, wanted = [Image.fromarray(flatten(rgba[n])) for n in rows], [icons[n].name for n in rows]
     few = max(8, bench.recipe.num_textures // 20)
-    others = [Image.fromarray(px) for part in stages.draw_others(bench, few, few, 11) for px in part]  # seen in no batch
+    others = [Image.fromarray(px) for part in draw_others(bench, few, few, 11) for px in part]  # seen in no batch
     features = write_vocabulary(folder, values).image_features(pictures + others)
     fitted = fit_reading(features, wanted + [""] * len(others), folder, values)
     bench.progress(f"vocabulary: {json.dumps(fitted)}")

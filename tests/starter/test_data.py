@@ -40,7 +40,7 @@ def test_the_judge_shares_no_style_with_what_it_judges_and_openmoji_is_nobodys()
 
 
 def test_training_rows_leave_held_out_styles_alone():
-    from studio.starter.stages import training_rows
+    from studio.starter.bench import training_rows
 
     icons = [pictures.Icon(s.word, "star", "star", True) for s in packages.STYLES]
     chosen = {icons[n].style for n in training_rows(icons, concepts_only=True)}
@@ -152,6 +152,7 @@ def test_a_restyled_icon_keeps_its_shape_and_its_range():
 def test_the_plan_of_the_build_loads_without_torch():
     names = (
         "assemble",
+        "bench",
         "build",
         "card",
         "demos",

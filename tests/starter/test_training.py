@@ -11,11 +11,11 @@ from torch import nn
 
 from studio.starter import build as B
 from studio.starter import vae as V
+from studio.starter.bench import Bench
 from studio.starter.loop import Plan, fit, generator_at, lr_at, read_ema
 from studio.starter.packages import TRAIN_STYLES
 from studio.starter.pictures import Icon
 from studio.starter.recipe import Recipe
-from studio.starter.stages import Bench
 
 TINY = Recipe(
     size_px=32,
