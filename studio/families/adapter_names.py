@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from studio.families.header import Header
 
 ENDS = {  # what follows a layer's name in an adapter file -> kind
-    r"\.lora_(?:A|B|down|up)(?:\.\w+)?\.weight": "LoRA",
-    r"\.lora_(?:A|B)\.?": "LoRA",
+    r"\.lora_(?:A|B|down|up)(?:\.[\w-]+)?\.weight": "LoRA",
+    r"\.lora_(?:A|B)(?:\.[\w-]*)?": "LoRA",
+    r"\.lora_linear_layer\.(?:down|up)\.weight": "LoRA",
     r"\.lora\.(?:down|up)\.weight": "LoRA",
     r"_lora\.(?:down|up)\.weight": "LoRA",
     r"\.lora_mid\.weight": "LoRA",
@@ -18,6 +19,11 @@ ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.on_input": "IA3",
     r"\.(?:diff|diff_b)": "full difference",
 }
+PLAIN = (  # one part as several programs spell it, PEFT's with the name of the adapter in it -> as it is called here
+    (re.compile(r"^\.(lora_[AB])(\.[\w-]*)?(\.weight)?$"), r".\1.weight"),
+    (re.compile(r"^\.(lora_down|lora_up)\.[\w-]+\.weight$"), r".\1.weight"),
+    (re.compile(r"^\.lora_linear_layer\."), ".lora."),
+)
 XLABS = re.compile(r"\.processor\.(qkv|proj)_lora(\d?)\.(down|up)\.weight$")  # two layers at one place, told by the number
 ALSO = re.compile(r"\.(alpha|dora_scale|bias|w_norm|b_norm)$|\.lora_magnitude_vector(\.\w+)*$")
 END = {re.compile(rf"(?:{end})$"): kind for end, kind in ENDS.items()}
@@ -35,7 +41,9 @@ LAYOUTS = (  # (whose, how its names begin or end); the first that is found
 )
 WEIGHED = r"\.(dora_scale|lora_magnitude_vector(\.\w+)*)$"  # magnitudes of DoRA (Liu 2024), beside the factors of any kind
 IMAGE_PROMPT = r"^(ip_adapter|image_proj)\."  # of faces, beside which layers of a LoRA lie
-PREFIX = re.compile(r"^(?:lycoris_|lora_(?:unet|transformer|prior_unet)_|base_model_model_|transformer_(?!blocks)|unet_|diffusion_model_)+")
+PREFIX = re.compile(
+    r"^(?:lycoris_|lora_(?:unet|transformer|prior_unet)_|base_model_model_|transformer_(?!blocks)|unet_|(?:model_)?diffusion_model_|module_)+"
+)
 TEXT_PREFIX = re.compile(r"^(?:lora_te\d?|text_encoders?(?:_\d)?)[._]")
 UNET_TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL"}
 SDXL_ONLY = r"(_blocks_\d_1|_attentions_\d|^middle_block_1)_transformer_blocks_[1-9]"
@@ -73,10 +81,16 @@ def split_end(name: str) -> tuple[str, str, str]:
     name = XLABS.sub(r".processor.\1\2.lora_\3.weight", name)
     for end, kind in END.items():
         if found := end.search(name):
-            return name[: found.start()], name[found.start() :], kind
+            return name[: found.start()], _plain(name[found.start() :]), kind
     if found := ALSO.search(name):
         return name[: found.start()], name[found.start() :], ""
     return name, "", ""
+
+
+def _plain(end: str) -> str:
+    for spelled, plain in PLAIN:
+        end = spelled.sub(plain, end)
+    return end
 
 
 def adapter_kind(header: Header) -> AdapterKind | None:
@@ -93,7 +107,8 @@ def adapter_kind(header: Header) -> AdapterKind | None:
     if re.search(WEIGHED, header.text, re.MULTILINE):
         kinds = ["DoRA" if kind == "LoRA" else kind for kind in kinds] if "LoRA" in kinds else [*kinds, "DoRA"]
     text = {layer for layer in layers if TEXT_PREFIX.match(layer)}
-    return AdapterKind("/".join(kinds), layout, _base(header, layers), len(layers), bool(text))
+    plain = Header(header.path, {"".join(split_end(name)[:2]): shape for name, shape in header.shapes.items()}, header.metadata)
+    return AdapterKind("/".join(kinds), layout, _base(plain, layers), len(layers), bool(text))
 
 
 def _mostly_other(header: Header, layers: dict[str, str]) -> bool:
@@ -146,7 +161,7 @@ def _by_text_encoder(header: Header) -> str:
 
 def in_width(header: Header, layer: str) -> int:
     """How wide the inputs of a layer are, by the shapes of its adapter; 0 where they do not say."""
-    for end in (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", "_lora.down.weight", ".lora.down.weight", ".hada_w1_b"):
+    for end in (".lora_down.weight", ".lora_A.weight", "_lora.down.weight", ".lora.down.weight", ".hada_w1_b"):
         if shape := header.shapes.get(layer + end):
             return shape[1] if len(shape) > 1 else 0
     first, second = (header.shapes.get(f"{layer}.lokr_{w}") or header.shapes.get(f"{layer}.lokr_{w}_b") for w in ("w1", "w2"))

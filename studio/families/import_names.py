@@ -146,7 +146,7 @@ def our_endings(name: str) -> list[str]:
         if name.endswith("_" + theirs.replace(".", "_")):
             return ["_resnets_0_" + ours]
     if re.fullmatch(r"input_blocks_\d+_0_op", name):
-        return ["_downsamplers_0_conv"]
+        return ["_blocks_0_downsamplers_0_conv"]
     if re.fullmatch(r"output_blocks_\d+_[12]_conv", name):
-        return ["_upsamplers_0_conv"]
+        return ["_blocks_0_upsamplers_0_conv"]
     return ["_" + re.sub(r"_processor_to_out$", "_to_out_0", name).replace("_processor_to_", "_to_")]

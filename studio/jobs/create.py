@@ -12,6 +12,7 @@ from studio.errors import StudioError
 from studio.families.folder import refuse_pickle
 from studio.jobs.runs import Run, find_run, make_run
 from studio.methods.describing import check_continued
+from studio.methods.imports import NOT_CONTINUED
 from studio.models import Base, check, find_base
 from studio.recipes import Choice, default_base, load_recipe, resolve
 from studio.spec import RunSpec
@@ -98,4 +99,8 @@ def _method_of(source: Run | Path, base: Base, recipe: str) -> list[dict[str, An
     if len(kinds) > 1:
         raise StudioError(f"--from {source}: --recipe {recipe} trains {len(kinds)} methods, and a file is of one: give a run")
     check_continued(source)
-    return [registry.method(kinds[0]).describe(source, registry.family(base.family).card)]
+    card = registry.family(base.family).card
+    told = registry.method(kinds[0]).describe(source, card)
+    if told.get("text_encoder") and not card.te_targets:
+        raise StudioError(f"{source}: it adapts text encoders too, which no method trains here on {card.title}, {NOT_CONTINUED}")
+    return [told]

@@ -21,6 +21,7 @@ from studio.methods.base import Attached
 from studio.methods.describing import describe_file, is_foreign
 from studio.methods.foreign import Foreign
 from studio.methods.imports import add_alphas, said_by
+from studio.methods.layers import LayerSpec
 from studio.sample.pair import SHOTS_PER_PASS, check_size
 from studio.sample.pictures import write_png
 from studio.settings import explain
@@ -64,7 +65,7 @@ def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) ->
             require_base(find_run(workspace, use.run), identity)
             specs.append(find_run(workspace, use.run).spec())
     overrides, precision = (specs[0].base, specs[0].train.precision) if specs else (BaseSpec(source=base.source), "auto")
-    keeps_base = all(several.keeps_base(spec.methods) for spec in specs)
+    keeps_base = all(several.keeps_base(spec.methods) for spec in specs) and not _changes_weights(workspace, request)
     work = Work(workspace, drawing, request, warm, warm.base(base, identity, overrides, precision, keeps_base), tick)
     plan = [_with_size(p, work.loaded) for p in drawing.plan()]
     columns: list[Column | None] = list(dict.fromkeys((p.adapter, p.snapshot) for p in plan if p.kind == "adapted")) or [None]
@@ -79,6 +80,11 @@ def carry_out(workspace: Workspace, drawing: Drawing, warm: Warm, tick: Tick) ->
     if how := work.loaded.drawing.words():
         notes.append(f"drawn so that it fits the memory: {how}")
     drawing.write_result(plan, base_sha256=identity, adapters=_told(work), notes=notes, seconds=round(time.monotonic() - began, 2))
+
+
+def _changes_weights(workspace: Workspace, request: DrawRequest) -> bool:
+    """Whether a dropped file changes the base's own weights, which must then be whole."""
+    return any(is_foreign(inside(dropped_folder(workspace), use.file)) for use in request.adapters if use.file)
 
 
 def _with_size(picture: Picture, loaded: Loaded) -> Picture:
@@ -126,7 +132,7 @@ def _attach(work: Work, column: Column | None) -> Adapted:
     if place is None:
         return _attach_together(work)
     settings, state, _ = _read(work, place, snapshot)
-    return _adapted(work, _put(work, place, settings, state), settings)
+    return _adapted(work, *_put(work, place, settings, state))
 
 
 def _adapted(work: Work, adapter: Attached | None, settings: list[MethodSpec]) -> Adapted:
@@ -162,21 +168,33 @@ def _settings_of(path: Path, work: Work, label: str) -> list[MethodSpec]:
     return [registry.method(spec.kind).adopt(spec, {}, [], Path(label).stem)]
 
 
-def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> Attached:
-    """The adapter with its weights, on the base; StudioError where it does not fit."""
+def _put(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> tuple[Attached, list[MethodSpec]]:
+    """The adapter with its weights on the base, and its settings, none where it is its formula; StudioError where it does not fit."""
     use = work.request.adapters[place]
+    if not use.file:
+        adapter = work.warm.adapter(settings)
+        adapter.restore(state)
+        return adapter, settings
     try:
-        adapter = work.warm.adapter(settings) if settings else work.warm.put(use.file, lambda: Foreign(work.loaded.parts, state))
-        if use.file:
-            work.found[place] = adapter.load(state, partly=True)
-        else:
-            adapter.restore(state)
+        return _put_file(work, place, settings, state)
     except StudioError as error:
-        if use.file:
-            reason = str(error).removeprefix("start_from: ")
-            raise StudioError(f"the dropped adapter {use.label or use.file[:12]} does not fit this base model ({reason})") from None
-        raise
-    return adapter
+        reason = str(error).removeprefix("start_from: ")
+        raise StudioError(f"the dropped adapter {use.label or use.file[:12]} does not fit this base model ({reason})") from None
+
+
+def _put_file(work: Work, place: int, settings: list[MethodSpec], state: dict[str, Any]) -> tuple[Attached, list[MethodSpec]]:
+    """By its method; by its formula where it has none, or is on layers that no method here sits on, as text encoders of FLUX."""
+    if settings:
+        try:
+            adapter = work.warm.adapter(settings)
+            work.found[place] = adapter.load(state, partly=True)
+            return adapter, settings
+        except StudioError:
+            if not isinstance(settings[0], LayerSpec):
+                raise
+    adapter = work.warm.put(work.request.adapters[place].file, lambda: Foreign(work.loaded.parts, state))
+    work.found[place] = adapter.load(state, partly=True)
+    return adapter, []
 
 
 def _attach_together(work: Work) -> Adapted:
@@ -184,7 +202,7 @@ def _attach_together(work: Work) -> Adapted:
     members, kinds = [], set()
     for place, use in enumerate(work.request.adapters):
         settings, state, _ = _read(work, place, use.snapshot)
-        adapter = _put(work, place, settings, state)  # a file's tensors get this method's own names
+        adapter, settings = _put(work, place, settings, state)  # a file's tensors get this method's own names
         if not settings:
             raise StudioError(f"the dropped adapter {use.label} is of a kind that cannot be drawn together with others: look at each alone")
         members.append(({n: t.detach().clone() for n, t in adapter.state().items()}, settings[0], use.strength))

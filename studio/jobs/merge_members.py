@@ -127,10 +127,18 @@ def attach(workspace: Workspace, member: Member, family: ModuleType, parts: Part
         adapter = several.attach(parts, run.spec().methods, family.card, run.spec().train.seed)
         adapter.restore(read_adapter(run, None)[0])
         return adapter
+    tensors = _tensors(file)
     if is_foreign(file):
-        return Foreign(parts, _tensors(file))
-    adapter = several.attach(parts, [_settings(file, family.card)], family.card, 0)
-    adapter.load(_tensors(file))
+        return Foreign(parts, tensors)
+    try:
+        adapter = several.attach(parts, [_settings(file, family.card)], family.card, 0)
+    except StudioError:  # on layers that no method here sits on, as text encoders that are not trained
+        return Foreign(parts, tensors)
+    try:
+        adapter.load(tensors)
+    except StudioError:
+        adapter.detach()
+        return Foreign(parts, tensors)
     return adapter
 
 
@@ -162,7 +170,8 @@ def _adaptable(parts: Parts) -> dict[str, Any]:
 
 
 def _tensors(file: Path) -> "dict[str, Tensor]":
-    return add_alphas(read_tensors(file), said_by(read_metadata(file), file.parent / "adapter_config.json"))
+    beside = file.parent / "adapter_config.json" if file.name == PEFT_FILE else None
+    return add_alphas(read_tensors(file), said_by(read_metadata(file), beside))
 
 
 def _settings(file: Path, card: Card) -> MethodSpec:

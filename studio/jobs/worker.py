@@ -17,6 +17,7 @@ from studio.domains import contradicted
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
+from studio.families.base import Parts
 from studio.jobs import libraries, planning, queue
 from studio.jobs.candidates import choose_adapter
 from studio.jobs.events import EventLog, plain
@@ -27,7 +28,8 @@ from studio.jobs.prior import Maker, encode_prior
 from studio.jobs.runs import Run
 from studio.jobs.warm import load_base
 from studio.methods import several
-from studio.methods.imports import add_alphas, said_by
+from studio.methods.imports import add_alphas, rename, said_by
+from studio.methods.layers import LayerSpec
 from studio.models import check, find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
@@ -202,12 +204,15 @@ def _prepare(job: Job) -> Training:
 
     begun = time.monotonic()
     encoder = Encoder(family, parts, identity, Cache(job.workspace.cache / "encoded"))
+    first = _first_tensors(job, parts)
     adapter = several.attach(parts, spec.methods, family.card, spec.train.seed)  # before the encoding: what cannot be is said at once
     text_is_live = bool(several.live(spec.methods) & set(family.card.text_encoders))
     encoded = encode_dataset(dataset, encoder, spec, text_is_live, progress, partial(worded, spec))
     _tell_encoded(job, encoded, time.monotonic() - begun)
-    if spec.start_from:
-        _start_from(job, adapter)
+    if spec.start_kind == "run" and first:
+        adapter.restore(first)
+    elif first:
+        job.emit("imported", layers=adapter.load(first))
     _require_space(job, adapter.state(), spec)
     maker = Maker(family, parts, adapter, identity, partial(tell, "class_pictures"))
     prior = encode_prior(dataset, encoder, spec, text_is_live, progress, maker)
@@ -216,15 +221,19 @@ def _prepare(job: Job) -> Training:
     return training
 
 
-def _start_from(job: Job, adapter: Any) -> None:
-    """Take over the weights that the run begins with: a run's own, or a file's, all of whose layers must be found."""
+def _first_tensors(job: Job, parts: Parts) -> dict[str, Any]:
+    """The weights that the run begins with: a run's own, or a file's, all of whose layers must be on this base; or none."""
+    if not job.spec.start_from:
+        return {}
     file = job.run.folder / job.spec.start_from
     first = read_tensors(file)
     if job.spec.start_kind == "run":
-        adapter.restore(first)
-    else:
-        found = adapter.load(add_alphas(first, said_by(read_metadata(file), file.with_suffix(".json"))))
-        job.emit("imported", layers=found)
+        return first
+    if any(isinstance(spec, LayerSpec) for spec in job.spec.methods):
+        found = rename(first, parts.modules, lambda *_: "")
+        if found.unmatched:
+            raise StudioError(f"start_from: {found.words()}: choose the base it was made for")
+    return add_alphas(first, said_by(read_metadata(file), file.with_suffix(".json")))
 
 
 def _tell_encoded(job: Job, encoded: Encoded, seconds: float) -> None:

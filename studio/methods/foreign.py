@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Parts
 from studio.methods import formulas
-from studio.methods.imports import NO_NUMBERS, NOT_READ, Renamed, are_numbers, lora_factors, rename
+from studio.methods.imports import NOT_READ, Renamed, lora_factors, oddity, rename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ def find_changes(tensors: "dict[str, Tensor]", modules: "dict[str, nn.Module]") 
 
 
 def _put(found: Renamed, here: dict[str, tuple[int, ...]], theirs: "dict[str, Tensor]") -> str:
-    if not are_numbers(theirs):
-        return NO_NUMBERS
+    if odd := oddity(theirs):
+        return odd
     factors = lora_factors(theirs)
     own = factors | {_part(end): t for end, t in theirs.items() if not factors or not end.startswith((".lora", "_lora", ".alpha"))}
     if not formulas.known(own):

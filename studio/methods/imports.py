@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 TEXT_ENCODERS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
 CLIP_PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3"}
-DOWN = (".lora_A.weight", ".lora_down.weight", ".lora_A.default.weight", ".lora.down.weight", "_lora.down.weight")
+DOWN = (".lora_A.weight", ".lora_down.weight", ".lora.down.weight", "_lora.down.weight")
 OUTPUTS = {"lora_B.weight", "hada_w1_a", "hada_w2_a"}  # the factors with a row for each output
 CORES = {"hada_t1": "hada_w1", "hada_t2": "hada_w2", "lokr_t2": "lokr_w2"}  # of Tucker's products -> the factor that it is in
-NO_NUMBERS, NOT_READ = "numbers that are none: NaN or infinite", "of a kind that is not read"
+NOT_READ = "of a kind that is not read"
 NOT_CONTINUED = "which cannot be continued here: merge it into its base (models merge), and train on that"
 MAX_NAMED = 5
 
@@ -85,8 +85,10 @@ def _by_layer(tensors: "State") -> "dict[str, State]":
     layers: dict[str, State] = {}
     for name in sorted(tensors):
         layer, end, _ = split_end(name)
+        if end and end in layers.setdefault(layer, {}):
+            raise StudioError(f"its layer {layer} is there twice, as of two adapters in one file: save each in a file of its own")
         if end:
-            layers.setdefault(layer, {})[end] = tensors[name]
+            layers[layer][end] = tensors[name]
     return {layer: own for layer, own in layers.items() if any(split_end(layer + end)[2] for end in own)}
 
 
@@ -95,7 +97,8 @@ def _find(theirs: str, index: dict[str, dict[str, tuple[str, ...]]], denoisers: 
     name = theirs.replace(".processor.to_", ".to_").replace(".", "_")
     if found := re.match(r"lora_(te\d?)_|(text_encoder(?:_\d)?)_(?!\d_)|text_encoders_(clip_l|clip_g|t5xxl)_(?:transformer_)?", name):
         component = TEXT_ENCODERS.get(found[1] or "") or found[2] or CLIP_PARTS.get(found[3] or "", "")
-        return component, _in(index.get(component, {}), name[found.end() :])
+        path = re.sub(r"_self_attn_to_(q|k|v|out)$", r"_self_attn_\1_proj", name[found.end() :])  # as diffusers had it early in 2023
+        return component, _in(index.get(component, {}), path)
     for component in denoisers:
         if names := _in(index[component], bare(name)):
             return component, names
@@ -112,8 +115,8 @@ def _in(index: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
 
 def _put(found: Renamed, here: "Here", own: "State") -> str:
     """Put a layer's tensors under our names; why not, where they are of a kind that is not read."""
-    if not are_numbers(own):
-        return NO_NUMBERS
+    if odd := oddity(own):
+        return odd
     ours = lora_factors(own) or _lycoris(own)
     rows = next((part for part in ("lora_B.weight", "hada_w1_a") if part in ours), "")
     if is_weighed(own) or not ours or (len(here) > 1 and not rows):  # a Kronecker product cannot be taken apart
@@ -131,9 +134,15 @@ def _put(found: Renamed, here: "Here", own: "State") -> str:
     return ""
 
 
-def are_numbers(own: "State") -> bool:
-    """Whether none of a layer's tensors holds NaN or infinity."""
-    return all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1)
+def oddity(own: "State") -> str:
+    """Why a layer's tensors cannot be calculated with, whatever kind they are of; empty where they can."""
+    alpha = own.get(".alpha")
+    if alpha is not None and alpha.numel() != 1:
+        return f"an alpha of {alpha.numel()} numbers, where one is meant"
+    if not all(tensor.is_floating_point() for end, tensor in own.items() if end != ".alpha"):
+        return "whole numbers, packed in a way that is not read"
+    finite = all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1)
+    return "" if finite else "numbers that are none: NaN or infinite"
 
 
 def is_weighed(names: Iterable[str]) -> bool:
@@ -228,9 +237,15 @@ def add_alphas(tensors: "State", said: dict[str, Any]) -> "State":
 
 def _pattern(patterns: Any, layer: str, otherwise: Any) -> Any:
     """PEFT's setting of one layer, by the end of its name."""
-    if isinstance(patterns, dict):
-        return next((value for end, value in patterns.items() if layer.endswith(f".{end}") or layer == end), otherwise)
-    return otherwise
+    if not isinstance(patterns, dict):
+        return otherwise
+    if odd := next(
+        (p for p in patterns if not re.fullmatch(r"\^?[\w.-]+", str(p))), None
+    ):  # an expression, which a file may not have run here
+        raise StudioError(f"its alpha_pattern {odd!r} is an expression, which is not read: save it with the names of the layers")
+    name = layer.removeprefix("base_model.model.")
+    whole = next((value for p, value in patterns.items() if p == f"^{name}"), otherwise)
+    return next((value for p, value in patterns.items() if layer.endswith(f".{p}") or layer == p), whole)
 
 
 def said_by(metadata: dict[str, str], beside: Path | None = None) -> dict[str, Any]:

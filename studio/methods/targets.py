@@ -42,24 +42,30 @@ def find_targets(module: "nn.Module", targets: str, groups: dict[str, tuple[str,
     for target in (t.strip() for t in targets.split("+")):
         suffixes = groups.get(target, (target,))
         is_name = target not in groups  # a group's layers lie inside blocks: the model's own first and last layers are not meant
-        matches = [n for n in layers if target and any((is_name and n == s) or n.endswith("." + s) for s in suffixes)]
+        matches = [
+            n for n in layers if target and any((is_name and s in (n, n.replace(".", "_"))) or n.endswith("." + s) for s in suffixes)
+        ]
         if not matches:
             known = " + ".join(groups) or "its own layers"
             raise StudioError(f"method.targets: {target!r} matches no layer of this base model; there are {known}, or names like to_q")
+        grouped = next((n for n in matches if getattr(module.get_submodule(n), "groups", 1) > 1), None)
+        if grouped:
+            raise StudioError(f"method.targets: {grouped} is a convolution in groups, which no method adapts: leave {target} out")
         picked.update(matches)
     return [n for n in layers if n in picked]
 
 
 def targets_of(flat_names: list[str], card: Card) -> str:
-    """The `targets` that pick denoiser layers of these names (dots as underscores): groups, or suffixes where a group is not whole."""
+    """The `targets` that pick denoiser layers of these names (`_` before them, and for dots): groups, or suffixes, or whole names."""
     told = []
     for group, suffixes in card.targets.items():
         there = [s for s in suffixes if any(n.endswith("_" + s.replace(".", "_")) for n in flat_names)]
         told += [group] if len(there) == len(suffixes) else there
     known = tuple("_" + s.replace(".", "_") for suffixes in card.targets.values() for s in suffixes)
-    rest = [n for n in flat_names if not n.endswith(known)]
+    rest = [n for n in flat_names if n in known or not n.endswith(known)]  # a group's layers lie inside blocks
     told += [s for s in FURTHER if any(n.endswith("_" + s.replace(".", "_")) for n in rest)]
-    return "+".join(told)
+    named = tuple("_" + s.replace(".", "_") for s in FURTHER)
+    return "+".join([*told, *dict.fromkeys(n.removeprefix("_") for n in rest if not n.endswith(named))])
 
 
 def where(layers: list[str], card: Card) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from studio.errors import StudioError
 from studio.families import sd
 from studio.families.import_names import RULES, layer_names
 from studio.families.sd_names import unet_name
-from studio.methods import imports, lora
+from studio.methods import imports, lora, targets
+from studio.methods.foreign import _put as foreign_put
 from studio.store import write_tensors
 from studio.train.randomness import generator
 
@@ -254,3 +255,80 @@ def same(module, tensors, convert):
         a, b = (next(t for n, t in theirs.items() if n.removeprefix("transformer.") == f"{layer}.lora_{x}.weight") for x in "AB")
         own = found.tensors[f"transformer.{layer}"]
         torch.testing.assert_close(own["lora_B.weight"] @ own["lora_A.weight"], b @ a)
+
+
+SPELLED = {  # what stands before and after a layer's name -> the same in plain names
+    "PEFT with the adapter's name": ("unet.{}.lora_{}.default_0.weight", "AB"),
+    "a name with a dash": ("unet.{}.lora_{}.my-style.weight", "AB"),
+    "without weight": ("unet.{}.lora_{}", "AB"),
+    "of 2023": ("unet.{}.lora_linear_layer.{}.weight", ("down", "up")),
+    "the original root": ("model.diffusion_model.{}.lora_{}.weight", "AB"),
+    "distributed": ("module.unet.{}.lora_{}.weight", "AB"),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_other_spellings_of_a_part_are_read(tiny_parts, tmp_path, spelled):
+    name, ends = SPELLED[spelled]
+    adapter, _ = trained(tiny_parts, targets="attention")
+    wanted = {n: t.detach().clone() for n, t in adapter.state().items()}
+    adapter.detach()
+    file = tmp_path / "x.safetensors"
+    tensors = {name.format(layer.partition(".")[2], end): t for layer, *pair in pairs(wanted) for end, t in zip(ends, pair, strict=True)}
+    write_tensors(file, tensors)
+    again = lora.attach(tiny_parts, lora.Spec(**lora.describe(file, sd.card)), sd.card, 1)
+    assert again.load(tensors) == f"{len(wanted) // 2}/{len(wanted) // 2} layers"
+    assert all(torch.equal(t, wanted[n]) for n, t in again.state().items())
+    again.detach()
+
+
+def test_two_adapters_in_one_file_are_told(tiny_parts):
+    layer = "unet.mid_block.attentions.0.proj_in.lora_{}.{}.weight"
+    tensors = {layer.format(x, name): torch.ones(2, 2) for x in "AB" for name in ("default_0", "default_1")}
+    with pytest.raises(StudioError, match=r"proj_in is there twice, as of two adapters in one file"):
+        imports.rename(tensors, tiny_parts.modules)
+
+
+def test_numbers_that_mean_nothing_are_told(tiny_parts):
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    width = tiny_parts.modules["unet"].mid_block.attentions[0].proj_in.weight.shape[0]
+    plain = {f"{layer}.lora_down.weight": torch.ones(2, width), f"{layer}.lora_up.weight": torch.ones(width, 2)}
+    for more, reason in (
+        ({f"{layer}.alpha": torch.ones(2)}, "an alpha of 2 numbers"),
+        ({f"{layer}.alpha": torch.ones(0)}, "an alpha of 0 numbers"),
+        ({n: t.to(torch.int8) for n, t in plain.items()}, "whole numbers, packed"),
+    ):
+        for put in (None, foreign_put):
+            with pytest.raises(StudioError, match=reason):
+                imports.rename(plain | more, tiny_parts.modules, put)
+    for alpha in (torch.tensor(4), torch.tensor([4.0]), torch.tensor([[4.0]]).bfloat16()):
+        own = imports.rename(plain | {f"{layer}.alpha": alpha}, tiny_parts.modules).tensors["unet.mid_block.attentions.0.proj_in"]
+        assert torch.equal(own["lora_B.weight"].flatten(), torch.full([2 * width], 2.0))
+
+
+def test_alphas_by_expressions_are_refused():
+    tensors = {"unet.x.y.lora_A.weight": torch.ones(4, 8), "unet.x.y.lora_B.weight": torch.ones(8, 4)}
+    with pytest.raises(StudioError, match=r"alpha_pattern '\.\*y' is an expression"):
+        imports.add_alphas(tensors, {"lora_alpha": 4, "alpha_pattern": {".*y": 2}})
+    own = {"base_model.model.x.y.lora_A.weight": torch.ones(4, 8), "base_model.model.z.x.y.lora_A.weight": torch.ones(4, 8)}
+    out = imports.add_alphas(own, {"lora_alpha": 4, "alpha_pattern": {"^x.y": 2}})
+    assert float(out["base_model.model.x.y.alpha"]) == 2 and float(out["base_model.model.z.x.y.alpha"]) == 4
+
+
+@pytest.mark.parametrize("make", [flux, flux2, z_image])
+def test_a_file_on_every_layer_finds_targets_that_pick_them_all(make):
+    from studio import registry
+
+    module, card = make(), registry.family(make.__name__).card
+    names = [n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+    told = targets.where([f"lora_unet_{n.replace('.', '_')}" for n in names], card)
+    assert targets.find_targets(module, told["targets"], card.targets) == names
+
+
+def test_a_convolution_in_groups_is_refused_in_a_sentence():
+    from torch import nn
+
+    module = nn.ModuleDict({"conv_depth": nn.Conv2d(8, 8, 3, groups=8), "conv_point": nn.Conv2d(8, 8, 1)})
+    with pytest.raises(StudioError, match="method.targets: conv_depth is a convolution in groups, .*: leave conv_depth out"):
+        targets.find_targets(module, "conv_point+conv_depth", {})
+    assert targets.find_targets(module, "conv_point", {}) == ["conv_point"]
