@@ -2,8 +2,9 @@
 
 Weights are random, latents and text embeddings made up, as they come from the cache; rank 16 on the attention layers, bf16,
 averaging, clipping and Min-SNR as by default. Ways: launched (kernel by kernel), recorded (CUDA graphs), compiled (recorded, its
-blocks compiled first). The limit is what one step's operations, counted by torch on that very step, take at the rate of a large
-matrix product on the same GPU.
+blocks compiled first), grouped and grouped-compiled (the same with the LoRA layers of one input computed together: grouped.py, a
+candidate that the studio does not have). The limit is what one step's operations, counted by torch on that very step, take at the
+rate of a large matrix product on the same GPU.
 
     python tests/bench/gpu.py [--cases sdxl-1024-b1,flux-512-b1] [--ways launched,recorded] [--steps N] [--seconds N] [--out FILE]
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import num_parameters
+from grouped import GroupedSteps, gradient_error
 
 from studio import registry
 from studio.encode.build import Encoded, Item
@@ -27,7 +29,7 @@ from studio.train.loop import Training, train
 from tests.fixtures.runs import NoHooks
 
 PICTURES = 8
-WAYS = ("launched", "recorded", "compiled")
+WAYS = ("launched", "recorded", "compiled", "grouped", "grouped-compiled")
 FLUX_TOKENS = 512
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 SDXL = {
@@ -36,6 +38,9 @@ SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), "cross_attention_dim": 2048,
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "addition_embed_type": "text_time",
     "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816, "use_linear_projection": True,
+}  # fmt: skip
+TINY = {"block_out_channels": (32, 64), "cross_attention_dim": 16, "norm_num_groups": 8, "attention_head_dim": 2,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }  # fmt: skip
 FLUX = {"guidance_embeds": True}  # else diffusers' defaults: 19 double and 38 single blocks, 24 heads of 128
 
@@ -53,6 +58,7 @@ class Case:
 
 
 CASES = {
+    "tiny": Case("sd", 64, 2, TINY, {"embeds": (7, 16)}),  # for trying this out on a CPU
     "sd15-512-b1": Case("sd", 512, 1, SD15, {"embeds": (77, 768)}),
     "sd15-512-b4": Case("sd", 512, 4, SD15, {"embeds": (77, 768)}),
     "sdxl-1024-b1": Case("sdxl", 1024, 1, SDXL, {"embeds": (77, 2048), "pooled": (1280,)}),
@@ -107,7 +113,7 @@ def training(case: Case, parts: Parts, way: str, steps: int) -> Training:
     family = registry.family(case.family)
     values = {
         "dataset": "made", "methods": [{"kind": "lora", "rank": 16, "targets": "attention"}], "base": {"source": "random"},
-        "train": {"steps": steps, "batch_size": case.batch, "resume_every": 10**6, "compile": way == "compiled", "early_stop": False},
+        "train": {"steps": steps, "batch_size": case.batch, "resume_every": 10**6, "early_stop": False, "compile": "compiled" in way},
         "data": {"caption_dropout": 0.0},
     }  # fmt: skip
     spec, size = RunSpec.model_validate(values), (case.px, case.px)
@@ -115,7 +121,10 @@ def training(case: Case, parts: Parts, way: str, steps: int) -> Training:
     items = [Item(f"{i}.png", "train", size, (f"z{i}",), geometry, f"picture {i}", f"c{i}") for i in range(PICTURES)]
     encoded = Encoded(items, "c0", Made(case), 0, 0, [])
     adapter = several.attach(parts, spec.methods, family.card, 0)
-    return Training(spec, family, parts, adapter, encoded, Path("unwritten"), "bf16", record=way != "launched")
+    run = Training(spec, family, parts, adapter, encoded, Path("unwritten"), "bf16", record=way != "launched")
+    if way.startswith("grouped"):
+        run.recorded = GroupedSteps(run, compiled="compiled" in way)
+    return run
 
 
 def count_tflop(run: Training) -> float:
@@ -175,6 +184,7 @@ def measure(case: Case, parts: Parts, way: str, steps: int, warm_up: int = 4) ->
         torch.cuda.reset_peak_memory_stats()
     run, hooks, said = training(case, parts, way, steps + warm_up), Times(), []
     run.save_resume_point = lambda: None  # nothing is written
+    error = {"gradient_error": gradient_error(run)} if way == "grouped" else {}
     began = time.perf_counter()
     try:
         train(run, hooks, lambda kind, **values: said.append(values.get("message")) if kind == "warning" else None)
@@ -183,7 +193,7 @@ def measure(case: Case, parts: Parts, way: str, steps: int, warm_up: int = 4) ->
         step = seconds[len(seconds) // 2]
         peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
         told = {"way": way, "ms": step * 1e3, "steps_per_s": 1 / step, "peak_gib": peak, "first_steps_s": hooks.at[warm_up - 1] - began}
-        return told | ({"said": said} if said else {})
+        return told | error | ({"said": said} if said else {})
     finally:
         run.adapter.detach()
 
