@@ -10,7 +10,7 @@ from typing import Any
 
 from studio import extras, model_facts, registry
 from studio.errors import StudioError, printable
-from studio.families import assembly
+from studio.families import assembly, editions
 from studio.families.folder import check_folder
 from studio.families.header import read_header
 from studio.families.signatures import identify
@@ -80,6 +80,7 @@ def _describe(found: Found, here: model_facts.Memory) -> dict[str, Any]:
     row |= {"family": card.title, "kind": CHECKPOINT, "usable": True, "licence": row["licence"] or card.licence}
     fit += f" ({plan.words()})" if plan and fits is not False and here.where != "this machine" else ""
     do = f"train on it: --base {found.name}" if fits is not False else _too_large(path, card, here)
+    row["what"] += f" ({said})" if (said := editions.note(path, assembly.title_of(path))) else ""
     return row | {"needs_gib": round(needed, 1) if needed else None, "fits": fits, "fit": fit, "do": do}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from studio.families import assembly
 from studio.families.folder import check_folder, check_named, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import HAS_FAMILY, identify, refuse_other
-from studio.families.signs import CHECKPOINT
+from studio.families.signs import CHECKPOINT, WRAPPED
 from studio.families.timesteps import Timesteps
 from studio.model_places import hub_models, look_through, model_places, own_models
 from studio.store import ASSETS, Workspace
@@ -97,6 +98,9 @@ def _unknown(path: Path) -> str:
     kind = identify(path)
     if not HAS_FAMILY.match(kind.title):
         return f"this is {kind.words()}, which is not known here{known_families()}: {OTHER_BASE}"
+    if left := re.match(WRAPPED, read_header(path).text):
+        named = f"the names of whose tensors begin with {left[0]} as training programs leave them"
+        return f"this is {kind.words()}, {named}: fetch it as it is published, or save it without that"
     alone = ", its denoiser alone" if kind.what == CHECKPOINT and not kind.parts else ""
     return f"this is {kind.words()}{alone}, which is not read as one file: give the whole model as a diffusers folder"
 

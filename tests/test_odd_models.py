@@ -24,6 +24,7 @@ def lora(layer, width, ends):
     return dict(zip((layer + end for end in ends), ([8, width], [width, 8], []), strict=False))
 
 
+SANA = {"blocks.0.mlp.depth_conv.conv.weight": [11200, 1, 3, 3], "attention_y_norm.weight": [2240]}
 ODD = {  # name -> (names and shapes, kind, words that tell what it is)
     "sdxl-turbo": (SDXL, "checkpoint", "Stable Diffusion XL"),
     "sdxl-lightning-lora": (
@@ -96,13 +97,51 @@ ODD = {  # name -> (names and shapes, kind, words that tell what it is)
         {UNET + "input_blocks.0.0.weight": [320, 8, 3, 3], UNET + "input_blocks.1.1.time_stack.0.q.weight": [320, 320]},
         "checkpoint", "Video",
     ),
+    "lcm": (SD1 | {UNET + "time_embed.cond_proj.weight": [320, 256]}, "checkpoint", "(LCM)"),
+    "gligen": (SD1 | {UNET + "position_net.linears.0.weight": [512, 1280]}, "checkpoint", "GLIGEN"),
+    "kolors-in-original-names": (SDXL | {UNET + "label_emb.0.0.weight": [1280, 5632]}, "checkpoint", "Kolors"),
+    "kandinsky-2": (
+        {"add_embedding.image_proj.weight": [1536, 1280], "down_blocks.0.resnets.0.conv1.weight": [384, 384, 3, 3]},
+        "checkpoint", "Kandinsky 2",
+    ),
+    "sana-sprint": (SANA | {"cfg_embedder.mlp.0.weight": [2240, 256]}, "checkpoint", "Sana Sprint"),
+    "sana-video": (SANA | {"blocks.0.mlp.t_conv.weight": [2240, 2240, 3, 1]}, "checkpoint", "Sana Video"),
+    "z-image-omni": (
+        {"layers.0.adaLN_modulation.0.weight": [15360, 256], "siglip_embedder.1.weight": [3840, 1152]}, "checkpoint", "Z-Image Omni",
+    ),
+    "qwen-image-layered": (
+        {"transformer_blocks.0.img_mod.1.weight": [18432, 3072], "time_text_embed.addition_t_embedding.weight": [2, 3072]},
+        "checkpoint", "Qwen-Image-Layered",
+    ),
+    "lumina-next": (
+        {"cap_embedder.0.weight": [2048], "layers.0.attention.wk_y.weight": [2304, 2048]}, "checkpoint", "Lumina-Next",
+    ),
+    "hunyuan-dit-in-diffusers-names": (
+        {"text_embedder.linear_1.weight": [8192, 2048], "blocks.0.attn1.to_q.weight": [9, 9], "pos_embed.proj.weight": [1408, 4, 2, 2]},
+        "checkpoint", "Hunyuan-DiT",
+    ),
+    "ltx-2": (
+        {UNET + "patchify_proj.weight": [4096, 128], UNET + "audio_patchify_proj.weight": [2048, 128]}, "checkpoint", "LTX-2",
+    ),
+    "anima": ({"net.llm_adapter.blocks.0.q.weight": [9, 9], "net.x_embedder.proj.1.weight": [2048, 68]}, "checkpoint", "Anima"),
+    "omnigen": ({"llm.layers.0.self_attn.qkv_proj.weight": [9216, 3072]}, "checkpoint", "OmniGen"),
+    "bagel": ({"language_model.model.layers.0.self_attn.q_proj_moe_gen.weight": [3584, 3584]}, "checkpoint", "BAGEL"),
+    "ema-of-original-training": (
+        {"model_ema.decay": [], "model_ema.diffusion_modelinput_blocks00weight": [320, 4, 3, 3]}, "other", "averages (EMA) of a Stable",
+    ),
+    "ema-of-diffusers": ({f"shadow_params.{i}": [320, 4, 3, 3] for i in range(4)}, "other", "averages (EMA) of a training run"),
+    "sd-left-by-training": ({f"module.{k}": v for k, v in SD1.items()}, "checkpoint", "Stable Diffusion 1.x"),
     "flux-fill-lora": (lora("double_blocks.0.img_attn.qkv", 3072, AB), "adapter", "for FLUX.1"),
     "optimizer": ({"state.0.exp_avg": [4, 4]}, "unknown", "unknown kind"),
     "latents": ({"latents_64x64": [4, 64, 64]}, "unknown", "unknown kind"),
     "a-number": ({"x": [1]}, "unknown", "unknown kind"),
     "nothing": ({}, "unknown", "unknown kind"),
 }  # fmt: skip
-NOT_KNOWN = {"wan", "hunyuan-video", "ltx", "hidream", "lumina", "aura", "kolors", "cascade-c", "cogvideox", "chroma-radiance", "svd"}
+NOT_KNOWN = {
+    "kolors-in-original-names", "kandinsky-2", "sana-sprint", "sana-video", "z-image-omni", "qwen-image-layered", "lumina-next",
+    "hunyuan-dit-in-diffusers-names", "ltx-2", "anima", "omnigen", "bagel", "wan", "hunyuan-video", "ltx", "hidream", "lumina", "aura",
+    "kolors", "cascade-c", "cogvideox", "chroma-radiance", "svd",
+}  # fmt: skip
 
 
 def raw(header, data=b""):

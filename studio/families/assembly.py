@@ -13,11 +13,9 @@ from studio.families.pieces import Piece, find_pieces, find_vae, say_missing
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
 
-KINDS = {  # what such a file is -> (its family, the pipeline of folders that its other parts may come from)
-    "FLUX.1 dev": ("flux", "FluxPipeline"), "FLUX.1 schnell": ("flux", "FluxPipeline"), "FLUX.1": ("flux", "FluxPipeline"),
-    "Chroma": ("chroma", "ChromaPipeline"), "Z-Image": ("z_image", "ZImagePipeline"),
-    "Stable Diffusion 3": ("sd3", "StableDiffusion3Pipeline"), "FLUX.2": ("flux2", "Flux2KleinPipeline"),
-    "Qwen-Image": ("qwen_image", "QwenImagePipeline"), "PixArt": ("pixart", "PixArtSigmaPipeline"), "Sana": ("sana", "SanaPipeline"),
+KINDS = {  # what such a file is -> its family
+    "FLUX.1 dev": "flux", "FLUX.1 schnell": "flux", "FLUX.1": "flux", "FLUX.2": "flux2", "Chroma": "chroma", "Z-Image": "z_image",
+    "Stable Diffusion 3": "sd3", "Qwen-Image": "qwen_image", "PixArt": "pixart", "Sana": "sana",
 }  # fmt: skip
 
 
@@ -58,18 +56,18 @@ def assemble(path: Path) -> Assembly | None:
     title = title_of(path)
     if not title:
         return None
-    family, pipeline = KINDS[title]
-    layout, rest = registry.family(family).card.file, _find_rest(path, pipeline)
+    family = registry.family(KINDS[title])
+    layout, rest = family.card.file, _find_rest(path, family.PIPELINES)
     there = {name for name, value in check_folder(rest).items() if isinstance(value, list) and any(value)} if rest else set()
     pieces, missing = find_pieces(path, layout, there) if layout else ({}, [])
-    return Assembly(path, title, family, layout, rest, pieces, tuple(missing))
+    return Assembly(path, title, KINDS[title], layout, rest, pieces, tuple(missing))
 
 
-def _find_rest(path: Path, pipeline: str) -> Path | None:
-    """The first model folder of this pipeline beside a file, by name."""
+def _find_rest(path: Path, pipelines: set[str]) -> Path | None:
+    """The first model folder of one of these pipelines beside a file, by name."""
     for folder in sorted(path.parent.iterdir()):
         with contextlib.suppress(StudioError, OSError):
-            if (folder / "model_index.json").is_file() and check_folder(folder).get("_class_name") == pipeline:
+            if (folder / "model_index.json").is_file() and check_folder(folder).get("_class_name") in pipelines:
                 return folder
     return None
 

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from studio.families import assembly, components, flow, language, packing
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.editions import says
 from studio.families.file_layout import COUNT, FileLayout, Size
 from studio.families.file_needs import MMDIT, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
+from studio.families.header import Header
 from studio.families.language import collate
 from studio.families.latents import decode_image, encode_image, vae_scale
 from studio.families.packing import PATCH
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["add_noise", "card", "collate", "decode_image", "encode_image", "sample_t", "target", "weight"]
+
+
+def _edition(header: Header) -> str:
+    """Chroma1-HD and what is made from it, or Base or Flash, which space their noise levels otherwise: told by names that say so."""
+    named = next((name for name in ("base", "flash") if says(header, rf"(?i)chroma.*(?<![a-z]){name}(?![a-z])")), "")
+    return f"chroma_{named}" if named else "chroma"
+
 
 card = Card(
     key="chroma",
@@ -34,7 +43,7 @@ card = Card(
     patch=PATCH,
     file_shape_px=(1024, 16),
     file=FileLayout(
-        lambda header: "chroma",
+        _edition,
         (
             *MMDIT,
             Size("approximator_num_channels", 1, ("distilled_guidance_layer.in_proj.weight",)),

@@ -49,7 +49,7 @@ card = Card(
     refuses=language.no_word("FLUX.1", "T5"),
 )
 
-PIPELINES = {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}
+PIPELINES = {"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"}
 MAX_TOKENS, MAX_TOKENS_WITHOUT_GUIDANCE = 512, 256  # of T5, as dev and schnell were trained
 
 

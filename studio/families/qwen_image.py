@@ -62,7 +62,7 @@ card = Card(
     refuses=language.no_word("Qwen-Image", "Qwen2.5-VL"),
 )
 
-PIPELINES = {"QwenImagePipeline", "QwenImageImg2ImgPipeline"}
+PIPELINES = {"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline"}
 MAX_TOKENS = 512
 USUAL_SIDE = 128  # latent positions: nothing in its files says for which size it was made
 

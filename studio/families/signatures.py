@@ -8,6 +8,7 @@ from pathlib import Path
 from studio.errors import StudioError
 from studio.families import signs
 from studio.families.adapter_names import AdapterKind, adapter_kind
+from studio.families.editions import edits
 from studio.families.header import Header, read_header
 from studio.families.signs import ADAPTER, CHECKPOINT, CONTROL, EMBEDDING, OTHER, TEXT, UNKNOWN, VAE, Sign
 
@@ -15,8 +16,8 @@ READABLE = {"", "fp8", "scaled fp8"}
 INTEGERS = re.compile(r"^[IU](8|16|32)$")  # precisions that no plain weight has
 MIN_VECTOR = 8  # numbers of a word's vector
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-HAS_FAMILY = re.compile(r"Stable Diffusion (1|2|XL|3)|FLUX\.[12]|(Chroma|Qwen-Image)$|Z-Image|Sana|PixArt|DDPM")  # titles that are read
-NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control")
+HAS_FAMILY = re.compile(r"Stable Diffusion (1|2|XL|3)|FLUX\.[12]|(Chroma|Qwen-Image|Z-Image|Sana)$|PixArt|DDPM")  # titles that are read
+NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control|LCM|GLIGEN")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",
     EMBEDDING: "give the base model that it was made for, then drop it on Compare",
@@ -33,6 +34,7 @@ class Kind:
 
     what: str  # checkpoint, vae, text_encoder, controlnet, adapter, embedding, other, unknown
     title: str  # in words
+    edition: str = ""  # in words, where its name or metadata say of which it is
     parts: tuple[str, ...] = ()  # of a checkpoint: what it has beside the denoiser
     adapter: AdapterKind | None = None
     quantised: str = ""
@@ -45,7 +47,7 @@ class Kind:
 
     def words(self) -> str:
         """What it is, as it stands after "this is"."""
-        text = self.title
+        text = self.edition or self.title
         if self.adapter:
             base = f" for {self.adapter.base}" if self.adapter.base else ""
             many = "" if self.adapter.num_layers == 1 else "s"
@@ -78,7 +80,7 @@ def kind_of(header: Header) -> Kind:
     if sign := _first(signs.SIGNS, names, header):
         if len(mixed := [what for what, how in signs.DENOISERS.items() if re.search(how, names, re.MULTILINE)]) > 1:
             return Kind(CHECKPOINT, f"a file of mixed layouts ({' and '.join(mixed)})", **more)
-        return Kind(CHECKPOINT, sign.title, _parts(header), **more)
+        return Kind(CHECKPOINT, sign.title, edits(sign.title, header), _parts(header), **more)
     if sign := _first(signs.VAES, signs.VAE_PREFIX.sub("", header.text), header):
         return Kind(VAE, sign.title, **more)
     if channels := _latent_channels(header):

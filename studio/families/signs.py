@@ -6,7 +6,10 @@ from dataclasses import dataclass
 CHECKPOINT, VAE, TEXT, CONTROL, ADAPTER, EMBEDDING, OTHER, UNKNOWN = (
     "checkpoint", "vae", "text_encoder", "controlnet", "adapter", "embedding", "other", "unknown",
 )  # fmt: skip
-DENOISER_PREFIX = re.compile(r"^(?:model\.diffusion_model|diffusion_model|transformer|unet|model)\.", re.MULTILINE)
+WRAPPED = r"(?:module|state_dict|ema_model|ema)\."  # what training leaves before all names
+DENOISER_PREFIX = re.compile(
+    rf"^(?:{WRAPPED})?(?:model\.diffusion_model|diffusion_model|transformer|unet|model)\.|^{WRAPPED}", re.MULTILINE
+)
 VAE_PREFIX = re.compile(r"^(?:first_stage_model|vae)\.", re.MULTILINE)
 TEXT_PARTS = r"^(cond_stage_model|conditioner\.embedders|text_encoders?)\."
 
@@ -26,16 +29,21 @@ def _c(title: str, *has: str, lacks: tuple[str, ...] = (), shape: tuple[str, int
     return Sign(CHECKPOINT, title, has, lacks, shape)
 
 
+IN = r"^model\.diffusion_model\.input_blocks\."
 UNET, CROSS, FLUX = r"^input_blocks\.0\.0\.weight$", r"attn2\.to_k\.weight$", r"^double_blocks\.0\.img_attn\."
 FLUX_OURS = r"^single_transformer_blocks\.0\."
+SANA = r"\.(mlp\.depth_conv|ff\.conv_depth)\.|^attention_y_norm\."
 LABELS = r"^label_emb\.0\.0\.weight$"
 SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a single file's denoiser
     _c("Stable Video Diffusion", UNET, r"time_stack|time_mixer"),
     _c("Stable Diffusion XL refiner", UNET, LABELS, shape=(LABELS, 1, (2560,))),
     _c("Stable Diffusion XL inpainting", UNET, LABELS, shape=(UNET, 1, (9,))),
     _c("Stable Diffusion XL InstructPix2Pix", UNET, LABELS, shape=(UNET, 1, (8,))),
+    _c("Kolors", UNET, LABELS, shape=(LABELS, 1, (5632,))),
     _c("Stable Diffusion 2.x unCLIP", UNET, LABELS, shape=(CROSS, 1, (1024,))),
     _c("Playground 2.5 (Stable Diffusion XL with another noise schedule)", UNET, r"^edm_mean$"),
+    _c("a latent consistency model (LCM) of Stable Diffusion", UNET, r"^time_embed\.cond_proj\."),
+    _c("Stable Diffusion with boxes (GLIGEN)", UNET, r"^position_net\."),
     _c("Stable Diffusion XL", UNET, LABELS),
     _c("Stable Diffusion x4 upscaler", UNET, r"^label_emb\.weight$"),
     _c("Stable Diffusion 1.x inpainting", UNET, shape=(UNET, 1, (9,)), lacks=(r"^cond_stage_model\.model\.",)),
@@ -46,6 +54,8 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Stable Diffusion 1.x", UNET, r"^cond_stage_model\.transformer\."),
     _c("Stable Diffusion 2.x", UNET, shape=(CROSS, 1, (1024,))),
     _c("Stable Diffusion 1.x", UNET),
+    _c("OmniGen", r"^llm\.layers\.0\."),
+    _c("BAGEL", r"^language_model\.model\.layers\.0\.\S*_moe_gen\."),
     _c("OmniGen 2", r"^ref_image_(refiner|patch_embedder)\."),
     _c("Chroma Radiance", r"^distilled_guidance_layer\.", r"^nerf_"),
     _c("Stable Audio", r"^(pretransform\.model|model\.transformer\.layers\.0\.self_attn\.to_qkv)\."),
@@ -61,15 +71,22 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("Stable Diffusion 3", r"^joint_blocks\.0\."),
     _c("Krea 2", r"^txtfusion\.|^text_fusion\."),
     _c("Qwen-Image 2.1", r"^txt_in\.text_norm\."),
+    _c("Qwen-Image-Layered", r"^transformer_blocks\.0\.img_mod\.", r"addition_t_embedding"),
     _c("Qwen-Image", r"^transformer_blocks\.0\.(img_mod|img_mlp)\."),
+    _c("Z-Image Omni", r"^siglip_embedder\.", r"^layers\.0\.adaLN_modulation\.0\.weight$|^all_x_embedder\."),
     _c("Z-Image", r"^layers\.0\.adaLN_modulation\.0\.weight$|^all_x_embedder\."),
+    _c("Lumina-Next", r"^layers\.0\.attention\.wk_y\.|^layers\.0\.attn2\.to_k\.", r"^layers\.0\."),
     _c("Lumina 2", r"^(cap_embedder\.0|time_caption_embed)\."),
-    _c("Sana", r"\.(mlp\.depth_conv|ff\.conv_depth)\.|^attention_y_norm\."),
+    _c("Sana Sprint", r"^(cfg_embedder|time_embed\.guidance_embedder)\.", SANA),
+    _c("Sana Video", r"\.(mlp\.t_conv|ff\.conv_temp)\.", SANA),
+    _c("Sana", SANA),
     _c("AuraFlow", r"^(double_layers\.0\.attn\.w1q|joint_transformer_blocks\.0)\."),
     _c("HiDream-I1", r"^double_stream_blocks\.0\."),
     _c("Wan", r"^head\.modulation$|^condition_embedder\.time_embedder\."),
+    _c("LTX-2", r"^(audio_patchify_proj|audio_proj_in)\."),
     _c("LTX-Video", r"^patchify_proj\.|^scale_shift_table$", r"^(patchify_proj\.|proj_in\.)", lacks=(r"^pos_embed\.",)),
     _c("Mochi 1", r"^blocks\.0\.attn\.qkv_x\."),
+    _c("Anima", r"^(net\.)?llm_adapter\."),
     _c("Cosmos", r"^net\.(x_embedder|blocks)\."),
     _c("PixArt", r"^(blocks\.0\.cross_attn\.kv_linear|adaln_single)\."),
     _c("CogVideoX", r"^patch_embed\.text_proj\.", shape=(r"^patch_embed\.proj\.weight$", 2, (1, 2))),
@@ -82,7 +99,9 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
     _c("FLUX.1", FLUX_OURS),
     _c("Stable Cascade", r"^(clip_txt_mapper|effnet_mapper\.0|clf\.1)\.|\.channelwise\.0\."),
     _c("Hunyuan-DiT", r"^mlp_t5\.0\."),
+    _c("Hunyuan-DiT", r"^text_embedder\.linear_1\.", r"^pos_embed\.proj\.", r"^blocks\.0\.attn1\."),
     _c("DeepFloyd IF", r"^add_embedding\.pool\."),
+    _c("Kandinsky 2", r"^add_embedding\.image_(proj|norm)\.|^encoder_hid_proj\.image_embeds\."),
     _c("Kolors", r"^down_blocks\.0\.", shape=(r"^add_embedding\.linear_1\.weight$", 1, (5632,))),
     _c("Stable Diffusion XL", r"^down_blocks\.0\.", r"^add_embedding\.linear_1\."),
     _c("Stable Diffusion 2.x", r"^down_blocks\.0\.", CROSS, shape=(CROSS, 1, (1024,))),
@@ -106,6 +125,13 @@ OTHERS = (  # what is no base model; tried before those
     Sign(CONTROL, "an IP-Adapter", (IP_ADAPTER,)),
     Sign(CONTROL, "a FLUX.1 Redux (prompts by a picture)", (r"^redux_(up|down)\.",)),
     Sign(CONTROL, "a PuLID (faces)", (r"^pulid_(ca|encoder)\.",)),
+    Sign(OTHER, "averages (EMA) of a training run, without the names of their layers", (r"^shadow_params\.\d+$",)),
+    Sign(
+        OTHER,
+        "averages (EMA) of a Stable Diffusion UNet under training's names",
+        (r"^model_ema\.diffusion_model\w+weight$",),
+        (IN,),
+    ),
     Sign(OTHER, "a Segment Anything model", (r"^(sam_)?mask_decoder\.",)),
     Sign(OTHER, "a depth estimator (Depth Anything)", (r"^depth_head\.",)),
     Sign(OTHER, "Stable Cascade's stage A", (r"^vquantizer\.",)),

@@ -1,11 +1,9 @@
 """What the UNets of Stable Diffusion 1.x, 2.x and XL have in common: layers that adapters sit on, facts, loading."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from studio.families import components
-from studio.families import folder as model_folder
 from studio.families.base import Facts
 from studio.families.clip import tokenizer_of
 from studio.families.discrete import load_schedule
@@ -18,18 +16,6 @@ TARGETS = {
     "conv": ("conv1", "conv2", "conv_shortcut", "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"),
 }
 TE_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
-DISTILLED = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|tcd|dmd2?|hyper[-_ ]?sd(xl)?)(?![a-z])|LCMScheduler|TCDScheduler")
-
-
-def note(path: Path) -> str:
-    """What people should know of a model by what its name and its solver say: whether it was distilled; empty where nothing says so."""
-    config = path / "scheduler" / "scheduler_config.json"
-    said = [path.stem if path.is_file() else path.name, *(model_folder.read_config(config).values() if config.is_file() else ())]
-    mark = next((m[0] for word in said if (m := DISTILLED.search(str(word)))), "")
-    return mark and (
-        f"this base seems to be distilled to draw in a few steps ({mark}), which training undoes in part: "
-        "better train on the model it was made from, and use the adapter on both"
-    )
 
 
 def facts(path: Path, modules: dict[str, Any], scheduler: Any, title: str, licence: str) -> Facts:
@@ -46,7 +32,6 @@ def facts(path: Path, modules: dict[str, Any], scheduler: Any, title: str, licen
         num_train_timesteps=scheduler.config.num_train_timesteps,
         title=title,
         licence=licence,
-        note=note(path),
     )
 
 

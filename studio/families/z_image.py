@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families import assembly, components, flow, language
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.editions import says
 from studio.families.file_layout import COUNT, FileLayout, Need, Size, find_tensor
 from studio.families.file_needs import kl
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -25,6 +26,12 @@ PATCH = 2  # latent positions per side of a token
 
 def _head_width(header: Header) -> int:
     return (find_tensor(header, "layers.0.attention.q_norm.weight", "layers.0.attention.norm_q.weight") or (128,))[0]
+
+
+def _edition(header: Header) -> str:
+    """Turbo and its merges, or the plain model, whose noise levels are shifted further: told by names that say Z-Image and no turbo."""
+    is_plain = says(header, r"(?i)z[-_ ]?image") and not says(header, r"(?i)turbo")
+    return "z_image_base" if is_plain else "z_image"
 
 
 card = Card(
@@ -47,7 +54,7 @@ card = Card(
     guidance=5.0,
     file_shape_px=(1024, 16),
     file=FileLayout(
-        lambda header: "z_image",
+        _edition,
         (
             Size("n_layers", COUNT, ("layers.",)),
             Size("n_refiner_layers", COUNT, ("noise_refiner.",)),

@@ -17,6 +17,8 @@ from studio.domains import contradicted
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.errors import StudioError, one_line
+from studio.families import editions
+from studio.families.assembly import title_of
 from studio.families.base import Parts
 from studio.jobs import libraries, planning, queue
 from studio.jobs.candidates import choose_adapter
@@ -186,8 +188,8 @@ def _prepare(job: Job) -> Training:
     spec.train.micro_batch = plan.micro_batch or spec.train.micro_batch
     identity = base_identity(base.path, job.workspace)
     job.emit("loaded", base=spec.base.source, family=family.card.title, device=str(parts.device), precision=precision)
-    if parts.facts.note:
-        job.emit("warning", message=parts.facts.note)
+    for note in filter(None, (parts.facts.note, editions.note(base.path, title_of(base.path)))):
+        job.emit("warning", message=note)
     write_origin(job.run, dataset, identity, str(parts.device), lambda message: job.emit("warning", message=message))
 
     told = 0.0

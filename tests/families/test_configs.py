@@ -117,8 +117,8 @@ def test_language_models_are_of_the_published_sizes():
 
 
 SHIFTS = {  # of noise levels for 512 and 1024 px, as each is drawn by the programs that people use it with
-    "flux": (1.88, 3.16), "chroma": (1.88, 3.16), "flux_schnell": (1.0, 1.0), "sd3": (3.0, 3.0), "z_image": (3.0, 3.0),
-    "qwen_image": (1.71, 2.0),
+    "flux": (1.88, 3.16), "flux_schnell": (1.0, 1.0), "sd3": (3.0, 3.0), "qwen_image": (1.71, 2.0),
+    "chroma": (3.0, 3.0), "chroma_base": (1.0, 1.0), "chroma_flash": (1.0, 1.0), "z_image": (3.0, 3.0), "z_image_base": (6.0, 6.0),
 }  # fmt: skip
 
 

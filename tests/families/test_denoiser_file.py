@@ -36,6 +36,10 @@ def test_it_is_the_same_model_as_the_folder(name, tmp_path):
     family, files = registry.family(row.family), {}
     files["original"] = put(theirs, tmp_path / "shelf" / "tuned.safetensors")
     files["as ComfyUI saves it"] = put(theirs, tmp_path / "shelf" / "comfy.safetensors", prefix="model.diffusion_model.")
+    files["as averages of training"] = put(theirs, tmp_path / "shelf" / "ema.safetensors", prefix="ema.")
+    files["as training in several processes"] = put(
+        theirs, tmp_path / "shelf" / "module.safetensors", prefix="module.model.diffusion_model."
+    )
     files["diffusers"] = put(theirs, tmp_path / "shelf" / "ours.safetensors", dict)
     wanted = family.load(theirs, torch.float32, CPU).modules["transformer"].state_dict()
     for told, file in files.items():

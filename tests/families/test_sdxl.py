@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
-from studio.families import sdxl
+from studio.families import editions, sdxl
 from studio.methods import textual_inversion
 from studio.models import find_base
 from studio.train.randomness import generator
@@ -228,5 +228,5 @@ def test_the_file_of_a_word_holds_it_for_both_text_encoders(parts, tmp_path):
 def test_a_model_distilled_to_few_steps_is_said_to_be_one(folder, tmp_path, name, solver, mark):
     copy = shutil.copytree(folder, tmp_path / name)
     _edit(copy / "scheduler" / "scheduler_config.json", _class_name=solver)
-    said = sdxl.load(copy, torch.float32, CPU).facts.note
+    said = editions.note(copy)
     assert f"({mark})" in said and "model it was made from" in said if mark else said == ""

@@ -1,0 +1,48 @@
+"""Which edition of a model this is, where equal headers leave it to names and metadata: editing ones, distilled ones, and what to know."""
+
+import re
+from pathlib import Path
+
+from studio.families import folder as model_folder
+from studio.families.header import Header, read_header
+
+NAMED = ("modelspec.architecture", "modelspec.title", "modelspec.implementation", "_class_name", "base_model")  # metadata that may tell it
+DISTILLED = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|tcd|dmd2?|hyper[-_ ]?sd(xl)?|schnell)(?![a-z])|LCMScheduler|TCDScheduler")
+EDITING = {  # pipelines and titles of models that also edit pictures -> (how such editions are called, in words)
+    "FluxKontextPipeline": ("", "FLUX.1 Kontext"),
+    "QwenImageEditPipeline": ("", "Qwen-Image-Edit"),
+    "QwenImageEditPlusPipeline": ("", "Qwen-Image-Edit"),
+    "FLUX.1 dev": (r"(?i)kontext", "FLUX.1 Kontext"),
+    "FLUX.1": (r"(?i)kontext", "FLUX.1 Kontext"),
+    "Qwen-Image": (r"(?i)(?<![a-z])edit(?![a-z])", "Qwen-Image-Edit"),
+}
+
+
+def says(header: Header, pattern: str) -> bool:
+    """Whether a file's name or metadata say this."""
+    return any(re.search(pattern, said) for said in (header.path.stem, *(header.metadata.get(key, "") for key in NAMED)))
+
+
+def edits(kind: str, header: Header | None = None) -> str:
+    """How the edition is called that also edits pictures, of this pipeline, or of a file of this title; empty for the plain one."""
+    how, name = EDITING.get(kind, ("", ""))
+    return name if not how or (header and says(header, how)) else ""
+
+
+def note(path: Path, title: str = "") -> str:
+    """What people should know before they train on the model at `path`, by its name, its pipeline and its solver; `title` of a file."""
+    index, config = path / "model_index.json", path / "scheduler" / "scheduler_config.json"
+    if path.is_file():
+        name, said = edits(title, read_header(path)), [path.stem]
+    else:
+        kind = str(model_folder.read_config(index).get("_class_name")) if index.is_file() else ""
+        cached = [part for part in path.parts if part.startswith("models--")]  # where the folder itself is called by its commit
+        name = edits(kind)
+        said = [path.name, *cached, *(str(value) for value in (model_folder.read_config(config).values() if config.is_file() else ()))]
+    mark = next((m[0] for word in said if (m := DISTILLED.search(word))), "")
+    told = [f"this base ({name}) edits pictures by instructions; here it is trained and drawn by text alone, as its plain edition is"]
+    more = (
+        f"this base seems to be distilled to draw in a few steps ({mark}), which training undoes in part: "
+        "better train on the model it was made from, and use the adapter on both"
+    )
+    return "; ".join([*(told if name else ()), *((more,) if mark else ())])
