@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -47,6 +48,19 @@ class Asked:
         """Ask whoever works on it, or is about to, to leave it."""
         if self.status()["state"] not in OVER:
             self.cancel_file.touch()
+
+    def hand_over(self, take: Callable[[str], Any]) -> None:
+        """Give it to the resident process by `take(id)`; where too many wait already, that is told, and it is not left as waiting."""
+        try:
+            take(self.id)
+        except StudioError as error:
+            self.write_status("failed", error=str(error))
+            raise
+
+    def progress(self) -> dict[str, Any]:
+        """What pages show of its status: state, done, total, progress, note, error, created; None for what was not said."""
+        status = self.status()
+        return {key: status.get(key) for key in ("state", "done", "total", "progress", "note", "error", "created")}
 
     def write_status(self, state: str, process: psutil.Process | None = None, **values: Any) -> None:
         """Say what `process`, by default this one, does: "waiting", what it is at, or one of OVER; with progress, error, note …"""

@@ -5,20 +5,21 @@ standard input, so that a token is in no list of processes and in no file, and w
 """
 
 import contextlib
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from studio import quiet
-from studio.errors import StudioError, one_line, printable
+from studio.errors import StudioError, printable
 from studio.jobs.hub_files import STATE, Download, Listing, asking
 from studio.jobs.hub_kinds import KINDS
+from studio.jobs.talking import Say, carry_out
 from studio.store import Workspace, require_free, sync_folder
 
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -121,26 +122,17 @@ def main(root: Path) -> int:
     """Carry out the one request on standard input."""
     quiet.silence()
     online()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    return carry_out(partial(_answer, Workspace.at(root)))
 
-    def say(**told: Any) -> None:
-        out.write(json.dumps(told) + "\n")
-        out.flush()
 
-    try:
-        request = json.loads(sys.stdin.readline())
-        kind = str(request.get("kind") or "model")
-        model_id, token = str(request["id"]), str(request.get("token") or os.environ.get("HF_TOKEN") or "")
-        if request.get("fetch"):
-            path, words = fetch(Workspace.at(root), model_id, token, lambda done, total: say(done=done, total=total), kind)
-            say(state="finished", path=str(path), text=words)
-        else:
-            say(state="told", **look(model_id, token, kind).told())
-        return 0
-    except Exception as error:
-        say(state="failed", error=one_line(error))
-        return 1
+def _answer(workspace: Workspace, request: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Fetch what was asked for, or tell about it."""
+    kind = str(request.get("kind") or "model")
+    model_id, token = str(request["id"]), str(request.get("token") or os.environ.get("HF_TOKEN") or "")
+    if not request.get("fetch"):
+        return {"state": "told", **look(model_id, token, kind).told()}
+    path, words = fetch(workspace, model_id, token, lambda done, total: say(done=done, total=total), kind)
+    return {"state": "finished", "path": str(path), "text": words}
 
 
 if __name__ == "__main__":

@@ -3,19 +3,19 @@
 `python -m studio.jobs.merging ROOT` carries out one request, a JSON line on its standard input, and tells its stages on its output.
 """
 
-import json
-import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from studio import quiet, registry
-from studio.errors import StudioError, one_line
+from studio.errors import StudioError
 from studio.export.formats import staged, write_adapter
 from studio.export.verify import Verified, verify
 from studio.families.base import Parts
+from studio.jobs import talking
 from studio.jobs.merge_into import Merged, Tell, base_of, merge, require_new, structure
 from studio.jobs.merge_members import Member, lora_state
 from studio.jobs.merge_room import has_room
@@ -129,23 +129,14 @@ def _told(stage: str, share: float) -> dict[str, Any]:
 def main(root: Path) -> int:
     """Carry out the one request on standard input."""
     quiet.silence()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a stop: what was begun is taken away on the way out
+    return talking.carry_out(partial(_answer, Workspace.at(root)))
 
-    def say(**told: Any) -> None:
-        out.write(json.dumps(told) + "\n")
-        out.flush()
 
-    try:
-        request = json.loads(sys.stdin.readline())
-        merged = carry_out(Workspace.at(root), request, lambda stage, share: say(**_told(stage, share)))
-        say(state="finished", done=len(STAGES), path=str(merged.file), text=merged.text)
-        return 0
-    except Exception as error:
-        say(state="failed", error=one_line(error))
-        return 1
+def _answer(workspace: Workspace, request: dict[str, Any], say: talking.Say) -> dict[str, Any]:
+    """Merge as asked, and tell what came of it."""
+    merged = carry_out(workspace, request, lambda stage, share: say(**_told(stage, share)))
+    return {"state": "finished", "done": len(STAGES), "path": str(merged.file), "text": merged.text}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ for each text where it stops, in characters (null where it reads the whole). Or 
 """
 
 import json
-import os
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from studio import quiet, registry
 from studio.errors import one_line
 from studio.families.reading import Reader, open_reader
+from studio.jobs.talking import own_output
 from studio.models import Base
 
 
@@ -41,8 +41,7 @@ def tell_long(base: Base, captions: dict[str, str]) -> dict[str, Any]:
 def main() -> int:
     """Answer until there are no more questions."""
     quiet.silence()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    out = own_output()
     for line in sys.stdin.buffer:
         try:
             asked = json.loads(line)

@@ -27,6 +27,7 @@ from studio.errors import StudioError, one_line
 from studio.jobs import caption_tasks, captionings, checkup_tasks, checkups, drawing_tasks, drawings, export_tasks, exports, park, room
 from studio.jobs.asked import OVER
 from studio.jobs.runs import BUSY, Run, identify, list_runs
+from studio.jobs.talking import own_output
 from studio.jobs.warm import Warm
 from studio.models import find_base
 from studio.store import Workspace, write_json
@@ -273,8 +274,7 @@ class Server:
 def main(root: Path) -> int:
     """Serve the workspace at `root`; lines of libraries that are meant for people go to the log."""
     quiet.silence()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    out = own_output()
     server = Server(Workspace.at(root), out)
     threading.Thread(target=server.listen, daemon=True).start()
     server.serve()

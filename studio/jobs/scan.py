@@ -1,13 +1,12 @@
 """Looking through all places for models in a process of its own: `python -m studio.jobs.scan ROOT`, a JSON line for each model."""
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from studio import quiet
-from studio.errors import StudioError, one_line
+from studio.errors import StudioError
+from studio.jobs.talking import Say, carry_out
 from studio.model_list import EMBEDDED, detail_models
 from studio.store import Workspace, read_json, write_json
 
@@ -32,23 +31,14 @@ def _file(workspace: Workspace) -> Path:
 def main(root: Path) -> int:
     """Look, tell how far it is, keep what was found."""
     quiet.silence()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.stdin.readline()  # there is nothing to ask
+    return carry_out(lambda _, say: _look(Workspace.at(root), say))
 
-    def say(**told: Any) -> None:
-        out.write(json.dumps(told) + "\n")
-        out.flush()
 
-    try:
-        workspace = Workspace.at(root)
-        found = detail_models(workspace, lambda done, total, name: say(done=done, total=total, note=name), seconds=SECONDS)
-        write_json(_file(workspace), found)
-        say(state="finished", text=f"{len(found['models'])} models and other files")
-        return 0
-    except Exception as error:
-        say(state="failed", error=one_line(error))
-        return 1
+def _look(workspace: Workspace, say: Say) -> dict[str, Any]:
+    """Look through all places; what was found is kept for `shelf`."""
+    found = detail_models(workspace, lambda done, total, name: say(done=done, total=total, note=name), seconds=SECONDS)
+    write_json(_file(workspace), found)
+    return {"state": "finished", "text": f"{len(found['models'])} models and other files"}
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ def get(hub, root, *words, what="models", **more):
 
 MANY = """
 import json, sys
+from studio.errors import one_line
 from studio.jobs import hub
 hub.online()
 from huggingface_hub import constants, file_download
@@ -177,7 +178,7 @@ for line in sys.stdin:
     try:
         done = [str(x) for x in hub.fetch(hub.Workspace.at(root), name, token, lambda *n: told.append(n), kind)]
     except Exception as error:
-        done = [hub.one_line(error)]
+        done = [one_line(error)]
     print(json.dumps([*done, told]), flush=True)
 """
 

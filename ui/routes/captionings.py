@@ -17,11 +17,7 @@ from ui.routes.models import Place
 def start_captioning(desk: Desk, request: CaptionRequest) -> Captioning:
     """Make a captioning and hand it to the resident process."""
     captioning = captionings.create_captioning(desk.workspace, request)
-    try:
-        desk.resident.caption(captioning.id)
-    except StudioError as error:  # too many wait already: told here, and not left as waiting
-        captioning.write_status("failed", error=str(error))
-        raise
+    captioning.hand_over(desk.resident.caption)
     return captioning
 
 
@@ -72,9 +68,8 @@ def router(desk: Desk) -> APIRouter:
 
 def describe(captioning: Captioning) -> dict[str, Any]:
     """{"id", "dataset", "captioner", "status", "result"}; the result once it is finished."""
-    status, request = captioning.status(), captioning.request()
+    status, request = captioning.progress(), captioning.request()
     result = captioning.result() if status["state"] == "finished" else None
     if result:
         result["unknown_text"] = unknown_line(result["captioner"], result["unknown"]) if result["unknown"] else ""
-    told = {key: status.get(key) for key in ("state", "done", "total", "progress", "note", "error", "created")}
-    return {"id": captioning.id, "dataset": request.dataset, "captioner": request.captioner, "status": told, "result": result}
+    return {"id": captioning.id, "dataset": request.dataset, "captioner": request.captioner, "status": status, "result": result}

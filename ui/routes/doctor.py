@@ -117,11 +117,7 @@ def _add_checks(routes: APIRouter, desk: Desk) -> None:
     def start(dataset: str) -> dict[str, Any]:
         checkup, is_new = checkups.create_checkup(desk.workspace, dataset)
         if is_new or checkup.status()["state"] == "waiting":  # one that nobody had asked for is carried out now
-            try:
-                desk.resident.check(checkup.id)
-            except StudioError as error:  # too many wait already: told here, and not left as waiting
-                checkup.write_status("failed", error=str(error))
-                raise
+            checkup.hand_over(desk.resident.check)
         return describe(checkup)
 
     @routes.get("/checkups/{checkup_id}")
@@ -153,6 +149,4 @@ def _add_split(routes: APIRouter, desk: Desk) -> None:
 
 def describe(checkup: Checkup) -> dict[str, Any]:
     """{"id", "dataset", "status"} of a check."""
-    status = checkup.status()
-    told = {key: status.get(key) for key in ("state", "done", "total", "progress", "note", "error", "created")}
-    return {"id": checkup.id, "dataset": checkup.dataset(), "status": told}
+    return {"id": checkup.id, "dataset": checkup.dataset(), "status": checkup.progress()}

@@ -25,11 +25,7 @@ EXACT_IN_A_PAGE = 2**53 - 1  # the largest whole number that a browser holds exa
 def draw(desk: Desk, request: drawings.DrawRequest | dict[str, Any]) -> drawings.Drawing:
     """Make a drawing and hand it to the resident process; shared by the route and the form."""
     drawing = drawings.create_drawing(desk.workspace, request)
-    try:
-        desk.resident.draw(drawing.id)
-    except StudioError as error:  # too many wait already: told here, and not left in the history as waiting
-        drawing.write_status("failed", error=str(error))
-        raise
+    drawing.hand_over(desk.resident.draw)
     return drawing
 
 

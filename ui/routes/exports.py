@@ -16,11 +16,7 @@ from ui.desk import Desk
 def start_export(desk: Desk, request: exports.ExportRequest | dict[str, Any]) -> exports.Export:
     """Make an export and hand it to the resident process."""
     export = exports.create_export(desk.workspace, request)
-    try:
-        desk.resident.export(export.id)
-    except StudioError as error:  # too many wait already: told here, and not left as waiting
-        export.write_status("failed", error=str(error))
-        raise
+    export.hand_over(desk.resident.export)
     return export
 
 
