@@ -136,6 +136,13 @@ class Denoising:
     tick: Callable[[], None]  # called after each step
 
 
+def stacked(conds: list[Cond]) -> Cond:
+    """A batch {name: [B, …]} of captions that are all of one length: `Family.collate` where texts are padded when they are encoded."""
+    import torch
+
+    return {name: torch.stack([c[name] for c in conds]) for name in conds[0]}
+
+
 class Family(Protocol):
     """One file per base-model family; torch is imported inside functions."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import folder as model_folder
-from studio.families.base import Denoising, Parts
+from studio.families.base import Cond, Denoising, Parts
 from studio.families.schedules import make_schedule
 from studio.families.timesteps import AUTO, Timesteps, levels
 
@@ -37,6 +37,12 @@ def load_schedule(path: Path) -> "DDIMScheduler":
         told = str(scheduler.config.prediction_type)[:40]
         raise StudioError(f"{path}: it predicts {told!r}: only epsilon and v_prediction are known here")
     return scheduler
+
+
+def told_of(names: dict[str, str], cond: Cond, negative: Cond) -> dict[str, Any]:
+    """What a pipeline is told of encoded prompts: `names` = its word for each part of them; with "negative_" before it for the other."""
+    both = {"": cond, "negative_": negative}
+    return {before + word: texts[part] for before, texts in both.items() for part, word in names.items()}
 
 
 def draw(pipe: "DiffusionPipeline", parts: Parts, how: Denoising, **told: Any) -> "Tensor":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.families import assembly, components, flow, language, packing
 from studio.families.base import Card, Cond, Denoising, Facts, Parts
+from studio.families.base import stacked as collate
 from studio.families.file_layout import FileLayout, Size
 from studio.families.file_needs import CLIP_L, MMDIT, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from diffusers import FluxPipeline
     from torch import Tensor
 
-__all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "collate", "decode_image", "encode_image", "sample_t", "target", "weight"]
 
 
 def _has_guidance(header: Header) -> bool:
@@ -95,13 +96,6 @@ def _max_tokens(parts: Parts) -> int:
 def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
     """(tokens of the caption with its end mark, tokens that T5 reads); CLIP sees the first 77 of its own, for the whole's sake."""
     return len(parts.tokenizers["tokenizer_2"](caption).input_ids), _max_tokens(parts)
-
-
-def collate(conds: list[Cond]) -> Cond:
-    """A batch {"embeds": [B, L, D], "pooled": [B, P]} from single captions."""
-    import torch
-
-    return {name: torch.stack([c[name] for c in conds]) for name in conds[0]}
 
 
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families import assembly, components
 from studio.families.base import Card, Cond, Denoising, Facts, Parts
-from studio.families.discrete import SAMPLERS, add_noise, draw, load_schedule, sample_t, target, weight
+from studio.families.base import stacked as collate
+from studio.families.discrete import SAMPLERS, add_noise, draw, load_schedule, sample_t, target, told_of, weight
 from studio.families.file_layout import COUNT, FileLayout, Size, find_tensor
 from studio.families.file_needs import kl, t5
 from studio.families.header import Header
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TOKENS = 300  # of T5, as the model was trained
-__all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "collate", "decode_image", "encode_image", "sample_t", "target", "weight"]
 
 
 ALPHA = "this is PixArt-Alpha, which is not trained here: use PixArt-Sigma"
@@ -131,13 +132,6 @@ def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
     return len(parts.tokenizers["tokenizer"](caption.lower().strip()).input_ids), MAX_TOKENS
 
 
-def collate(conds: list[Cond]) -> Cond:
-    """A batch {"embeds": [B, L, D], "mask": [B, L]} from single captions."""
-    import torch
-
-    return {name: torch.stack([c[name] for c in conds]) for name in ("embeds", "mask")}
-
-
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":
     """The noise [B, C, h, w] that it sees in latents z_t at timesteps t [B], without the variance that it also learned."""
     answer = parts.modules["transformer"](
@@ -160,19 +154,9 @@ def pipeline(parts: Parts) -> "PixArtSigmaPipeline":
 
 def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
-    return draw(
-        pipeline(parts),
-        parts,
-        how,
-        negative_prompt=None,
-        prompt_embeds=cond["embeds"],
-        prompt_attention_mask=cond["mask"],
-        negative_prompt_embeds=negative["embeds"],
-        negative_prompt_attention_mask=negative["mask"],
-        callback=lambda *_: how.tick(),
-        clean_caption=False,
-        use_resolution_binning=False,
-    )
+    told = told_of({"embeds": "prompt_embeds", "mask": "prompt_attention_mask"}, cond, negative)
+    plain = {"negative_prompt": None, "clean_caption": False, "use_resolution_binning": False}
+    return draw(pipeline(parts), parts, how, **told, **plain, callback=lambda *_: how.tick())
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.base import stacked as collate
 from studio.families.clip import num_tokens, read_texts
-from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, told_of, weight
 from studio.families.latents import check_channels, decode_image, encode_image
 from studio.families.sd_names import checkpoint, kohya_name
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from torch import Tensor
 
-__all__ = ["add_noise", "card", "checkpoint", "decode_image", "encode_image", "num_tokens", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "checkpoint", "collate", "decode_image", "encode_image", "num_tokens", "sample_t", "target", "weight"]
 
 card = Card(
     key="sd",
@@ -69,13 +70,6 @@ def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:
     return [{"embeds": e} for e in read_texts(parts, "text_encoder", captions)[0]]
 
 
-def collate(conds: list[Cond]) -> Cond:
-    """A batch [B, L, D] from single captions."""
-    import torch
-
-    return {"embeds": torch.stack([c["embeds"] for c in conds])}
-
-
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":
     """The UNet's output [B, C, h, w] for noisy latents z_t at timesteps t [B]; `geometry` is not used by this family."""
     return parts.modules["unet"](z_t, t, encoder_hidden_states=cond["embeds"], return_dict=False)[0]
@@ -97,14 +91,8 @@ def pipeline(parts: Parts) -> "StableDiffusionPipeline":
 
 def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
-    return draw(
-        pipeline(parts),
-        parts,
-        how,
-        prompt_embeds=cond["embeds"],
-        negative_prompt_embeds=negative["embeds"],
-        callback_on_step_end=lambda *_: how.tick() or {},
-    )
+    told = told_of({"embeds": "prompt_embeds"}, cond, negative)
+    return draw(pipeline(parts), parts, how, **told, callback_on_step_end=lambda *_: how.tick() or {})
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families import assembly, components, flow
 from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
+from studio.families.base import stacked as collate
 from studio.families.file_layout import COUNT, FileLayout, Need, Size, find_tensor
 from studio.families.file_needs import CLIP_L, kl, t5
 from studio.families.flow import add_noise, sample_t, target, weight
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusion3Pipeline
     from torch import Tensor
 
-__all__ = ["add_noise", "card", "decode_image", "encode_image", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "collate", "decode_image", "encode_image", "sample_t", "target", "weight"]
 
 ATTENTION = tuple(f"{attn}.{part}" for attn in ("attn", "attn2") for part in ("to_q", "to_k", "to_v", "to_out.0"))
 ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")  # of the text's side
@@ -160,13 +161,6 @@ def num_tokens(parts: Parts, caption: str) -> tuple[int, int]:
     has_t5 = "tokenizer_3" in parts.tokenizers
     tokenizer = parts.tokenizers["tokenizer_3" if has_t5 else "tokenizer"]
     return len(tokenizer(caption).input_ids), MAX_TOKENS if has_t5 else CLIP_TOKENS
-
-
-def collate(conds: list[Cond]) -> Cond:
-    """A batch {"embeds": [B, L, D], "pooled": [B, P]} from single captions."""
-    import torch
-
-    return {name: torch.stack([c[name] for c in conds]) for name in ("embeds", "pooled")}
 
 
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":

@@ -7,8 +7,9 @@ from studio.errors import StudioError
 from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
+from studio.families.base import stacked as collate
 from studio.families.clip import num_tokens, read_penultimate
-from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, weight
+from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, told_of, weight
 from studio.families.latents import check_channels, decode_image, encode_image
 from studio.families.sdxl_names import checkpoint, kohya_name
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionXLPipeline
     from torch import Tensor
 
-__all__ = ["add_noise", "card", "checkpoint", "decode_image", "encode_image", "num_tokens", "sample_t", "target", "weight"]
+__all__ = ["add_noise", "card", "checkpoint", "collate", "decode_image", "encode_image", "num_tokens", "sample_t", "target", "weight"]
 
 card = Card(
     key="sdxl",
@@ -102,13 +103,6 @@ def encode_text(parts: Parts, captions: list[str]) -> list[Cond]:
     return [{"embeds": e, "pooled": p} for e, p in zip(embeds, pooled, strict=True)]
 
 
-def collate(conds: list[Cond]) -> Cond:
-    """A batch {"embeds": [B, L, D], "pooled": [B, P]} from single captions."""
-    import torch
-
-    return {name: torch.stack([c[name] for c in conds]) for name in ("embeds", "pooled")}
-
-
 def predict(parts: Parts, z_t: "Tensor", t: "Tensor", cond: Cond, geometry: "Tensor | None" = None) -> "Tensor":
     """The UNet's output [B, C, h, w] for noisy latents z_t at timesteps t [B], of pictures of this geometry [B, 6]; None = whole ones."""
     import torch
@@ -135,16 +129,8 @@ def pipeline(parts: Parts) -> "StableDiffusionXLPipeline":
 
 def denoise(parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor":
     """The clean latents [B, C, h, w] of `how.noise` for already encoded prompts, by the diffusers pipeline."""
-    return draw(
-        pipeline(parts),
-        parts,
-        how,
-        prompt_embeds=cond["embeds"],
-        pooled_prompt_embeds=cond["pooled"],
-        negative_prompt_embeds=negative["embeds"],
-        negative_pooled_prompt_embeds=negative["pooled"],
-        callback_on_step_end=lambda *_: how.tick() or {},
-    )
+    told = told_of({"embeds": "prompt_embeds", "pooled": "pooled_prompt_embeds"}, cond, negative)
+    return draw(pipeline(parts), parts, how, **told, callback_on_step_end=lambda *_: how.tick() or {})
 
 
 def export_metadata(parts: Parts) -> dict[str, str]:
