@@ -1,23 +1,10 @@
 """The bundled configurations and tokenizer are those of the published models, and need no network."""
 
-import socket
-
 import pytest
 
 from studio.families import bundled
 from studio.families.bundled import CONFIGS
 from studio.families.timesteps import shift_of
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Any use of a socket fails the test."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("touched the network")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Stable Diffusion XL as one file: equal to the model as a folder and to what diffusers makes of it, offline; relatives are refused."""
 
-import socket
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,17 +21,6 @@ def models(tmp_path_factory):
     """(folder, the same model as one file)."""
     folder = tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "model", real_words=True)
     return folder, sdxl_to_single_file(folder, metadata=SIZE)
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Any use of a socket fails the test."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("touched the network")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def change(source, target, drop="", metadata=None, **more):

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 
 import pytest
 
@@ -13,11 +12,12 @@ from studio.dataset.intake import DEMOS, create_dataset
 from studio.dataset.rows import Dataset, open_dataset
 from studio.errors import StudioError
 from studio.jobs import caption_tasks, captionings
-from studio.jobs.asked import OVER, names
+from studio.jobs.asked import names
 from studio.jobs.resident import Server
 from studio.jobs.resident_client import Resident
 from studio.jobs.warm import Warm
 from studio.store import Workspace
+from tests.fixtures.waiting import wait_for_state
 
 FOUR = CaptionRequest(dataset="icons", threshold=0.0)
 
@@ -49,15 +49,6 @@ def server(workspace):
 def captions(workspace, name="icons"):
     dataset = open_dataset(workspace, name)
     return [dataset.caption(row) for row in dataset.rows]
-
-
-def wait_for(job, states, seconds=240):
-    """The status once it is one of `states`."""
-    deadline = time.monotonic() + seconds
-    while (status := job.status())["state"] not in states:
-        assert time.monotonic() < deadline, status
-        time.sleep(0.05)
-    return status
 
 
 def test_a_captioning_is_carried_out_batch_by_batch(workspace):
@@ -150,12 +141,12 @@ def test_the_real_process_captions_and_what_waits_for_weights_is_left_at_once(wo
         os.mkfifo(index)
         for each in (job, other):
             client.caption(each.id)
-        wait_for(job, {"loading"})
+        wait_for_state(job, "loading")
         client.cancel(job.id)
-        assert wait_for(job, OVER)["state"] == "cancelled" and "error" not in job.status()
+        assert wait_for_state(job)["state"] == "cancelled" and "error" not in job.status()
         index.unlink()
         index.with_suffix(".kept").rename(index)
-        assert wait_for(other, OVER)["state"] == "finished" and captions(workspace) == [""] * 4
+        assert wait_for_state(other)["state"] == "finished" and captions(workspace) == [""] * 4
         assert other.result()["count"] == sum(map(bool, captions(workspace, "others")))
     finally:
         client.close()

@@ -1,7 +1,5 @@
 """Checks of a dataset as jobs: one at a time for each dataset, followed, stopped, and what they find is kept with the dataset."""
 
-import time
-
 import psutil
 import pytest
 
@@ -15,6 +13,7 @@ from studio.jobs.runs import identify
 from studio.jobs.warm import Warm
 from studio.store import Workspace, write_json
 from tests.dataset.messy import scene
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture
@@ -56,13 +55,6 @@ def test_a_stopped_check_changes_nothing_and_wrong_ones_are_a_line(workspace):
             checkups.read_checkup(workspace, name)
     with pytest.raises(StudioError, match="no dataset is called"):
         checkups.create_checkup(workspace, "gone")
-
-
-def wait_until(true, what, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def test_a_check_that_nobody_waits_for_steps_aside_for_runs_and_requests_and_goes_on_afterwards(workspace, tmp_path):

@@ -16,19 +16,10 @@ from studio.jobs.runs import identify
 from studio.store import write_json
 from studio.train.loop import train
 from tests.fixtures.runs import NoHooks, dataset, spec_for, training
+from tests.fixtures.waiting import PATIENCE_S, wait_until
 from tests.jobs.conftest import make_run_of
 
-PATIENCE_S = 120
 SETTINGS = ("train.steps=120", "train.snapshot_every=60", "train.early_stop=false")
-
-
-def _until(check, seconds=PATIENCE_S):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 def _kinds(run):
@@ -45,16 +36,16 @@ def undisturbed(shop, tiny_folder):
 def test_parked_and_let_go_equals_undisturbed(shop, tiny_folder, undisturbed):
     run = make_run_of(shop, tiny_folder, *SETTINGS)
     process = supervisor.start(run)
-    _until(lambda: run.last_step() > 3)
+    wait_until(lambda: run.last_step() > 3)
     for _ in range(2):
         assert park.ask(run) and park.ask(run)
-        _until(lambda: run.status()["state"] == "parked")
+        wait_until(lambda: run.status()["state"] == "parked")
         step = run.last_step()
         assert run.lives()
         time.sleep(0.3)
         assert run.last_step() == step
         park.release(run)
-        _until(lambda step=step: run.last_step() > step)
+        wait_until(lambda step=step: run.last_step() > step)
     assert process.wait(PATIENCE_S) == 0 and run.status()["state"] == "finished"
     assert run.adapter.read_bytes() == undisturbed
     assert _kinds(run).count("parked") == _kinds(run).count("unparked") == 2
@@ -65,17 +56,17 @@ def test_parked_and_let_go_equals_undisturbed(shop, tiny_folder, undisturbed):
 def test_a_dead_owner_lets_go_and_a_stop_ends_the_wait(shop, tiny_folder, undisturbed):
     run = make_run_of(shop, tiny_folder, *SETTINGS)
     process = supervisor.start(run)
-    _until(lambda: run.last_step() > 3)
+    wait_until(lambda: run.last_step() > 3)
     owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write_json(run.park_file, identify(psutil.Process(owner.pid)))
-    _until(lambda: run.status()["state"] == "parked")
+    wait_until(lambda: run.status()["state"] == "parked")
     assert not park.ask(run), "somebody else has it"
     owner.kill()
     owner.wait()
-    _until(lambda: run.status()["state"] == "running")
+    wait_until(lambda: run.status()["state"] == "running")
     assert not run.park_file.exists()
     assert park.ask(run)
-    _until(lambda: run.status()["state"] == "parked")
+    wait_until(lambda: run.status()["state"] == "parked")
     assert supervisor.stop(run)["state"] == "stopped" and process.wait(PATIENCE_S) == 0
     park.release(run)
     assert supervisor.start(run).wait(PATIENCE_S) == 0
@@ -135,14 +126,14 @@ def test_pictures_while_a_run_trains(shop, tiny_folder, undisturbed, monkeypatch
     server = resident.Server(shop, out)
     run = make_run_of(shop, tiny_folder, *SETTINGS)
     process = supervisor.start(run)
-    _until(lambda: run.last_step() > 3)
+    wait_until(lambda: run.last_step() > 3)
 
     def ask():
         wanted = {"base": str(tiny_folder), "prompt": "a disc", "steps": 1, "sampler": "ddim", "seed": len(told)}
         return create_drawing(shop, wanted)
 
     def cancel_once_it_waits(drawing):
-        _until(lambda: told[-1].get("note") == "waiting for the run")
+        wait_until(lambda: told[-1].get("note") == "waiting for the run")
         drawing.cancel_file.touch()
 
     beside = ask()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -14,10 +13,9 @@ from studio.jobs.events import read_events
 from studio.jobs.queue import first_ahead
 from studio.jobs.runs import make_run
 from studio.store import Workspace
+from tests.fixtures.waiting import PATIENCE_S, wait_until
 from tests.jobs.conftest import make_run_of
 from tests.jobs.test_runs import _spec
-
-PATIENCE_S = 120
 
 
 @pytest.fixture()
@@ -27,15 +25,6 @@ def sleeper():
     yield psutil.Process(process.pid)
     process.kill()
     process.wait()
-
-
-def _until(check, seconds=PATIENCE_S):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 def _is_waiting(run):
@@ -58,14 +47,14 @@ def test_the_order_is_that_of_queueing(tmp_path, sleeper):
         assert first_ahead(workspace, b, 3.0) is None, state
     c.write_status("running", sleeper)
     sleeper.kill()
-    _until(lambda: first_ahead(workspace, b, 3.0) is None)
+    wait_until(lambda: first_ahead(workspace, b, 3.0) is None)
 
 
 def test_a_queued_run_waits_without_loading_anything_and_then_runs(shop, tiny_folder, sleeper, plain_starts):
     first, second = make_run_of(shop, tiny_folder), make_run_of(shop, tiny_folder)
     first.write_status("running", sleeper)
     process = supervisor.start(second, queued=True)
-    _until(lambda: _is_waiting(second))
+    wait_until(lambda: _is_waiting(second))
     assert second.lives() and second.summary()["state"] == "queued" and second.summary()["step"] == 0
     assert psutil.Process(process.pid).memory_info().rss < 150 * 2**20, "torch alone is more"
     first.write_status("finished")
@@ -77,11 +66,11 @@ def test_stopped_killed_and_resumed_while_queued(shop, tiny_folder, sleeper):
     first, second = make_run_of(shop, tiny_folder), make_run_of(shop, tiny_folder)
     first.write_status("running", sleeper)
     process = supervisor.start(second, queued=True)
-    _until(lambda: _is_waiting(second))
+    wait_until(lambda: _is_waiting(second))
     assert supervisor.stop(second) | {"run": "", "pid": None} == {"run": "", "state": "stopped", "pid": None, "step": 0, "steps": 6}
     assert process.wait(PATIENCE_S) == 0
     process = supervisor.start(second, queued=True)
-    _until(lambda: _is_waiting(second) and second.status()["pid"] == process.pid)
+    wait_until(lambda: _is_waiting(second) and second.status()["pid"] == process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert second.status()["state"] == "interrupted"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import numpy
 import psutil
@@ -12,7 +11,6 @@ from PIL import Image
 
 from studio.errors import StudioError
 from studio.jobs import drawing_tasks, exports
-from studio.jobs.asked import OVER
 from studio.jobs.create import Request, create_run
 from studio.jobs.drawings import create_drawing
 from studio.jobs.events import read_events
@@ -23,21 +21,10 @@ from studio.jobs.warm import Warm
 from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
 from studio.store import write_json, write_tensors
+from tests.fixtures.waiting import PATIENCE_S, wait_for_state, wait_until
 from tests.jobs.conftest import SETTINGS, carry_out_here, make_run_of
 
-PATIENCE_S = 120
 FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler": "ddim"}
-
-
-def _wait(job, *states, seconds=PATIENCE_S):
-    """The status once it has one of these states, by default one that is over."""
-    wanted, deadline = set(states) or OVER, time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        status = job.status()
-        if status["state"] in wanted:
-            return status
-        time.sleep(0.02)
-    raise AssertionError(status)
 
 
 def _pixels(path):
@@ -175,16 +162,14 @@ def test_the_process_draws_and_exports_and_says_what_it_does(shop, two_runs, res
     assert resident.state()["state"] == "off"
     drawing = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "count": 2})
     resident.draw(drawing.id)
-    status = _wait(drawing)
+    status = wait_for_state(drawing)
     assert (status["state"], status["done"], status["total"], status["note"]) == ("finished", 4, 4, "")
     machine = json.loads((shop.cache / "machine.json").read_text())
     assert {"device", "name", "precision", "cores", "memory_gib", "time"} <= machine.keys()
     export = create_export(shop, {"run": two_runs[0].id})
     resident.export(export.id)
-    assert _wait(export)["state"] == "finished" and export.result()["layers"] == export.result()["expected"] > 0
-    deadline = time.monotonic() + PATIENCE_S
-    while resident.state()["state"] != "idle" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert wait_for_state(export)["state"] == "finished" and export.result()["layers"] == export.result()["expected"] > 0
+    wait_until(lambda: resident.state()["state"] == "idle")
     assert resident.state() | {"device": None} == {"state": "idle", "doing": "", "note": "", "queue": 0, "device": None}
 
 
@@ -195,8 +180,8 @@ def test_what_is_wrong_is_a_line_and_the_next_request_goes_on(shop, two_runs, re
     good = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[1].id}]})
     for drawing in (odd, gone, good):
         resident.draw(drawing.id)
-    assert "multiples of 2" in _wait(odd)["error"] and "magic" in _wait(gone)["error"]
-    assert _wait(good)["state"] == "finished"
+    assert "multiples of 2" in wait_for_state(odd)["error"] and "magic" in wait_for_state(gone)["error"]
+    assert wait_for_state(good)["state"] == "finished"
 
 
 def test_a_drawing_can_be_cancelled_at_work_and_while_it_waits(shop, two_runs, resident):
@@ -204,12 +189,12 @@ def test_a_drawing_can_be_cancelled_at_work_and_while_it_waits(shop, two_runs, r
     waiting = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]})
     for drawing in (long, waiting):
         resident.draw(drawing.id)
-    _wait(long, "drawing")
+    wait_for_state(long, "drawing")
     assert resident.state()["state"] == "busy" and "16" not in resident.state()["doing"] and "32 pictures" in resident.state()["doing"]
     resident.cancel(waiting.id)
     assert waiting.status()["state"] == "cancelled"
     resident.cancel(long.id)
-    assert _wait(long)["state"] == _wait(waiting)["state"] == "cancelled"
+    assert wait_for_state(long)["state"] == wait_for_state(waiting)["state"] == "cancelled"
     assert not (long.folder / "result.json").exists()
 
 
@@ -218,12 +203,10 @@ def test_a_killed_process_fails_what_it_was_at_and_a_new_one_does_the_rest(shop,
     waiting = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}]})
     for drawing in (at_work, waiting):
         resident.draw(drawing.id)
-    os.kill(_wait(at_work, "drawing")["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + PATIENCE_S
-    while at_work.status()["state"] != "failed" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    os.kill(wait_for_state(at_work, "drawing")["pid"], signal.SIGKILL)
+    wait_until(lambda: at_work.status()["state"] == "failed")
     assert at_work.status()["error"] == CRASHED
-    assert _wait(waiting, "finished")
+    assert wait_for_state(waiting, "finished")
 
 
 def test_the_queue_is_bounded(shop, two_runs):
@@ -241,7 +224,7 @@ def test_it_ends_with_its_parent(shop, two_runs):
     client = Resident(shop)
     drawing = create_drawing(shop, {**FEW, "adapters": [{"run": two_runs[0].id}], "steps": 500, "count": 16, "seed": 3})
     client.draw(drawing.id)
-    process = psutil.Process(_wait(drawing, "drawing")["pid"])
+    process = psutil.Process(wait_for_state(drawing, "drawing")["pid"])
     client._process.stdin.close()  # as when the parent is killed
     process.wait(PATIENCE_S)
     client.close()

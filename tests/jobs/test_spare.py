@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -12,9 +11,8 @@ from studio.jobs import supervisor
 from studio.jobs.resident_client import Resident
 from studio.jobs.runs import Run
 from studio.jobs.supervisor import spawn
+from tests.fixtures.waiting import PATIENCE_S, wait_until
 from tests.jobs.conftest import make_run_of
-
-PATIENCE_S = 120
 
 
 @pytest.fixture()
@@ -25,15 +23,6 @@ def spare(tmp_path):
     if process.poll() is None:
         process.kill()
         process.wait()
-
-
-def _until(check, seconds=PATIENCE_S):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 @pytest.mark.usefixtures("plain_starts")
@@ -86,8 +75,8 @@ def test_the_client_keeps_one_spare_and_gives_it_away_once(shop, tiny_folder, mo
     client = Resident(shop)
     try:
         client.warm()
-        _until(lambda: client._spare is not None)
-        _until((shop.cache / "machine.json").is_file), "the first time ever, it finds out what machine this is"
+        wait_until(lambda: client._spare is not None)
+        wait_until((shop.cache / "machine.json").is_file, "the first time ever, it finds out what machine this is")
         first = client._spare
         client._prepare()
         assert client._spare is first, "one at most"

@@ -9,20 +9,13 @@ import torch
 
 from studio.errors import StudioError
 from studio.families import sd
-from studio.store import Workspace
 from studio.train import checkpoint, loop
 from studio.train.loop import train
 from studio.train.objective import kept_loss, sample_losses
-from tests.fixtures.runs import NoHooks, dataset, spec_for, training
+from tests.fixtures.runs import NoHooks, spec_for, training
 
 SUBJECT = ("prior.class_noun=disc", "prior.count=5", "prior.steps=2")
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
-    return workspace, dataset(workspace, tmp_path_factory.mktemp("pictures"), 10)
 
 
 @pytest.fixture()

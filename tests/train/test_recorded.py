@@ -7,18 +7,11 @@ from accelerate.state import AcceleratorState
 from studio.device import pick_device
 from studio.families import sd
 from studio.jobs import park
-from studio.store import Workspace
 from studio.train import loop
 from studio.train.recorded import Steps, compiled_blocks
-from tests.fixtures.runs import NoHooks, dataset, spec_for, training
+from tests.fixtures.runs import NoHooks, spec_for, training
 
 SUBJECT = ("prior.class_noun=disc", "prior.count=5", "prior.steps=2")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
-    return workspace, dataset(workspace, tmp_path_factory.mktemp("pictures"), 10)
 
 
 @pytest.fixture()

@@ -1,6 +1,5 @@
 """A real browser and a real studio process, for stories told as a person would live them."""
 
-import inspect
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from studio.store import Workspace
+from tests.fixtures.waiting import wait_until as wait_until  # stories take it from here
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90
@@ -188,18 +188,6 @@ def settle(page: Any) -> None:
 def address(page: Any) -> str:
     """Where the page is; asked of the page, for `page.url` is as it was when the browser was last spoken with."""
     return page.evaluate("location.href")
-
-
-def wait_until(check: Any, what: str = "", seconds: float = PATIENCE_S) -> Any:
-    """The first true answer of `check`, asked again and again; `what` tells it apart where its own text does not."""
-    deadline, pause_s = time.monotonic() + seconds, 0.02
-    while time.monotonic() < deadline:
-        answer = check()
-        if answer:
-            return answer
-        time.sleep(pause_s)
-        pause_s = min(0.2, 1.5 * pause_s)
-    raise AssertionError(f"waited {seconds:g} s in vain: {what or inspect.getsource(check).strip()}")
 
 
 def shows(locator: Any, *words: str) -> None:
