@@ -8,7 +8,6 @@ from pathlib import Path
 from studio.dataset.sources import Picture
 from studio.errors import printable
 
-MAX_REPEATS = 999
 _NAME = re.compile(r"(\d{1,3})_(.*\S)")
 _CLASS_FOLDER = re.compile(r"regs?|reg[ _-]?(?:images|imgs?|data|dir|pics|folder)|regulari[sz]ation(?:[ _-]?(?:images|imgs?|data|dir))?")
 

@@ -1,4 +1,4 @@
-"""Text that may be burned into a scan, suspected cheaply: lines of thin strokes on a plain ground near the border.
+"""Text that may be burned into a picture, suspected cheaply: lines of thin strokes on a plain ground near the border.
 
 Four letters are enough here, since they may be a name. The doctor's finder (`doctor/writing.py`) reads textured grounds as well, but needs
 seven to be sure; on drawings on white, which scans are not, this one would cry wolf.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD_SUFFIX = ".card.md"
-READERS = {  # layout -> (programs that read it, what it is)
+LAYOUTS = {  # layout -> (programs that read it, what it is)
     "kohya": (
         "ComfyUI, A1111/Forge, InvokeAI, diffusers",
         "One .safetensors file. In doubt, this one.",

@@ -70,7 +70,7 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
     base = outputs(family, parts, base_probe)
     effect, size = distance(ours, base), max(float(a.abs().max()) for a in ours)
     differences = []
-    for read in READERS.get(layout, (_diffusers_file,)):
+    for read in READ_BACK.get(layout, (_diffusers_file,)):
         with read(family, parts, target, probe) as (loaded, text, layers):
             difference = distance(ours, outputs(family, loaded, text))
         if layers != expected or not difference <= TOLERANCE * size or difference > effect / 2:
@@ -176,4 +176,8 @@ def _count_layers(modules: list[Any]) -> int:
     return sum(any(len(getattr(layer, name, ())) for name in layer.adapter_layer_names) for layer in layers)
 
 
-READERS = {"peft": (_peft_folder,), "embedding": (_embedding_file,), "lycoris": (lycoris.by_formula, lycoris.by_peft)}
+READ_BACK = {  # layout -> what loads it, each compared; others by diffusers
+    "peft": (_peft_folder,),
+    "embedding": (_embedding_file,),
+    "lycoris": (lycoris.by_formula, lycoris.by_peft),
+}

@@ -73,7 +73,6 @@ class AdapterKind:
     layout: str  # whose names
     base: str  # the base model it was made for, in words; empty where its names do not say
     num_layers: int
-    has_text: bool
 
 
 def split_end(name: str) -> tuple[str, str, str]:
@@ -106,9 +105,8 @@ def adapter_kind(header: Header) -> AdapterKind | None:
     kinds = list(dict.fromkeys(layers.values()))
     if re.search(WEIGHED, header.text, re.MULTILINE):
         kinds = ["DoRA" if kind == "LoRA" else kind for kind in kinds] if "LoRA" in kinds else [*kinds, "DoRA"]
-    text = {layer for layer in layers if TEXT_PREFIX.match(layer)}
     plain = Header(header.path, {"".join(split_end(name)[:2]): shape for name, shape in header.shapes.items()}, header.metadata)
-    return AdapterKind("/".join(kinds), layout, _base(plain, layers), len(layers), bool(text))
+    return AdapterKind("/".join(kinds), layout, _base(plain, layers), len(layers))
 
 
 def _mostly_other(header: Header, layers: dict[str, str]) -> bool:

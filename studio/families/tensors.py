@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SCALES = ("scale_weight", "weight_scale")  # what a layer's fp8 weight is multiplied by: one number, or one for each row
 BESIDE_WEIGHTS = re.compile(r"(^|\.)(scale_weight|weight_scale|scale_input|input_scale|comfy_quant|scaled_fp8)$")
-FP8 = ("F8_E4M3", "F8_E5M2")
 
 
 def read_tensors(path: Path, prefix: str, dtype: Any = None) -> "State":

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from studio.export.formats import READERS, card_path, file_name
+from studio.export.formats import LAYOUTS, card_path, file_name
 from studio.export.metadata import Shared
 from studio.jobs.exports import FILE, Export, adapter_step, file_stem, shared
 from studio.jobs.room import Wanted
@@ -43,7 +43,7 @@ def carry_out(workspace: Workspace, export: Export, warm: Warm, tick: Tick) -> N
     write_bytes(export.folder / "card.md", card.encode())
     file = out if out.is_file() else _zip(out)
     values = asdict(verified) | {"file": file.name, "size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
-    values |= {"verified": str(verified), "metadata": _metadata(out), "card": card, "readers": READERS[request.layout][0], "step": step}
+    values |= {"verified": str(verified), "metadata": _metadata(out), "card": card, "readers": LAYOUTS[request.layout][0], "step": step}
     write_json(export.folder / "result.json", values)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from studio import registry, subject
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.export.formats import READERS
+from studio.export.formats import LAYOUTS
 from studio.jobs.asked import Asked, create, names
 from studio.jobs.drawings import snapshot_steps
 from studio.jobs.events import read_events
@@ -152,7 +152,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def _describe_layout(name: str, card: Any) -> dict[str, str]:
-    readers, about = READERS[name]
+    readers, about = LAYOUTS[name]
     if card.readers and name in (card.export_layouts[0], "extracted"):
         readers = card.readers
     return {"layout": name, "readers": readers, "about": f"{about} {card.export_note if name in card.export_layouts else ''}".strip()}

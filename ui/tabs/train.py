@@ -29,7 +29,6 @@ from ui.train_form import (
 )  # fmt: skip
 from ui.training import start_training
 
-OF_RECIPES = ("method.", "prior.")
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
 # A reply {asked, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it since it
 # `asked`, the reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, always done.

@@ -71,7 +71,7 @@ class Check:
     why: str  # what it is, why it matters and how it is told, in plain words
     weight: int
     find: Callable[[Case], Found | None]
-    mends: tuple[str, ...] = ()  # keys of `mend.MENDS`, the first is the proposal
+    mends: tuple[str, ...] = ()  # keys of `mends.MENDS`, the first is the proposal
     is_whole: bool = False  # about the dataset, not about single pictures
     reads_captions: bool = False
 

@@ -40,7 +40,7 @@ function fillPictures(cell, row) {
   }, h('img', { src, alt: `Preview ${i + 1} of ${row.name}`, loading: 'lazy', width: 36, height: 36 })))));
 }
 
-export function heldOutText(score) {
+function heldOutText(score) {
   if (!score) return '–';
   const better = `on ${score.num_better} of ${score.num_images}`;
   return score.change_percent === null || score.change_percent === undefined ? `no number ${better}` : `${fmt.percent(score.change_percent)} ${better}`;
