@@ -35,7 +35,7 @@ def probe(device: Any) -> None:
 
 
 def pick_precision(device: Any, wanted: str) -> str:
-    """`wanted`, or for "auto": bf16 where the hardware has it, else fp16 on GPUs; fp32 elsewhere."""
+    """`wanted`, or for "auto": bf16 where the hardware has it, else fp16 on GPUs; fp32 elsewhere. StudioError for fp16 without a GPU."""
     import torch
 
     if wanted != "auto":

@@ -76,7 +76,7 @@ def remember(workspace: Workspace, path: Path, kind: str = "models") -> None:
 
 
 def remove_model_place(workspace: Workspace, text: str, kind: str = "models") -> None:
-    """Forget a place; what lies there stays as it is."""
+    """Forget a place; what lies there stays as it is. StudioError where it was none."""
     with _changing(workspace, kind) as places:
         kept = [p for p in places if str(p) != text]
         if len(kept) == len(places):

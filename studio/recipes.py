@@ -90,7 +90,10 @@ def suitable(base: Base) -> list[str]:
 
 
 def resolve(choice: Choice) -> RunSpec:
-    """The whole spec of a run: recipe, preset for this base and this many pictures, then the person's own settings."""
+    """The whole spec of a run: recipe, preset for this base and this many pictures, then the person's own settings.
+
+    StudioError naming the first setting that is wrong, or means nothing here.
+    """
     recipe = load_recipe(choice.recipe)
     values: dict[str, Any] = {
         "name": choice.name or f"{choice.dataset.name} {choice.recipe}"[:120],

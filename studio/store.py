@@ -38,18 +38,22 @@ class Workspace:
 
     @property
     def datasets(self) -> Path:
+        """The folder of datasets."""
         return self.root / "datasets"
 
     @property
     def runs(self) -> Path:
+        """The folder of runs."""
         return self.root / "runs"
 
     @property
     def models(self) -> Path:
+        """The folder of models."""
         return self.root / "models"
 
     @property
     def cache(self) -> Path:
+        """The folder of what can be made again."""
         return self.root / "cache"
 
 

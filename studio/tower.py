@@ -31,7 +31,10 @@ class Tower:
 
     @cached_property
     def vocabulary(self) -> dict[str, Any]:
-        """What the towers have words for: names with tags, styles, backgrounds, and how to read their similarities."""
+        """What the towers have words for: names with tags, styles, backgrounds, and how to read their similarities.
+
+        StudioError where there are none.
+        """
         file = self.folder / "vision_encoder" / VOCABULARY
         if not file.exists():
             raise StudioError(f"{self.folder} has no image tower with a vocabulary: choose the embedded model")

@@ -16,6 +16,7 @@ CONTENT = "content"
 
 
 def trash_folder(workspace: Workspace) -> Path:
+    """The workspace's trash."""
     return workspace.root / ".trash"
 
 

@@ -172,6 +172,7 @@ def describe(workspace: Workspace, drawing: Drawing, texts: dict[str, bool] | No
 
 
 def picture_url(drawing: Drawing, file: str) -> str:
+    """Where the studio serves a picture of a drawing."""
     return f"/studio/drawings/{drawing.id}/pictures/{quote(file, safe='')}"
 
 

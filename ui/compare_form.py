@@ -37,7 +37,7 @@ class Form:
         return [*self.controls, *self.groups, self.plain["add"], self.plain["several"]]
 
     def read(self, values: tuple) -> dict[str, Any]:
-        """A DrawRequest, as plain values, from the values of `controls`."""
+        """A DrawRequest, as plain values, from the values of `controls`. StudioError naming what is empty."""
         told = dict(zip(PLAIN, values, strict=False))
         adapters = [use_of(*row) for row in rows_of(values) if row[0]]
         width, _, height = str(told.pop("size") or "").partition("x")

@@ -34,18 +34,22 @@ class Setting:
 
     @property
     def is_optional(self) -> bool:
+        """Whether it may be empty."""
         return NoneType in get_args(self.field.annotation)
 
     @property
     def choices(self) -> list[str]:
+        """The values that it takes, where those are a few; else none."""
         return [str(v) for kind in self.kinds if get_origin(kind) is Literal for v in get_args(kind)]
 
     @property
     def is_switch(self) -> bool:
+        """Whether it is on or off."""
         return self.kinds == [bool] and not self.is_optional
 
     @property
     def is_list(self) -> bool:
+        """Whether it is several values."""
         return any(get_origin(kind) is list for kind in self.kinds)
 
     def show(self, value: Any) -> Any:

@@ -61,7 +61,7 @@ class Options:
 
 
 def serve(options: Options, say: Callable[[str], None] = print) -> int:
-    """Serve the studio until it is asked to end; the exit code."""
+    """Serve the studio until it is asked to end; the exit code. StudioError where others could come in without a login."""
     auth = options.auth_pair()
     if not is_loopback(options.host.strip("[]")) and not (auth or options.token):
         raise StudioError(f"--host {options.host}: others could come in: add --token (safe and easy), or --auth USER:PASS")

@@ -114,7 +114,7 @@ class TrainForm:
         return Request(draft.dataset, draft.base, draft.recipe, draft.preset, draft.name.strip(), draft.start_from, settings)
 
     def draft_of(self, run_id: str, extend: bool) -> tuple[Draft, dict[str, Any]]:
-        """The form as a run was made, to make it again or to continue from its adapter."""
+        """The form as a run was made, to make it again or to continue from its adapter. StudioError where it has none."""
         run = open_run(self.workspace, run_id)
         spec = run.spec()
         if extend and not run.adapter.is_file():

@@ -36,7 +36,10 @@ _ADDING = ".adding.json"
 
 @contextmanager
 def editing(workspace: Workspace, name: str) -> Iterator[Dataset]:
-    """The dataset `name` as it is now, while nobody else changes it; what a killed change left behind is cleared away first."""
+    """The dataset `name` as it is now, while nobody else changes it; what a killed change left behind is cleared away first.
+
+    StudioError where it is gone.
+    """
     root = find_root(workspace, name)
     with locked(workspace, root):
         if not (root / INDEX).exists():
@@ -238,7 +241,10 @@ def set_caption(workspace: Workspace, dataset: Dataset, file: str, text: str, be
 
 
 def rename_dataset(workspace: Workspace, name: str, label: str) -> str:
-    """Give a dataset another label; its folder, and so its address, stays. The label as stored."""
+    """Give a dataset another label; its folder, and so its address, stays. The label as stored.
+
+    StudioError where it is taken, empty or too long.
+    """
     text = label_of(label)
     with editing(workspace, name) as dataset:
         others = [other for other in list_datasets(workspace) if other.root.name != dataset.root.name]

@@ -27,7 +27,7 @@ def neighbours(features: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outliers(features: np.ndarray) -> list[int]:
-    """Pictures unlike all the rest, the strangest first: far from their nearest others, measured against how far those usually are."""
+    """Rows of features [N, D] unlike all the rest, the strangest first: far from their nearest others, as measured by what is usual."""
     if len(features) < 8:
         return []  # nothing is usual among so few
     _, cosines = neighbours(features, NUM_NEAREST)
@@ -38,7 +38,10 @@ def outliers(features: np.ndarray) -> list[int]:
 
 
 def domain_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared maximum mean discrepancy of two sets with the cubic kernel, unbiased (KID, Binkowski et al. 2018): 0 for equal domains."""
+    """Squared maximum mean discrepancy of sets [N, D], [M, D], cubic kernel, unbiased (KID, Binkowski et al. 2018): 0 for equal domains.
+
+    StudioError where a set has fewer than two.
+    """
     if min(len(first), len(second)) < 2:
         raise StudioError("the distance of two sets of pictures needs two pictures in each")
 
@@ -53,7 +56,7 @@ def domain_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def split_distance(dataset: Dataset, features: np.ndarray) -> float | None:
-    """The distance between what is held out and what is trained on, features as of all rows; None where a side has too few."""
+    """The distance between what is held out and what is trained on, features [N, D] as of all rows; None where a side has too few."""
     held = np.array([row.split == "held_out" for row in dataset.rows], bool)
     return round(domain_distance(features[held], features[~held]), 4) if min(held.sum(), (~held).sum()) > 1 else None
 

@@ -22,7 +22,7 @@ _PRUNED = ("captions", "framing", "mask", "about")
 def remove_pictures(workspace: Workspace, name: str, files: Sequence[str]) -> dict[str, Any]:
     """Take pictures out of a dataset: {"undo": what brings them back, "text"}; those already gone are left out.
 
-    The order is copy, record, index, delete: killed anywhere in it, the dataset is as before or as after.
+    The order is copy, record, index, delete: killed anywhere in it, the dataset is as before or as after. StudioError where all are.
     """
     with editing(workspace, name) as dataset:
         wanted = set(files)
@@ -43,7 +43,7 @@ def remove_pictures(workspace: Workspace, name: str, files: Sequence[str]) -> di
 
 
 def restore_pictures(workspace: Workspace, name: str, undo: str) -> dict[str, Any]:
-    """Bring back what `remove_pictures` took, each picture to its place and side of the split."""
+    """Bring back what `remove_pictures` took, each picture to its place and side of the split. StudioError where none can be."""
     with editing(workspace, name) as dataset:
         record, hidden = read_record(dataset.root, undo), dataset.root / REMOVED
         here, rows, back = {row.file for row in dataset.rows}, list(dataset.rows), []

@@ -28,7 +28,10 @@ def split_rows(workspace: Workspace, dataset: Dataset, rule: SplitRule) -> list[
 
 
 def preview_split(workspace: Workspace, dataset: Dataset, rule: SplitRule) -> dict[str, Any]:
-    """What `rule` would do: {"train", "held_out", "changed", "groups" (named), "alike_groups", "largest": [[name, num]], "alone", …}."""
+    """What `rule` would do: {"train", "held_out", "changed", "groups" (named), "alike_groups", "largest": [[name, num]], "alone", …}.
+
+    StudioError where there are no pictures, or the rule fits none.
+    """
     if not dataset.rows:
         raise StudioError(f"{dataset.name} has no pictures: add some first")
     rows = split_rows(workspace, dataset, rule)

@@ -117,10 +117,12 @@ class Dataset(BaseModel):
 
     @property
     def train_rows(self) -> list[Row]:
+        """The rows that are trained on."""
         return [row for row in self.rows if row.split == "train"]
 
     @property
     def held_out_rows(self) -> list[Row]:
+        """The rows that are never trained on."""
         return [row for row in self.rows if row.split == "held_out"]
 
     def path(self, row: Row) -> Path:
@@ -132,7 +134,7 @@ class Dataset(BaseModel):
         return self.path(row).with_suffix(MASK_SUFFIX)
 
     def caption(self, row: Row) -> str:
-        """The caption of `row`, read from its `.txt` now; empty where there is none."""
+        """The caption of `row`, read from its `.txt` now; empty where there is none. StudioError where it cannot be read."""
         path = self._caption_path(row)
         try:
             return read_caption(path)[0]

@@ -53,6 +53,7 @@ class Kept:
 
     @property
     def captions(self) -> list[str]:
+        """The captions of all rows as last read, in their order."""
         if self._captions is None:
             self._captions = [self.caption(row) for row in self.dataset.rows]
         return self._captions

@@ -40,6 +40,7 @@ class Found:
     seen: set[tuple[int, int] | str] = field(default_factory=set)  # folders by device and inode, files by path
 
     def skip(self, label: str, reason: str) -> None:
+        """Note a file that is not taken, and why."""
         self.skipped.append(Skipped(file=printable(label), reason=reason))
 
 

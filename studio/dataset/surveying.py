@@ -111,7 +111,10 @@ def expand(found: Found, worker: Worker, choices: Choices, subjects: Subjects, p
 
 
 def plan(found_set: Set, worker: Worker, choices: Choices, found: Found, tick: Callable[[], None]) -> list[Take]:
-    """The pictures that `choices` take out of a set, its values measured first where that is needed; none where that fails."""
+    """The pictures that `choices` take out of a set, its values measured first where that is needed; none where that fails.
+
+    StudioError where they fit none of its pictures.
+    """
     reader, ranges = registry.reader(found_set.reader), []
     asked = reader.measured(found_set, choices)
     for file, ask in asked:

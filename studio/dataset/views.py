@@ -50,7 +50,10 @@ class Views:
             self._worker.stop()
 
     def sample(self, name: str) -> bytes:
-        """One training sample, as `sample_name` names it: the pixels that are trained (.png), or reduced ones (.webp)."""
+        """One training sample, as `sample_name` names it: the pixels that are trained (.png), or reduced ones (.webp).
+
+        StudioError where its picture is gone.
+        """
         found = _SAMPLE.fullmatch(name)
         source = self.shelf.picture(found[1]) if found else None
         if source is None:

@@ -54,10 +54,12 @@ class Encoded:
 
     @property
     def train(self) -> list[Item]:
+        """What is trained on."""
         return [i for i in self.items if i.split == "train"]
 
     @property
     def held_out(self) -> list[Item]:
+        """What is held out."""
         return [i for i in self.items if i.split == "held_out"]
 
     def latent(self, key: str) -> "tuple[Tensor, Tensor | None]":

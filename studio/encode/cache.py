@@ -24,6 +24,7 @@ class Cache:
         self.read = lru_cache(KEPT_IN_MEMORY)(self._read)
 
     def path(self, key: str) -> Path:
+        """Where what has this key lies, or would lie."""
         return self.root / key[:2] / f"{key}.safetensors"
 
     def _read(self, key: str) -> "dict[str, Tensor]":

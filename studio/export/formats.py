@@ -68,7 +68,7 @@ def card_path(out: Path) -> Path:
 
 @contextlib.contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A temporary place beside `out`, moved there when the block succeeds, removed when it does not."""
+    """A temporary place beside `out`, moved there when the block succeeds, removed when it does not. StudioError where `out` exists."""
     out.parent.mkdir(parents=True, exist_ok=True)
     _sweep(out.parent)
     folder = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=out.parent))

@@ -76,13 +76,13 @@ def sample_t(parts: Parts, u: "Tensor", shape: tuple[int, ...], how: Timesteps =
 
 
 def add_noise(parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor":
-    """z_t = sqrt(alpha_bar_t) z + sqrt(1 - alpha_bar_t) eps (DDPM eq. 4)."""
+    """z_t = sqrt(alpha_bar_t) z + sqrt(1 - alpha_bar_t) eps (DDPM eq. 4), of z and eps [B, C, h, w] at timesteps t [B]."""
     signal, noise = _signal_noise(parts, t, z.ndim)
     return (signal * z + noise * eps).to(z.dtype)
 
 
 def target(parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor":
-    """What the denoiser is trained to output: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) z (Salimans & Ho 2022)."""
+    """What the denoiser learns to output, [B, C, h, w]: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) z (Salimans & Ho 2022)."""
     if parts.facts.prediction_type == "epsilon":
         return eps
     signal, noise = _signal_noise(parts, t, z.ndim)

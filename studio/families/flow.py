@@ -76,13 +76,13 @@ def _column(t: "Tensor", z: "Tensor") -> "Tensor":
 
 
 def add_noise(parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor":
-    """z_t = (1 - t) z + t eps."""
+    """z_t = (1 - t) z + t eps (Liu 2022), of z and eps [B, C, h, w] at noise levels t [B]."""
     t = _column(t, z)
     return ((1 - t) * z + t * eps).to(z.dtype)
 
 
 def target(parts: Parts, z: "Tensor", eps: "Tensor", t: "Tensor") -> "Tensor":
-    """v = eps - z, whatever t."""
+    """v = eps - z, [B, C, h, w], whatever t."""
     return eps - z
 
 
@@ -94,7 +94,7 @@ def weight(parts: Parts, t: "Tensor", gamma: float) -> "Tensor":
 
 
 def guided(text: "Tensor", other: "Tensor", scale: float) -> "Tensor":
-    """Classifier-free guidance (Ho & Salimans 2022): from the answer to the negative prompt, past that to the prompt."""
+    """Classifier-free guidance (Ho & Salimans 2022) of answers [B, C, h, w]: from that to the negative prompt, past that to the prompt."""
     return other + scale * (text - other)
 
 

@@ -105,7 +105,10 @@ def component(folder: Path, name: str) -> Path:
 
 
 def weight_variant(folder: Path, stem: str) -> str | None:
-    """Which variant of `stem`.safetensors (single or sharded) a component folder holds: None = plain, or e.g. "fp16"."""
+    """Which variant of `stem`.safetensors (single or sharded) a component folder holds: None = plain, or e.g. "fp16".
+
+    StudioError where there is none.
+    """
     names = [f.name for f in folder.glob("*.safetensors")]
     if any(n == f"{stem}.safetensors" or n.startswith(f"{stem}-0") for n in names):
         return None

@@ -53,6 +53,7 @@ class Piece:
 
     @property
     def header(self) -> Header:
+        """What its file says before its data."""
         return read_header(self.path)
 
 

@@ -165,7 +165,7 @@ def pipeline(parts: Parts) -> "QwenImagePipeline":
 
 
 def guided(text: "Tensor", other: "Tensor", scale: float) -> "Tensor":
-    """Classifier-free guidance, each token brought back to the length that the answer to the prompt has, as the pipeline does."""
+    """Classifier-free guidance of [B, C, h, w], each token brought back to the length of the answer to the prompt, as the pipeline does."""
     plain, both = packing.pack(text), packing.pack(flow.guided(text, other, scale))
     kept = both * (plain.norm(dim=-1, keepdim=True) / both.norm(dim=-1, keepdim=True))
     return packing.unpack(kept, *text.shape[-2:])

@@ -117,7 +117,7 @@ def check_text(path: Path, text: dict, num_tokens: int) -> None:
 
 
 def unet_config(header: Header, folder: Path) -> dict:
-    """The bundled UNet configuration with the file's own widths, levels and text width."""
+    """The bundled UNet configuration with the file's own widths, levels and text width. StudioError where it reads no text."""
     config = bundled(folder, "unet/config.json")
     num_blocks = header.count(UNET + "input_blocks.")
     downs = [i for i in range(1, num_blocks) if header.has(f"{UNET}input_blocks.{i}.0.op.")]

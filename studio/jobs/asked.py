@@ -33,10 +33,12 @@ class Asked:
 
     @property
     def id(self) -> str:
+        """The name of its folder, by which pages ask for it."""
         return self.folder.name
 
     @property
     def cancel_file(self) -> Path:
+        """The file whose presence is the wish that it be left."""
         return self.folder / "cancel"
 
     @property

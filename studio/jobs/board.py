@@ -62,6 +62,7 @@ def compare(workspace: Workspace, ids: Iterable[str]) -> dict[str, Any]:
     """{"runs", "rows", "notes"}: facts first, then every setting; a deleted or damaged run is a column that says so.
 
     A row is {"group", "key", "title", "unit", "values", "differs", "personal"}, with one text per run.
+    StudioError for more than MAX_RUNS.
     """
     wanted = list(dict.fromkeys(ids))
     if len(wanted) > MAX_RUNS:

@@ -215,6 +215,7 @@ def text(value: Any, digits: int = ROUNDED) -> str:
 
 
 def read_dict(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where it is missing or damaged."""
     with contextlib.suppress(StudioError, OSError):
         value = read_json(path)
         return value if isinstance(value, dict) else {}

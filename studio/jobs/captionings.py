@@ -33,10 +33,12 @@ class Captioning(Asked):
         return value
 
     def write_result(self, told: dict[str, Any]) -> None:
+        """Keep what came of it."""
         write_json(self.folder / "result.json", told)
 
 
 def captionings_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of captionings."""
     return workspace.root / "captionings"
 
 

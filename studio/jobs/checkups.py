@@ -26,6 +26,7 @@ class Checkup(Asked):
 
 
 def checkups_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of checks."""
     return workspace.root / "checkups"
 
 

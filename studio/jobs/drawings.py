@@ -34,6 +34,7 @@ class Drawing(Asked):
 
     @property
     def pictures(self) -> Path:
+        """The folder of its pictures."""
         return self.folder / "pictures"
 
     def request(self) -> DrawRequest:
@@ -66,6 +67,7 @@ class Drawing(Asked):
 
 
 def drawings_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of drawings."""
     return workspace.root / "drawings"
 
 
@@ -106,7 +108,10 @@ def read_drawing(workspace: Workspace, drawing_id: str) -> Drawing:
 
 
 def delete_drawing(workspace: Workspace, drawing_id: str) -> str:
-    """Move a drawing that is over to the trash; the token that brings it back (`studio.trash.from_trash`)."""
+    """Move a drawing that is over to the trash; the token that brings it back (`studio.trash.from_trash`).
+
+    StudioError while it is at work.
+    """
     drawing = read_drawing(workspace, drawing_id)
     if drawing.status()["state"] not in OVER:
         raise StudioError(f"drawing {drawing.id} is still being drawn: cancel it first")

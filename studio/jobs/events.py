@@ -31,6 +31,7 @@ class EventLog:
             self.flush()
 
     def flush(self) -> None:
+        """Write what is held back to the disk."""
         if self._waiting:
             with open(self._path, "a", encoding="utf-8", errors="replace") as file:
                 file.write("".join(self._waiting))

@@ -60,6 +60,7 @@ class Export(Asked):
 
 
 def exports_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of exports."""
     return workspace.root / "exports"
 
 

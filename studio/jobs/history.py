@@ -173,6 +173,7 @@ class History:
         return statistics.median(self.seconds[-RECENT:]) if self.steps else None
 
     def median_spent(self, what: str) -> float:
+        """The median of the seconds that `what` took; 0 before the first."""
         return statistics.median(self.spent[what]) if self.spent[what] else 0.0
 
     def points(self, after: int, limit: int) -> dict[str, list[list[float | None]]]:

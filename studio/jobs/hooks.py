@@ -108,4 +108,5 @@ class RunHooks:
         self._emit("unparked", step=step, seconds=round(seconds, 2))
 
     def overfit(self, scores: list[dict[str, Any]]) -> str | None:
+        """A sentence when held-out loss has clearly turned up, else None."""
         return overfit_since(scores)

@@ -73,7 +73,10 @@ def fetch(
     tell: Callable[[int, int], None] = lambda done, total: None,
     kind: str = "model",
 ) -> tuple[Path, str]:
-    """(the folder in the workspace, what it is): JSON first and looked over, then weights; one that was stopped goes on where it was."""
+    """(the folder in the workspace, what it is): JSON first and looked over, then weights; one that was stopped goes on where it was.
+
+    StudioError where it is here already, or cannot be fetched.
+    """
     wanted, model_id = KINDS[kind], plain_id(model_id)
     listing = look(model_id, token, kind)
     place = wanted.place(workspace)

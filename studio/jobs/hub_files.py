@@ -133,7 +133,7 @@ def _continue(listing: Listing, name: str, token: str, part: Path, tell: Callabl
 
 
 def asking(model_id: str, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns; the hub's refusals in one line that says what to do, without the token."""
+    """What `ask` returns; StudioError with the hub's refusal in one line that says what to do, without the token."""
     from huggingface_hub import errors
 
     try:

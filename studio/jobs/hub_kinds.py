@@ -33,7 +33,10 @@ class HubKind:
 
 
 def choose_model(model_id: str, sizes: dict[str, int]) -> list[str]:
-    """The files of a diffusers folder that are fetched: configurations, vocabularies, safetensors of one precision."""
+    """The files of a diffusers folder that are fetched: configurations, vocabularies, safetensors of one precision.
+
+    StudioError where it is no such folder, or without safetensors.
+    """
     check_names(model_id, sizes)
     if "model_index.json" not in sizes:
         raise StudioError(f"{model_id}: {_what_instead(sizes)}: only diffusers folders are fetched by id")
@@ -46,7 +49,10 @@ def choose_model(model_id: str, sizes: dict[str, int]) -> list[str]:
 
 
 def choose_captioner(model_id: str, sizes: dict[str, int]) -> list[str]:
-    """The files of a captioner's folder that are fetched: configurations, vocabularies, tags, safetensors or ONNX weights."""
+    """The files of a captioner's folder that are fetched: configurations, vocabularies, tags, safetensors or ONNX weights.
+
+    StudioError where it is none that is known.
+    """
     try:
         check_names(model_id, sizes)
     except StudioError as error:

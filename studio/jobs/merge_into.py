@@ -56,6 +56,7 @@ def merge(workspace: Workspace, member: Member, base_name: str, out: Path, tell:
 
     The base is read and written one tensor at a time. What was written is compared tensor by tensor with what it should be; where the
     model fits into memory, what diffusers draws with it is compared with what base and adapter draw.
+    StudioError where `out` is no folder's name, or they do not fit each other.
     """
     base, out = base_of(workspace, base_name, [member]), out.expanduser()
     if out.suffix == ".safetensors":
@@ -150,7 +151,7 @@ def require_new(out: Path) -> None:
 
 
 def base_of(workspace: Workspace, name: str, members: list[Member]) -> Base:
-    """The base that was named, or that a run among the members was trained on."""
+    """The base that was named, or that a run among the members was trained on. StudioError where neither says so."""
     for member in members if not name else ():
         if not file_of(workspace, member.source):
             name = find_run(workspace, member.source).spec().base.source

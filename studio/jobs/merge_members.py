@@ -44,7 +44,10 @@ class Member:
 
 
 def file_of(workspace: Workspace, source: str) -> Path | None:
-    """The adapter file that a source names: a path, a PEFT folder, or a file dropped on Compare; None where it names a run."""
+    """The adapter file that a source names: a path, a PEFT folder, or a file dropped on Compare; None where it names a run.
+
+    StudioError where it is no adapter.
+    """
     path = Path(os.path.expanduser(source))
     if (path / PEFT_FILE).is_file():
         return path / PEFT_FILE
@@ -63,7 +66,10 @@ def file_of(workspace: Workspace, source: str) -> Path | None:
 
 
 def changes_of(workspace: Workspace, member: Member, parts: Parts) -> tuple[Changes, str]:
-    """(what it makes of the base's weights, how many of its layers were found); `parts` may be without weights."""
+    """(what it makes of the base's weights, how many of its layers were found); `parts` may be without weights.
+
+    StudioError where that is nothing.
+    """
     file = file_of(workspace, member.source)
     changes, found = _changes_of_run(workspace, member, parts) if file is None else _changes_of_file(file, member, parts)
     if not changes or not member.strength:
@@ -143,7 +149,10 @@ def attach(workspace: Workspace, member: Member, family: ModuleType, parts: Part
 
 
 def lora_state(workspace: Workspace, member: Member, card: Card, parts: Parts) -> "dict[str, Tensor]":
-    """A LoRA's tensors under our names at scale 1, without layers that do nothing; `parts` may be without weights."""
+    """A LoRA's tensors under our names at scale 1, without layers that do nothing; `parts` may be without weights.
+
+    StudioError where it is none, of another base, or does nothing at all.
+    """
     file = file_of(workspace, member.source)
     spec = find_run(workspace, member.source).spec().methods[0] if file is None else _settings(file, card)
     if not isinstance(spec, lora.Spec):

@@ -29,7 +29,10 @@ PRODUCT_TOLERANCE = 1e-4
 
 
 def combine(workspace: Workspace, members: list[Member], base_name: str, out: Path, tell: Tell = lambda stage, share: None) -> Merged:
-    """One adapter file at `out` that does what all members do together, of the sum of their ranks; read back and compared."""
+    """One adapter file at `out` that does what all members do together, of the sum of their ranks; read back and compared.
+
+    StudioError for fewer than two, or a wrong sum.
+    """
     if len(members) < 2:
         raise StudioError("merge: give two adapters or more")
     base, out = base_of(workspace, base_name, members), out.expanduser()
@@ -103,7 +106,10 @@ STAGES = {"loading": 0, "merging": 1, "writing": 2, "verifying": 3}
 
 
 def carry_out(workspace: Workspace, request: dict[str, Any], tell: Tell) -> Merged:
-    """What a page asks: {"what": into, together or resize, "adapters": [{"source", "strength"}], "base", "rank", "name"}."""
+    """What a page asks: {"what": into, together or resize, "adapters": [{"source", "strength"}], "base", "rank", "name"}.
+
+    StudioError where that is not whole.
+    """
     try:
         members = [Member(str(a["source"]), float(a.get("strength", 1.0))) for a in request["adapters"]]
         what, base, rank, name = str(request["what"]), str(request.get("base") or ""), int(request.get("rank") or 8), str(request["name"])

@@ -30,18 +30,22 @@ class Run:
 
     @property
     def id(self) -> str:
+        """The name of its folder."""
         return self.folder.name
 
     @property
     def events(self) -> Path:
+        """The file of what has happened, appended to."""
         return self.folder / "events.jsonl"
 
     @property
     def adapter(self) -> Path:
+        """The chosen adapter."""
         return self.folder / "adapter.safetensors"
 
     @property
     def snapshots(self) -> Path:
+        """The folder of its snapshots."""
         return self.folder / "snapshots"
 
     @property
@@ -50,10 +54,12 @@ class Run:
 
     @property
     def stop_file(self) -> Path:
+        """The file whose presence is the wish that it stop."""
         return self.folder / "stop"
 
     @property
     def park_file(self) -> Path:
+        """The file whose presence is the wish that it hold for a while."""
         return self.folder / "park"
 
     def spec(self) -> RunSpec:
@@ -100,6 +106,7 @@ class Run:
         return status
 
     def lives(self) -> bool:
+        """Whether its process is at work, waiting or parked."""
         return self.status()["state"] in ALIVE
 
     def last_step(self) -> int:

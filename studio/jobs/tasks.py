@@ -88,7 +88,10 @@ def require_base(run: Run, identity: str) -> None:
 
 
 def read_adapter(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
-    """(tensors, step) of the chosen adapter, or of the average of a snapshot; of the newest one where nothing is chosen yet."""
+    """(tensors, step) of the chosen adapter, or of the average of a snapshot; of the newest one where nothing is chosen yet.
+
+    StudioError where there is none.
+    """
     if snapshot is not None:
         return checkpoint.read_snapshot(run.snapshots, snapshot, "ema"), snapshot
     if run.adapter.is_file():
@@ -183,7 +186,10 @@ class Aid:
 def export_run(
     workspace: Workspace, run: Run, layout: str | None, snapshot: int | None, out: Path, aid: Aid | None = None
 ) -> tuple[Path, Verified]:
-    """Write, read back and compare an adapter or a whole model; it appears at `out` only when it is equal to the run's own."""
+    """Write, read back and compare an adapter or a whole model; it appears at `out` only when it is equal to the run's own.
+
+    StudioError for a layout that it has not, or a difference.
+    """
     spec, aid = run.spec(), aid or Aid()
     base = find_base(spec.base.source, workspace)
     card = registry.family(base.family).card

@@ -23,7 +23,10 @@ from studio.train.memory import draw_so
 
 
 def load_base(base: Base, overrides: BaseSpec, precision: str, by_parts: bool = False) -> tuple[ModuleType, Parts, str]:
-    """(family, parts, precision) of a base with the overrides of a spec applied; `by_parts`: components come to the device when needed."""
+    """(family, parts, precision) of a base with the overrides of a spec applied; `by_parts`: components come to the device when needed.
+
+    StudioError where one does not suit the base.
+    """
     libraries.load()
     device = pick_device()
     precision = pick_precision(device, precision)

@@ -73,10 +73,12 @@ class Job:
         return self._signalled or self.run.stop_file.exists()
 
     def status(self, state: str, **values: Any) -> None:
+        """Say in the run's folder how it is."""
         self._state, self._values, self._written = state, values, time.monotonic()
         self.run.write_status(state, **values)
 
     def emit(self, kind: str, **values: Any) -> None:
+        """Append an event."""
         self.log.emit(kind, **values)
 
 

@@ -24,11 +24,11 @@ class Change:
     outputs: int = 0
 
     def weight(self, weight: "Tensor", strength: float) -> "Tensor":
-        """The layer's weight at a strength, in fp32."""
+        """The layer's weight [out, in, …] at a strength, in fp32."""
         return formulas.changed(weight.float(), self.own, strength, self.rows, self.outputs)
 
     def bias(self, bias: "Tensor", strength: float) -> "Tensor":
-        """The layer's bias at a strength, in fp32."""
+        """The layer's bias [out] at a strength, in fp32."""
         found = self.own["diff_b"].to(bias.device).float()
         return bias.float() + strength * (found if self.rows is None else found[self.rows])
 
@@ -118,7 +118,7 @@ class Foreign:
 
     @contextmanager
     def at(self, strengths: list[float]) -> "Iterator[None]":
-        """Within: the base with the one strength of this pass."""
+        """Within: the base with the one strength of this pass. StudioError where a layer is missing, or kept in fewer bits."""
         (strength,) = set(strengths)
         kept = []
         try:

@@ -70,7 +70,7 @@ def word(spec: Spec) -> str:
 
 
 def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
-    """Nothing: what it learned is a whole model, written as one."""
+    """Nothing: what it learned is a whole model, written as one. StudioError, saying so."""
     raise StudioError(f"--format {layout}: full tuning makes a whole model, and no adapter file")
 
 

@@ -53,7 +53,7 @@ class Renamed:
 def rename(tensors: "State", modules: "dict[str, nn.Module]", put: "Put | None" = None) -> Renamed:
     """Every layer of a file's tensors under the names that a base's modules have, layers that are one there taken apart exactly.
 
-    `put` = how a layer is taken in; by itself for adapters that sit on layers, as the methods do.
+    `put` = how a layer is taken in; by itself for adapters that sit on layers, as the methods do. StudioError where none is found.
     """
     index = {c: layer_names(m) for c, m in modules.items() if c != "vae"}
     denoisers = [c for c in index if not c.startswith("text_encoder")]
@@ -198,7 +198,10 @@ def _lycoris(own: "State") -> "State":
 
 
 def as_lora(found: Renamed, rank: int) -> "State":
-    """Tensors by our names of LoRA layers at scale 1; those of smaller ranks get further rows, which do nothing yet but can learn."""
+    """Tensors by our names of LoRA layers at scale 1; those of smaller ranks get further rows, which do nothing yet but can learn.
+
+    StudioError where a layer is no LoRA, or of a larger rank.
+    """
     import torch
 
     state: State = {}

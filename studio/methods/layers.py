@@ -101,7 +101,7 @@ def refuse(card: Card, title: str) -> str | None:
 
 
 def kaiming(shape: Any, device: Any, generator: "Generator") -> "Tensor":
-    """Kaiming-uniform numbers as PEFT draws them, fp32, drawn on the CPU."""
+    """Kaiming-uniform numbers [*shape] (He 2015) as PEFT draws them, fp32, drawn on the CPU."""
     import torch
 
     fresh = torch.empty(shape)
@@ -184,7 +184,7 @@ class Adapter:
         return {f"{name}.{part}": t for name, layer in self._layers.items() for part, t in self._kind.tensors(layer).items()}
 
     def restore(self, state: "dict[str, Tensor]") -> None:
-        """Copy a state of this very adapter back in."""
+        """Copy a state of this very adapter back in. StudioError where it is of another."""
         live = self.state()
         if live.keys() != state.keys() or any(state[n].shape != w.shape for n, w in live.items()):
             raise StudioError(

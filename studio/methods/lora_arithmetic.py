@@ -19,6 +19,7 @@ def together(members: "list[tuple[State, float]]") -> "tuple[State, int]":
     """(state, rank) of one LoRA at scale 1 that does what all members (state at scale 1, weight) do: their products side by side.
 
     sum_i w_i B_i A_i = [w_1 B_1 | w_2 B_2 | …] [A_1; A_2; …]; a layer that a member has not counts as zero there.
+    StudioError where their bases differ.
     """
     import torch
 

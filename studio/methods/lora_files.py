@@ -17,7 +17,10 @@ TEXT_ROOT = "text_model."  # every reader expects it; transformers has dropped i
 
 
 def write(state: "dict[str, Tensor]", scale: float, layout: str, card: Card) -> "dict[str, Tensor]":
-    """`state` under the names of `layout`; the scale goes into `.alpha` (kohya) or into the up matrix (the others)."""
+    """`state` under the names of `layout`; the scale goes into `.alpha` (kohya) or into the up matrix (the others).
+
+    StudioError for a layout that the family has not.
+    """
     import torch
 
     if layout not in card.export_layouts:

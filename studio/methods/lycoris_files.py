@@ -49,7 +49,10 @@ def scaled(on: list[Any], spec: RankSpec, strengths: list[float]) -> "Iterator[N
 
 
 def write(state: "dict[str, Tensor]", spec: RankSpec, layout: str, card: Card) -> "dict[str, Tensor]":
-    """`state` under the names of `layout`; the scale goes into `.alpha`, or into w1 where no factor has a rank and alpha is not read."""
+    """`state` under the names of `layout`; the scale goes into `.alpha`, or into w1 where no factor has a rank and alpha is not read.
+
+    StudioError for other layouts than lycoris and peft.
+    """
     import torch
 
     if layout == "peft":

@@ -51,7 +51,7 @@ def layouts(card: Card) -> tuple[str, ...]:
 
 
 def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
-    """The tensors of PEFT folders."""
+    """The tensors of PEFT folders. StudioError for another layout."""
     if layout != "peft":
         raise StudioError(f"--format {layout}: {ONLY_PEFT}")
     return layers.peft_tensors(state)
@@ -63,7 +63,7 @@ def peft_configs(state: "dict[str, Tensor]", spec: Spec) -> dict[str, dict[str, 
 
 
 def describe(path: Path, card: Card) -> dict[str, Any]:
-    """None: an exported OFT is a folder for PEFT; a run is what is continued."""
+    """None: an exported OFT is a folder for PEFT; a run is what is continued. StudioError, saying so."""
     raise StudioError(f"{path}: an OFT is continued from its run, not from a file")
 
 

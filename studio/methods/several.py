@@ -112,14 +112,14 @@ class Together:
         return {name: tensor for member in self._members for name, tensor in member.state().items()}
 
     def restore(self, state: "dict[str, Tensor]") -> None:
-        """Copy a state of these very methods back in."""
+        """Copy a state of these very methods back in. StudioError where it is of others."""
         if state.keys() != self.state().keys():
             raise StudioError("this adapter is not of this run: same base and the same settings of all its methods are needed")
         for member in self._members:
             member.restore({name: state[name] for name in member.state()})
 
     def load(self, tensors: "dict[str, Tensor]", partly: bool = False) -> str:
-        """A file holds what one method learned, so none can be taken over."""
+        """A file holds what one method learned, so none can be taken over. StudioError, saying so."""
         raise StudioError("start_from: several methods are trained together here, and a file is of one: continue from a run")
 
     def read_as(self, text: str, strength: float) -> str:

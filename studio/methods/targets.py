@@ -34,7 +34,10 @@ def find_layers(parts: Parts, spec: LayerSpec, card: Card) -> dict[str, list[str
 
 
 def find_targets(module: "nn.Module", targets: str, groups: dict[str, tuple[str, ...]]) -> list[str]:
-    """Names of the linear and convolution layers that `targets` (groups or suffixes joined by +) picks, in model order."""
+    """Names of the linear and convolution layers that `targets` (groups or suffixes joined by +) picks, in model order.
+
+    StudioError where one picks none.
+    """
     from torch import nn
 
     layers = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]

@@ -81,7 +81,7 @@ def word(spec: Spec) -> str:
 
 
 def export(state: "dict[str, Tensor]", spec: Spec, layout: str, card: Card) -> "dict[str, Tensor]":
-    """The tensors of an embedding file."""
+    """The tensors of an embedding file. StudioError for another layout."""
     if layout != "embedding":
         raise StudioError(f"--format {layout}: this method writes embedding")
     return embedding_files.write(state, card)
@@ -98,7 +98,10 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
 
 
 def adopt(spec: Spec, about: dict[str, Any], captions: list[str], name: str) -> Spec:
-    """The settings with what a dataset decides filled in: the word, what it replaces, what it begins as."""
+    """The settings with what a dataset decides filled in: the word, what it replaces, what it begins as.
+
+    StudioError where that is no word.
+    """
     replaces = spec.replaces or str(about.get("trigger") or "")
     token = spec.token.strip() or f"<{slug(replaces or name) or 'domain'}>"
     if token != "".join(token.split()) or not token.isprintable() or len(token) > MAX_TOKEN:

@@ -48,7 +48,7 @@ class Whole:
         return {f"{self._name}.{name}": p for name, p in self._first.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Copy a state of this very denoiser back in."""
+        """Copy a state of this very denoiser back in. StudioError where it is of another."""
         live = self.state()
         if live.keys() != state.keys() or any(state[n].shape != w.shape for n, w in live.items()):
             raise StudioError("this tuned model is not of this base: the base model that the run was made from is needed")
@@ -56,7 +56,7 @@ class Whole:
             weight.data.copy_(state[name])
 
     def load(self, tensors: dict[str, Tensor], partly: bool = False) -> str:
-        """Refused: a whole model is a base of its own."""
+        """Refused: a whole model is a base of its own. StudioError, saying so."""
         raise StudioError("start_from: full tuning continues from a run; choose an exported model as --base instead")
 
     def read_as(self, text: str, strength: float) -> str:

@@ -34,7 +34,7 @@ class Rows(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The base's own table, which others ask for its dtype and device."""
+        """The base's own table [V, d], which others ask for its dtype and device."""
         return self.table.weight
 
     def vectors(self) -> Tensor:
@@ -42,6 +42,7 @@ class Rows(nn.Module):
         return self.new if self.strength == 1.0 else self.first + self.strength * (self.new - self.first)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Embeddings [B, L, d] of ids [B, L], in the precision of the table."""
         if torch.is_grad_enabled():
             with torch.no_grad():
                 self.new.mul_((self.longest / self.new.norm(dim=1, keepdim=True).clamp_min(1e-8)).clamp(max=1.0))
@@ -117,7 +118,7 @@ class Word:
         return {f"{encoder}.{STATE_KEY}": side.rows.new for encoder, side in self._sides.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Copy a state of this very word back in."""
+        """Copy a state of this very word back in. StudioError where it is of another."""
         live = self.state()
         if live.keys() != state.keys() or any(state[name].shape != rows.shape for name, rows in live.items()):
             count = self._spec.num_vectors

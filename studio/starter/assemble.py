@@ -19,7 +19,7 @@ MAX_BYTES = 40_000_000
 
 
 def assemble(bench: Bench, out: Path, figures: dict) -> dict:
-    """Write the finished model to `out`; returns its size and the UNet's step and v-MSE."""
+    """Write the finished model to `out`; returns its size and the UNet's step and v-MSE. StudioError above MAX_BYTES."""
     from studio.starter.card import write_card
     from studio.starter.report import REPORT_FILES
 

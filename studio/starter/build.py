@@ -109,6 +109,7 @@ def build(bench: Bench, out: Path, until: str | None = None) -> dict:
 
 
 def best_device() -> str:
+    """The device to train on where none was named: cuda, else cpu."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -73,7 +73,10 @@ PLANES = (
 
 
 def read_volume(packed: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Read a gzipped little-endian uint8 NIfTI-1 volume: array [X, Y, Z] and the origin in mm [3] (1 mm voxels)."""
+    """Read a gzipped little-endian uint8 NIfTI-1 volume: array [X, Y, Z] and the origin in mm [3] (1 mm voxels).
+
+    StudioError for another kind.
+    """
     raw = gzip.decompress(packed)
     dims, kind = struct.unpack_from("<8h", raw, 40), struct.unpack_from("<h", raw, 70)[0]
     start = int(struct.unpack_from("<f", raw, 108)[0])
@@ -121,7 +124,7 @@ def brain_items(packages: Path) -> Iterator[Item]:
 
 
 def square(cut: np.ndarray, width_mm: int = 200) -> np.ndarray:
-    """Cut a slice to width_mm around its middle, padding with black, and resize it to SIZE_PX."""
+    """Cut a slice [H, W] to width_mm around its middle, padding with black, and resize it to SIZE_PX."""
     canvas = np.zeros((width_mm, width_mm), np.uint8)
     source, target = [], []
     for length in cut.shape:

@@ -47,6 +47,7 @@ class Judge(nn.Module):
         return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
 
     def forward(self, px: torch.Tensor) -> torch.Tensor:
+        """The logits [B, classes] of pictures [B, 3, S, S]."""
         return self.head(self.features(px))
 
 

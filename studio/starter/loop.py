@@ -78,6 +78,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        """Take the weights as they are now into the average."""
         keep = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.live.values()], 1 - keep)
 

@@ -161,7 +161,7 @@ JUDGE_STYLES = tuple(s for s in STYLES if s.is_for_judge)
 def fetch(package: Package, folder: Path) -> Path:
     """Return the package's archive in `folder`, downloading it with its ordinary client when it is not there.
 
-    Raises ValueError when the client fails or the bytes are not the pinned ones.
+    Raises ValueError when the client fails or the bytes are not the pinned ones. StudioError where it is not the pinned one.
     """
     target = folder / f"{package.name.replace('@', '').replace('/', '-')}-{package.version}.archive"
     if not target.exists():
@@ -197,7 +197,7 @@ def _download(package: Package, target: Path) -> None:
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """Return the bytes of one named member of a .tgz or .whl archive."""
+    """Return the bytes of one named member of a .tgz or .whl archive. StudioError where there is none."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as z:
             return z.read(member)

@@ -82,7 +82,7 @@ def train_pixel(bank: torch.Tensor, folder: Path, bench: Bench) -> UNet2DModel:
 
 
 def draw(pool: torch.Tensor, batch: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw pictures, noise and stratified timesteps of one step."""
+    """Draw pictures and noise [B, 3, S, S], and stratified timesteps [B], of one step."""
     x = pool[torch.randint(len(pool), (batch,), generator=g).to(pool.device)]
     x = torch.where((torch.rand(batch, 1, 1, 1, generator=g) < 0.5).to(pool.device), x.flip(3), x)
     noise = torch.randn(x.shape, generator=g).to(pool.device)

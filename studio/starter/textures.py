@@ -21,7 +21,7 @@ def _colours(rng: np.random.Generator, num: int, grey: bool) -> np.ndarray:
 
 
 def tinted_noise(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
-    """Fractal noise mapped through a random palette of 2-5 colours (clouds, terrain, tissue)."""
+    """Fractal noise mapped through a random palette of 2-5 colours, [S, S, 3] in [0, 1] (clouds, terrain, tissue)."""
     noise = fractal_noise(rng, size_px, rng.uniform(0.7, 2.2))
     num = int(rng.integers(2, 6))
     palette, stops = _colours(rng, num, grey), np.sort(rng.random(num))
@@ -29,7 +29,7 @@ def tinted_noise(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarr
 
 
 def dead_leaves(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
-    """Overlapping ellipses of random sizes (Lee, Mumford and Huang 2001): the edge statistics of photographs."""
+    """Overlapping ellipses of random sizes, [S, S, 3] in [0, 1] (Lee, Mumford and Huang 2001): the edge statistics of photographs."""
     picture = np.broadcast_to(_colours(rng, 1, grey), (size_px, size_px, 3)).copy()
     y, x = np.mgrid[:size_px, :size_px].astype(np.float32)
     num = int(rng.integers(15, 70))
@@ -45,7 +45,7 @@ def dead_leaves(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarra
 
 
 def grating(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
-    """A warped sine or square grating between two colours (folds, fields, stripes)."""
+    """A warped sine or square grating between two colours, [S, S, 3] in [0, 1] (folds, fields, stripes)."""
     y, x = np.mgrid[:size_px, :size_px] / size_px
     turn, cycles = rng.random() * np.pi, rng.uniform(2, 14)
     warp = fractal_noise(rng, size_px, 2.0) * rng.uniform(0, 0.5)
@@ -56,7 +56,7 @@ def grating(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
 
 
 def blob(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
-    """A rough-edged textured body on black or white (organs, coastlines)."""
+    """A rough-edged textured body on black or white, [S, S, 3] in [0, 1] (organs, coastlines)."""
     y, x = np.mgrid[:size_px, :size_px] / size_px - 0.5
     edge = rng.uniform(0.25, 0.45) + (fractal_noise(rng, size_px, 1.8) - 0.5) * rng.uniform(0, 0.4)
     away = np.hypot(x * rng.uniform(0.8, 1.3), y * rng.uniform(0.8, 1.3))
@@ -66,7 +66,7 @@ def blob(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
 
 
 def outlines(rng: np.random.Generator, size_px: int, grey: bool) -> np.ndarray:
-    """Shapes with dark outlines, filled or not, and thin strokes (drawings, silhouettes, diagrams)."""
+    """Shapes with dark outlines, filled or not, and thin strokes, [S, S, 3] in [0, 1] (drawings, silhouettes, diagrams)."""
     side, scale = size_px * 4, 4  # drawn larger, then averaged: smooth edges
     paper = (255, 255, 255) if rng.random() < 0.6 else tuple(int(c) for c in _colours(rng, 1, grey)[0] * 255)
     canvas = Image.new("RGB", (side, side), paper)

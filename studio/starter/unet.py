@@ -59,6 +59,7 @@ class Cache:
 
     @classmethod
     def read(cls, file: Path, device: str) -> "Cache":
+        """The cache in a file, on a device."""
         t = load_file(file)
         return cls(t["latents"].to(device), t["chances"], t["captions"], t["embeds"].to(device))
 
@@ -89,7 +90,7 @@ def v_losses(unet: UNet2DConditionModel, scheduler: DDIMScheduler, drawn: tuple)
 
 
 def min_snr_weights(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
-    """min(SNR, gamma) / (SNR + 1), the weight for v-prediction, scaled to a mean near one."""
+    """min(SNR, gamma) / (SNR + 1) of timesteps [B] (Hang 2023), the weight for v-prediction, scaled to a mean near one."""
     alpha = scheduler.alphas_cumprod.to(t.device)[t]
     snr = alpha / (1 - alpha)
     return snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1) / 0.4

@@ -54,7 +54,7 @@ def draw_crops(bank: torch.Tensor, batch: int, step: int, seed: int) -> torch.Te
 
 
 def reconstruction_loss(out: torch.Tensor, px: torch.Tensor) -> torch.Tensor:
-    """L1 + 4 MSE + 0.5 L1 of the picture gradients."""
+    """L1 + 4 MSE + 0.5 L1 of the picture gradients, of pictures [B, 3, S, S]: one number."""
     d = out - px
     edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
     return d.abs().mean() + 4 * d.square().mean() + 0.5 * edges
@@ -116,6 +116,6 @@ def reconstruct(vae: AutoencoderKL, rgb: torch.Tensor, batch: int = 64) -> torch
 
 
 def psnr_db(vae: AutoencoderKL, rgb: torch.Tensor) -> float:
-    """Mean over pictures of the PSNR of their reconstructions, in dB."""
+    """Mean over uint8 pictures [N, S, S, 3] of the PSNR of their reconstructions, in dB."""
     error = (reconstruct(vae, rgb).float() - rgb.float()).square().mean((1, 2, 3)).clamp_min(1e-3)
     return float((10 * (math.log10(255**2) - error.log10())).mean())

@@ -94,9 +94,11 @@ class Training:
         return draw_batch(items, self.prior, self.spec, step, 0.0, "" if self.spec.prior.match == "outputs" else "prior-")
 
     def save_snapshot(self) -> None:
+        """Keep the adapter, raw and averaged, as it is at this step."""
         checkpoint.write_snapshot(self.folder / "snapshots", self.step, self.adapter.state(), self.average.tensors)
 
     def save_resume_point(self) -> None:
+        """Keep all that the run needs to continue from this step."""
         live = self.adapter.state()
         tensors = {"raw": live, "ema": self.average.tensors, "optimizer": optim.optimizer_tensors(self.optimizer, live)}
         scaler = self.accelerator.scaler

@@ -106,7 +106,7 @@ def _answers(family: ModuleType, parts: Parts, batch: Batch) -> "tuple[Tensor, T
 
 
 def batch_loss(family: ModuleType, parts: Parts, batch: Batch, gamma: float, global_size: int) -> "Tensor":
-    """The part of the global loss that this (micro-)batch gives: weighted losses summed over samples, over the global batch size."""
+    """What this (micro-)batch adds to the global loss, a scalar: weighted losses summed over samples, over the global batch size."""
     losses, t = sample_losses(family, parts, batch)
     return (losses * family.weight(parts, t, gamma)).sum() / global_size
 

@@ -86,5 +86,6 @@ class Average:
         torch._foreach_lerp_(list(self.tensors.values()), live, 1 - ema_decay(step, self._decay))
 
     def restore(self, tensors: "dict[str, Tensor]") -> None:
+        """Take over the averaged tensors of a resume point."""
         for name, value in tensors.items():
             self.tensors[name].copy_(value)

@@ -28,37 +28,53 @@ class _Body(BaseModel):
 
 
 class DemoRequest(_Body):
+    """Which demo is loaded."""
+
     demo: str
     name: str | None = None
 
 
 class CaptionRequest(_Body):
+    """A caption as it is to be, and as it was where it was read."""
+
     file: str
     caption: str
     before: str | None = None
 
 
 class FilesRequest(_Body):
+    """Pictures of a dataset."""
+
     files: list[str]
 
 
 class NameRequest(_Body):
+    """A new name."""
+
     name: str
 
 
 class TriggerRequest(_Body):
+    """A trigger word."""
+
     trigger: str
 
 
 class UndoRequest(_Body):
+    """A change to undo."""
+
     undo: str
 
 
 class TrashRequest(_Body):
+    """What is brought back from the trash."""
+
     trash: str
 
 
 class ExportRequest(_Body):
+    """How a dataset is copied out."""
+
     path: str
     captions: CaptionKind = "txt"
     facts: bool = False

@@ -199,7 +199,7 @@ class TrainPage:
             raise gr.Error(safe(in_plain_words(error)), print_exception=False) from None
 
     def start(self, request: gr.Request, *values: Any) -> tuple[Any, Any]:
-        """Train: the run that is shown from now on, or what is wrong, told beside the button."""
+        """Train: the run that is shown from now on, or what is wrong, told beside the button. StudioError without a dataset."""
         draft = self.read(values)
         try:
             if not draft.dataset:

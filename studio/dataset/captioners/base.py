@@ -43,6 +43,7 @@ class Facts:
 
     @property
     def needs_folder(self) -> bool:
+        """Whether its weights lie in a folder that a person has."""
         return bool(self.architectures or self.files)
 
 

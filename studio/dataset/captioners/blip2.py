@@ -18,7 +18,7 @@ FACTS = Facts(
 
 
 def load(folder: Path | None) -> Generator:
-    """The weights in `folder`."""
+    """The weights in `folder`. StudioError where no image token is named."""
     import torch
     from transformers import Blip2ForConditionalGeneration, BlipImageProcessorPil
 

@@ -15,6 +15,7 @@ def conversation(tokenizer: Any, token: str, prompt: str, plain: str) -> str:
     """One turn of a user with a picture, whose place is `token`, and `prompt`; `plain` is used where the tokenizer has no template.
 
     The text begins without the token for the beginning, which is put there when the text becomes tokens.
+    StudioError where that template has no place for a picture.
     """
     prompt = prompt.replace(token, " ")
     if not tokenizer.chat_template:

@@ -20,7 +20,10 @@ FACTS = Facts(
 
 
 def load(folder: Path | None) -> Generator:
-    """The weights in `folder`, as `florence-community` has them: the first release asks for code of its own, and is refused."""
+    """The weights in `folder`, as `florence-community` has them: the first release asks for code of its own, and is refused.
+
+    StudioError where what a picture takes is not said.
+    """
     from transformers import CLIPImageProcessorPil, Florence2ForConditionalGeneration, Florence2Processor
 
     parts = load_parts(folder, FACTS, Florence2ForConditionalGeneration, CLIPImageProcessorPil)

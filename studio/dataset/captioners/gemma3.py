@@ -20,7 +20,7 @@ TOKENS = ("boi_token", "eoi_token", "image_token")
 
 
 def load(folder: Path | None) -> Generator:
-    """The weights in `folder`."""
+    """The weights in `folder`. StudioError where no tokens for pictures are named."""
     from transformers import Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil, Gemma3Processor
 
     parts = load_parts(folder, FACTS, Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil)

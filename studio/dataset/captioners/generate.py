@@ -39,7 +39,7 @@ class Generator:
         self.batch = batch_that_fits(total - used, billions)
 
     def caption(self, pictures: "Sequence[Image]", ask: Ask) -> list[Suggestion]:
-        """One caption per picture; where the model says nothing, a reason."""
+        """One caption per picture; where the model says nothing, a reason. StudioError where the prompt is too long."""
         import torch
 
         if not pictures:

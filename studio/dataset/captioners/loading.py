@@ -54,7 +54,10 @@ def load_parts(folder: Path, facts: Facts, model_class: Any, pixels_class: Any) 
 
 
 def read_tokenizer(folder: Path, facts: Facts) -> Any:
-    """The tokenizer in `folder`, with the template for questions that may lie beside it; it can fill up what is short."""
+    """The tokenizer in `folder`, with the template for questions that may lie beside it; it can fill up what is short.
+
+    StudioError where there is none.
+    """
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in VOCABULARIES):  # else the library makes one that knows no word

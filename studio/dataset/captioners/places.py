@@ -29,6 +29,7 @@ class Chosen:
 
     @property
     def facts(self) -> Facts:
+        """What is known of it before it is loaded."""
         return self.module.FACTS
 
     @property
@@ -38,6 +39,7 @@ class Chosen:
 
 
 def captioners_folder(workspace: Workspace) -> Path:
+    """The workspace's own folder of captioners."""
     return workspace.root / "captioners"
 
 

@@ -184,7 +184,10 @@ def _levels(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def read_tags(file: Path) -> tuple[list[str], list[str]]:
-    """(names as captions have them, their kinds) of `selected_tags.csv`; every cell is text, whatever it begins with."""
+    """(names as captions have them, their kinds) of `selected_tags.csv`; every cell is text, whatever it begins with.
+
+    StudioError where it is damaged, too long or none.
+    """
     names, kinds = [], []
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:

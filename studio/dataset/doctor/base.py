@@ -77,7 +77,7 @@ class Check:
 
 
 def unusual(values: np.ndarray, least: float) -> np.ndarray:
-    """How far each value lies above or below (negative) the median, in robust deviations of at least `least`; 0 among few."""
+    """How far each value [N] lies above or below (negative) the median, in robust deviations of at least `least`; 0 among few."""
     known = values[np.isfinite(values)]
     if len(known) < USUAL_FROM:
         return np.zeros(len(values))

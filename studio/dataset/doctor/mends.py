@@ -31,6 +31,7 @@ class Mend:
     is_automatic: bool = False  # done by "mend all": loses nothing, and hardly anyone would decide otherwise
 
     def told(self, found: Found) -> dict[str, str]:
+        """How its button reads for this finding: {"label", "title"}."""
         num, copies = len(found.files), len(found.files) - len(found.groups)
         return {"label": self.label.format(num=num, copies="1 copy" if copies == 1 else f"{copies} copies"), "title": self.title}
 

@@ -32,6 +32,7 @@ class View:
         return what + (" (sigmoid)" if self.kind == "sigmoid" else "") + (f" {self.name}" if self.name else "")
 
     def as_json(self) -> dict[str, Any]:
+        """As the decoding process is asked for it."""
         return asdict(self)
 
 
@@ -137,7 +138,7 @@ def padding(stored: np.ndarray, ds: Any) -> np.ndarray:
 
 
 def meaning(stored: np.ndarray, flat: Any) -> np.ndarray:
-    """Stored values to what they mean (Hounsfield units in CT), by the modality LUT, or slope and intercept."""
+    """Stored values [H, W] to what they mean (Hounsfield units in CT), by the modality LUT, or slope and intercept."""
     if flat.get("ModalityLUTSequence"):
         return _looked_up(stored, flat.ModalityLUTSequence[0], flat)[0]
     slope, intercept = (_numbers(flat.get(name)) for name in ("RescaleSlope", "RescaleIntercept"))
@@ -163,7 +164,7 @@ def _looked_up(values: np.ndarray, item: Any, flat: Any) -> tuple[np.ndarray, in
 
 
 def shown(values: np.ndarray, flat: Any, view: View) -> np.ndarray:
-    """uint8 levels of `values` in one of the ways that the file asks for, PS3.3 C.11.2.1."""
+    """uint8 levels [H, W] of `values` in one of the ways that the file asks for, PS3.3 C.11.2.1."""
     if view.kind == "lut":
         entries, bits = _looked_up(values, flat.VOILUTSequence[view.index], flat)
         return to_levels(entries, 0, 2**bits - 1)

@@ -36,7 +36,10 @@ def scaled(grid: Sequence[float], factor: float) -> list[float]:
 
 
 def window(layers: Sequence[Layer], box: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(values [B, H, W], where nothing was measured [H, W]) of a box (left, top, width, height) of the grid."""
+    """(values [B, H, W], where nothing was measured [H, W]) of a box (left, top, width, height) of the grid.
+
+    Unreadable where a file is damaged there.
+    """
     values: list[np.ndarray] = [np.empty(0)] * len(layers)
     is_void = np.ones((box[3], box[2]), bool)
     paths = dict.fromkeys(each["path"] for each in layers)
@@ -90,7 +93,10 @@ def colours(item: Layer) -> np.ndarray | None:
 
 
 def measure(layers: Sequence[Layer], size: Sequence[int], share: Sequence[float]) -> list[list[float]]:
-    """The percentiles `share` of every layer, then of all together, from windows spread over a grid of `size` (width, height)."""
+    """The percentiles `share` of every layer, then of all together, from windows spread over a grid of `size` (width, height).
+
+    Unreadable where nothing was measured.
+    """
     boxes = tiles.grid(*size, MEASURED_PX, 0.0)
     found = []
     for i in tiles.spread(len(boxes), NUM_MEASURED)[: 4 * NUM_MEASURED]:

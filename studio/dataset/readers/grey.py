@@ -18,7 +18,7 @@ def percentiles(values: np.ndarray, low: float, high: float) -> list[float]:
 
 
 def to_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8 levels of `values`: `low` and below are black, `high` and above white, what is no number black."""
+    """uint8 levels, in the shape of `values`: `low` and below are black, `high` and above white, what is no number black."""
     exact = np.float64 if values.dtype.itemsize > 2 and values.dtype != np.float32 else np.float32
     scaled = (values.astype(exact) - low) / max(high - low, 1e-12)
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255).astype(np.uint8)

@@ -37,7 +37,10 @@ def recognise(name: str, head: bytes) -> bool:
 
 
 def survey(path: Path, salt: str) -> dict[str, Any]:
-    """The size of a volume along left-right, back-front and foot-head, and what its name says of sequence and subject."""
+    """The size of a volume along left-right, back-front and foot-head, and what its name says of sequence and subject.
+
+    Unreadable where it is no volume of grey values, or too large.
+    """
     if _check_pair(path):
         return {"is_half": True}
     image = _load(path)

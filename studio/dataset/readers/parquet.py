@@ -176,7 +176,7 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
 
 
 def read(path: Path, ask: dict[str, Any]) -> Scan:
-    """The picture of one row, and its caption: of several, the first."""
+    """The picture of one row, and its caption: of several, the first. Unreadable where there is none."""
     picture, text, mask = ask["columns"]
     row = _rows(path, path.stat().st_mtime_ns, tuple(dict.fromkeys(filter(None, [*ask["columns"], *ask["others"]])))).at(ask["row"])
     data = _bytes_of(row, picture)

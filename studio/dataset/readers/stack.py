@@ -108,7 +108,7 @@ def plan(found: Set, choices: Choices, ranges: list[list[list[float]]]) -> list[
 
 
 def read(path: Path, ask: dict[str, Any]) -> Scan:
-    """One slice, or its percentiles."""
+    """One slice, or its percentiles. Unreadable where it is damaged."""
     stack = _open(path, path.stat().st_mtime_ns)
     try:
         stack.seek(ask["page"])
