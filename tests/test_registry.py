@@ -6,7 +6,6 @@ from studio import registry
 from studio.dataset.captioners.base import Captioner
 from studio.dataset.doctor.mends import MENDS
 from studio.dataset.doctor.table import CHECKS
-from studio.dataset.readers.base import Reader
 from studio.export.formats import LAYOUTS
 from studio.families.base import Family
 from studio.methods.base import Method
@@ -20,7 +19,6 @@ ALL = [
     *((Family, registry.family, key) for key in registry.FAMILIES),
     *((Method, registry.method, key) for key in registry.METHODS),
     *((Captioner, registry.captioner, key) for key in registry.CAPTIONERS),
-    *((Reader, registry.reader, key) for key in registry.READERS),
 ]
 
 

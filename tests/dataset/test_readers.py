@@ -6,7 +6,7 @@ import pytest
 
 from studio import registry
 from studio.dataset.intake import create_dataset
-from studio.dataset.readers.base import Choices, Reader, grey_choice, parse_choices, window_range
+from studio.dataset.readers.base import WINDOWS, Choices, Reader, grey_choice, parse_choices, window_range
 from studio.extras import EXTRAS
 from tests.dataset.scans import series
 
@@ -33,3 +33,8 @@ def test_scans_can_be_left_out_beside_pictures(workspace, pictures, tmp_path):
     folder = series(tmp_path / "ct", 3)
     made = create_dataset(workspace, "plain", [pictures, folder], choices=parse_choices({"series": "none"}))
     assert len(made.rows) == 10 and not made.skipped
+
+
+def test_the_windows_that_pages_propose_are_those_that_are_known():
+    proposed = Choices.model_json_schema()["properties"]["window"]["examples"]
+    assert WINDOWS.keys() < set(proposed) and [parse_choices({"window": each}).window for each in proposed] == proposed

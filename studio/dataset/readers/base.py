@@ -38,6 +38,7 @@ class Choices(Settings):
         f"auto (the file's own, else percentiles), own 2 or own bone (another of the file's), full, percentiles, {', '.join(WINDOWS)}, "
         "or centre/width such as 40/400",
         max_length=40,
+        examples=["auto", "full", "percentiles", *WINDOWS],  # proposed while one types
     )
     every: int = setting(1, "Every n-th slice", "1 takes every slice or frame", ge=1, le=1000)
     plane: Literal["", "axial", "coronal", "sagittal"] = setting("", "Plane", "Which way slices lie; empty = as they were taken")

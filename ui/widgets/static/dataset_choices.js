@@ -4,7 +4,6 @@ import * as api from './api.js';
 import { clear, h } from './dom.js';
 
 const FIRST = ['window', 'bands', 'every', 'plane', 'volumes', 'tile', 'overlap', 'blocks']; // shown at once; the others are folded away
-const WINDOWS = ['auto', 'full', 'percentiles', 'lung', 'bone', 'brain', 'soft tissue', 'mediastinum', 'liver', 'stroke'];
 const WAIT_MS = 350;
 
 // Ask what to take; resolves to the choices, or to null where the import is cancelled.
@@ -68,7 +67,7 @@ export function ask(id, look) {
         return label(h('select', { class: 'studio-input', name, onchange: event => set(event.target.value) }, field.enum.map(each => h('option', { value: each, text: each || 'as taken' }))));
       }
       if (field.type === 'string') {
-        const list = name === 'window' ? h('datalist', { id: `list-${name}` }, WINDOWS.map(each => h('option', { value: each }))) : null;
+        const list = field.examples ? h('datalist', { id: `list-${name}` }, field.examples.map(each => h('option', { value: each }))) : null;
         const example = name === 'caption' ? Object.values(look.templates)[0] : ({ window: 'auto', volumes: '1' })[name] || 'automatic';
         return label(h('span', {}, h('input', { class: 'studio-input', name, placeholder: example, list: list ? list.id : null, spellcheck: false, oninput: event => set(event.target.value) }), list));
       }
