@@ -113,3 +113,27 @@ def test_the_backend_does_not_know_the_screens():
             )
             used = {m.split(".")[0] for m in modules} & {"ui", "gradio"}
             assert not used or path.name == "ui.py", f"{path}:{node.lineno} imports {used}"
+
+
+def test_the_page_knows_the_states_by_the_backends_words():
+    from studio.jobs.asked import OVER
+    from studio.jobs.runs import ALIVE
+
+    text = (ROOT / "ui" / "widgets" / "static" / "states.js").read_text("utf-8")
+    said = {name: set(re.findall(r"'(\w+)'", states)) for name, states in re.findall(r"export const (\w+) = new Set\(\[(.*)\]\)", text)}
+    assert said == {"LIVING": set(ALIVE), "OVER": set(OVER)}
+
+
+def test_scripts_import_what_there_is_and_use_it():
+    exports = {
+        p.name: set(
+            re.findall(r"^export (?:default )?(?:async )?(?:function\*?|class|const|let) (\w+)", p.read_text("utf-8"), re.MULTILINE)
+        )
+        for p in SCRIPTS
+    }
+    for path in SCRIPTS:
+        text = path.read_text("utf-8")
+        for names, source in re.findall(r"^import \{([^}]*)\} from '\./([\w.]+)'", text, re.MULTILINE):
+            for name in (each.split(" as ") for each in names.split(",") if each.strip()):
+                assert name[0].strip() in exports[source], f"{path.name}: {source} has no {name[0].strip()}"
+                assert len(re.findall(rf"\b{name[-1].strip()}\b", text)) > 1, f"{path.name}: {name[-1].strip()} is not used"

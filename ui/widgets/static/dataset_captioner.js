@@ -3,9 +3,9 @@
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
 import { captionerChoice } from './dataset_asking.js';
+import { OVER } from './states.js';
 import { announce, offerUndo, onPlace, onSelection, openDataset, path, selection } from './dataset_state.js';
 
-const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 const FOLLOW_MS = 500;
 const WHICH = [['', 'only where there is none'], ['recaption', 'again, but edits stay'], ['overwrite', 'over all, edits too']];
 

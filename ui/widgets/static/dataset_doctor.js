@@ -7,8 +7,8 @@ import { announce, offerUndo, onChange, onPlace, openDataset, path } from './dat
 import { chosenBase } from './dataset_shapes.js';
 import { review } from './dataset_review.js';
 import { splitDialog } from './dataset_split.js';
+import { OVER } from './states.js';
 
-const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 const FOLLOW_MS = 500;
 
 export function doctorPanel(root) {

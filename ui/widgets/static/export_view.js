@@ -4,9 +4,9 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import { drawResult, drawEarlier } from './export_result.js';
+import { OVER } from './states.js';
 
 const EXTRACTED = 'extracted';
-const OVER = new Set(['finished', 'failed', 'cancelled', 'interrupted']);
 
 export function mount({ root }) {
   const view = { root, options: null, run: '', snapshot: '', layout: '', share: new Set(), shown: null, current: null, busy: false, token: 0 };

@@ -5,8 +5,8 @@ import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import { Chart } from './chart.js';
 import { Previews } from './live_run_previews.js';
+import { LIVING } from './states.js';
 
-const ALIVE = ['queued', 'starting', 'preparing', 'running', 'parked', 'finishing'];
 const STATES = {
   queued: 'queued', starting: 'starting', preparing: 'preparing', running: 'training', parked: 'holding for pictures', finishing: 'choosing the adapter',
   finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted', damaged: 'damaged',
@@ -100,7 +100,7 @@ class View {
     if (this.run && (this.isAlive || this.turn % LOOK_EVERY)) return this.run;
     try {
       const rows = await api.get('/studio/runs');
-      return (rows.find(r => ALIVE.includes(r.state) && r.state !== 'queued') || rows[0])?.run || null;
+      return (rows.find(r => LIVING.has(r.state) && r.state !== 'queued') || rows[0])?.run || null;
     } catch {
       return this.run;
     }
@@ -127,7 +127,7 @@ class View {
 
   show(answer) {
     const wasAlive = this.isAlive;
-    this.isAlive = ALIVE.includes(answer.state);
+    this.isAlive = LIVING.has(answer.state);
     if (wasAlive && !this.isAlive) window.studio?.askAgain?.(); // a run that has ended tells what the next one takes
     if (answer.full) this.start(answer);
     this.cursor = answer.cursor;

@@ -7,7 +7,8 @@ import { h, clear } from './dom.js';
 import { Chart } from './chart.js';
 import { Matrix } from './board_matrix.js';
 import { openCards } from './method_cards.js';
-import { LIVING, stateChip } from './runs_cells.js';
+import { stateChip } from './runs_cells.js';
+import { LIVING } from './states.js';
 
 const COLOURS = 8;
 const EVERY_MS = 3000;

@@ -2,8 +2,8 @@
 
 import { h, clear, fmt } from './dom.js';
 import * as lightbox from './lightbox.js';
+import { LIVING } from './states.js';
 
-export const LIVING = new Set(['queued', 'starting', 'preparing', 'running', 'parked', 'finishing']);
 const WORDS = { parked: 'holding for pictures', damaged: 'damaged', gone: 'deleted' };
 const LOOKS = { finished: 'good', failed: 'problem', damaged: 'problem', gone: 'problem', interrupted: 'held-out' };
 const ORDER = ['running', 'parked', 'finishing', 'preparing', 'starting', 'queued', 'interrupted', 'failed', 'stopped', 'finished', 'damaged'];
