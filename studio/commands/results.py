@@ -54,7 +54,7 @@ def export(
 ) -> None:
     """Write the adapter for other programs; it is read back and compared first."""
     from studio.jobs import runs
-    from studio.jobs.tasks import Aid, export_run
+    from studio.jobs.exporting import Aid, export_run
 
     place = Workspace.at(workspace)
     file, verified = export_run(place, runs.find_run(place, run), layout or None, snapshot, out, Aid(rank=rank))

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from studio import registry
 from studio.errors import StudioError
+from studio.jobs.adapted import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.drawings import Drawing, DrawRequest, Picture, dropped_folder, picture_settings, resolve
 from studio.jobs.identity import base_identity
 from studio.jobs.room import Wanted
 from studio.jobs.runs import find_run
-from studio.jobs.tasks import Adapted, draw_pairs, read_adapter, require_base
 from studio.jobs.warm import Loaded, Warm
 from studio.methods import several
 from studio.methods.base import Attached

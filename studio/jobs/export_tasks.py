@@ -10,10 +10,10 @@ from typing import Any
 
 from studio.export.formats import LAYOUTS, card_path, file_name
 from studio.export.metadata import Shared
+from studio.jobs.exporting import Aid, export_run
 from studio.jobs.exports import FILE, Export, adapter_step, file_stem, shared
 from studio.jobs.room import Wanted
 from studio.jobs.runs import Run, find_run
-from studio.jobs.tasks import Aid, export_run
 from studio.jobs.warm import Warm
 from studio.store import Workspace, read_metadata, sha256_file, sync_folder, write_bytes, write_json
 

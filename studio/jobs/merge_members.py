@@ -15,9 +15,9 @@ from studio.export.merged import Changes, named
 from studio.families.base import Card, Parts
 from studio.families.signatures import identify
 from studio.families.signs import ADAPTER
+from studio.jobs.adapted import read_adapter
 from studio.jobs.drawings import dropped_folder
 from studio.jobs.runs import Run, find_run
-from studio.jobs.tasks import read_adapter
 from studio.methods import layers, lora, several
 from studio.methods.base import Attached
 from studio.methods.describing import describe_file, is_foreign

@@ -36,7 +36,7 @@ class Wanted:
 
 def sample(workspace: Workspace, name: str, wanted: Wanted, out: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Draw the pairs of a run into `out`; StudioError, before anything is loaded, when something asked for is wrong."""
-    from studio.jobs.tasks import load_adapted, sample_run
+    from studio.jobs.adapted import load_adapted, sample_run
     from studio.sample.pair import Sampling, settle_text
 
     run, out = find_run(workspace, name), Path(os.path.expanduser(out)).resolve()

@@ -13,7 +13,7 @@ from pathlib import Path
 from studio import quiet
 from studio.jobs import libraries
 
-MODULES = ("studio.dataset.decode", "studio.jobs.tasks", "studio.jobs.worker")
+MODULES = ("studio.dataset.decode", "studio.jobs.adapted", "studio.jobs.exporting", "studio.jobs.worker")
 
 
 def main() -> int:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from studio.dataset.rows import Dataset
+    from studio.jobs.adapted import Adapted
     from studio.jobs.runs import Run
-    from studio.jobs.tasks import Adapted
     from studio.store import Workspace
 
 DEMOS = ("icons", "brain-mri", "satellite")
@@ -60,7 +60,7 @@ class Pairs:
 def grade_demo(model: Path, demo: str, world: World, plan: Plan, progress: Callable[[str], None]) -> tuple[dict[str, Any], Pairs]:
     """Adapt the base in `model` to a demo in a workspace that is thrown away; figures, and the pictures they were measured on."""
     from studio.dataset.intake import create_demo
-    from studio.jobs.tasks import load_adapted
+    from studio.jobs.adapted import load_adapted
     from studio.store import Workspace
 
     with tempfile.TemporaryDirectory(prefix="starter-report-") as place:
@@ -126,14 +126,14 @@ def sample_prompts(dataset: "Dataset", given: list[str], count: int) -> list[str
 
 def draw_pairs(workspace: "Workspace", adapted: "Adapted", dataset: "Dataset", plan: Plan) -> Pairs:
     """Draw base and adapted with the product's sampler from the same noise."""
-    from studio.jobs import tasks
+    from studio.jobs.adapted import draw_pairs as draw_rows
     from studio.sample.pair import Sampling
 
     size_px = adapted.parts.facts.size_px
     prompts = sample_prompts(dataset, adapted.spec.preview.prompts, plan.num_pairs)
     look = {"steps": plan.num_steps, "guidance": plan.guidance, "sampler": "ddim", "width": size_px, "height": size_px}
     samplings = [Sampling(prompt=p, seed=FIRST_SEED + n, **look) for n, p in enumerate(prompts)]
-    rows = tasks.draw_pairs(workspace, adapted, samplings, [1.0], lambda: None)
+    rows = draw_rows(workspace, adapted, samplings, [1.0], lambda: None)
     return Pairs(prompts, *(to_pixels([row[k] for row in rows], size_px) for k in (0, 1)))
 
 

@@ -12,8 +12,9 @@ from studio import quiet
 from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.families import sd
+from studio.jobs.adapted import load_adapted
 from studio.jobs.create import Request, create_run
-from studio.jobs.tasks import export_run, load_adapted
+from studio.jobs.exporting import export_run
 from studio.sample.pair import Sampling, Shot, draw
 from studio.store import Workspace, read_metadata, tensors_to_bytes
 from tests.fixtures.runs import carry_out

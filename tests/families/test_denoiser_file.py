@@ -9,8 +9,8 @@ from studio.errors import StudioError
 from studio.families.assembly import assemble
 from studio.jobs.create import Request, create_run
 from studio.jobs.estimate import estimate
+from studio.jobs.exporting import export_run
 from studio.jobs.identity import base_identity
-from studio.jobs.tasks import export_run
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace

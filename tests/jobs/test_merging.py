@@ -26,7 +26,7 @@ from tests.methods.test_imports import numbers
 @pytest.fixture(scope="module")
 def files(shop, two_runs, tmp_path_factory):
     """The adapters of two runs of different ranks, as kohya and as diffusers files."""
-    from studio.jobs.tasks import export_run
+    from studio.jobs.exporting import export_run
 
     folder = tmp_path_factory.mktemp("adapters")
     return [

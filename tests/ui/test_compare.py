@@ -274,7 +274,7 @@ def test_dropping_anywhere_on_this_screen_restores(compare, studio, tmp_path):
 
 
 def test_a_dropped_adapter_is_tried(compare, studio, run):
-    from studio.jobs.tasks import export_run
+    from studio.jobs.exporting import export_run
 
     page = compare()
     file = studio.workspace.root / "mine.safetensors"
