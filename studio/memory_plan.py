@@ -86,8 +86,8 @@ def plan(sizes: Sizes, ask: Ask, here: Memory) -> Plan:
         replace(_weigh(sizes, replace(ask, micro_batch=n), here, c, o and on_gpu, b), micro_batch=n if n < whole else None)
         for b in bits for n in parts for o in offloads for c in checkpoints
     ]  # fmt: skip
-    chosen = next((p for p in tried if p.fits), tried[-1])
-    return _record(chosen, sizes, ask, here) if on_gpu else chosen
+    made = [_record(p, sizes, ask, here) for p in tried] if on_gpu else tried
+    return next((p for p in made if p.fits), made[-1])
 
 
 def _halves(count: int) -> list[int]:
@@ -98,15 +98,18 @@ def _halves(count: int) -> list[int]:
 def _record(plan: Plan, sizes: Sizes, ask: Ask, here: Memory) -> Plan:
     """A plan with its steps recorded, where that can be and there is room: what they keep stays while the rest comes for previews."""
     can = ask.recorded != "off" and not (ask.text_is_live or plan.checkpointing or plan.bits < 16)
-    previews = _drawing_gib(sizes, ask)
+    previews, on_host = _drawing_gib(sizes, ask), plan.text_on_host
+    steps = {name: gib for name, gib in plan.parts_gib.items() if name != VISITS}
     if plan.offload and ask.previews:
         texts, vae = (numbers * ask.bytes_per_number / GIB for numbers in (sizes.text_encoders, sizes.vae))
-        previews = max(previews + vae, 0.0 if plan.text_on_host else texts)
-    parts = {name: gib for name, gib in plan.parts_gib.items() if name != VISITS} | {"previews": round(previews, 3)}
+        previews += vae
+        on_host = on_host or (ask.recorded == "on" and sum(steps.values()) + texts > here.total_gib)
+        previews = previews if on_host else max(previews, texts)
+    parts = steps | {"previews": round(previews, 3)}
     peak = round(sum(parts.values()), 3)
     if not can or (ask.recorded == "auto" and peak > here.total_gib * RECORDED_SHARE):
         return plan
-    return replace(plan, recorded=True, peak_gib=peak, parts_gib=parts, fits=peak <= here.total_gib)
+    return replace(plan, recorded=True, peak_gib=peak, parts_gib=parts, fits=peak <= here.total_gib, text_on_host=on_host)
 
 
 def _drawing_gib(sizes: Sizes, ask: Ask) -> float:

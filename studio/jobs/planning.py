@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import MISSING, fields, replace
+from itertools import combinations
 from typing import Any
 
 from studio import extras, registry
@@ -17,6 +18,14 @@ from studio.store import Workspace, read_json, write_json
 
 FILE = "plan.json"
 SMALLER_PX = (768, 512)  # that are proposed where a picture of a base's own size does not fit
+MAX_CHANGES = 4  # of settings that are proposed together
+FREE = {  # a part of what is asked -> what leaves it to the plan, and the setting that says so
+    "checkpointing": ("auto", "train.gradient_checkpointing=auto"),
+    "offload": ("auto", "train.offload=auto"),
+    "recorded": ("auto", "train.recorded=auto"),
+    "micro_batch": (None, "train.micro_batch=null"),
+    "bits": ("auto", "train.base_bits=auto"),
+}
 NO_SIZES = Sizes(0.0, 0.0, 0.0, 64, 512)
 
 
@@ -60,20 +69,41 @@ def drawing_of(workspace: Workspace, spec: RunSpec, base: Base) -> Drawing:
 
 
 def way_out(workspace: Workspace, spec: RunSpec, base: Base) -> str:
-    """The settings under which a run that does not fit would, gentle ones first, or nothing; with what it then needs."""
+    """The settings under which a run that does not fit would, few and gentle ones first, or nothing; with what it then needs."""
     here, size_px = memory(workspace), spec.base.size_px or base.shape_px[0]
     card = registry.family(base.family).card
     sizes = read_sizes(base.path, card)
     if sizes is None or here.where == "this machine":
         return ""
-    ask, few = ask_of(spec, card, sizes, here), f"the extra quant ({extras.advice('quant')})"
-    smaller = [(replace(ask, size_px=px), f"base.size_px={px}") for px in SMALLER_PX if px < size_px]
-    if not ask.can_quantise and several.keeps_base(spec.methods):
-        whole = [(ask, ""), *smaller]
-        quantised = [(replace(one, can_quantise=True), f"{few} and {name}" if name else few) for one, name in whole]
-        smaller = [quantised[0], *smaller, *quantised[1:]]
-    fitting = ((plan(sizes, one, here), name) for one, name in smaller)
-    return next((f"with {name} it would need about {found.peak_gib:.1f} GB" for found, name in fitting if found.fits), "")
+    ask = ask_of(spec, card, sizes, here)
+    changes = [
+        *_freed(spec, ask, sizes),
+        *_saving(spec, ask),
+        *(({"size_px": px}, f"base.size_px={px}") for px in SMALLER_PX if px < size_px),
+    ]
+    for few in (chosen for count in range(1, MAX_CHANGES + 1) for chosen in combinations(changes, count)):
+        values = {key: value for change, _ in few for key, value in change.items()}
+        if len(values) == sum(len(change) for change, _ in few) and (found := plan(sizes, replace(ask, **values), here)).fits:
+            return f"with {' and '.join(name for _, name in few)} it would need about {found.peak_gib:.1f} GB"
+    return ""
+
+
+def _freed(spec: RunSpec, ask: Ask, sizes: Sizes) -> list[tuple[dict[str, Any], str]]:
+    """What a person has fixed, left to the plan again: (parts of what is asked, the setting)."""
+    found = [({part: free}, name) for part, (free, name) in FREE.items() if getattr(ask, part) != free]
+    alone = [m.model_copy(update={"text_encoder": False}) if getattr(m, "text_encoder", False) else m for m in spec.methods]
+    if ask.text_is_live and alone != spec.methods:
+        found.append(({"text_is_live": False, "trained": several.trained(alone, sizes)}, "method.text_encoder=false"))
+    return found
+
+
+def _saving(spec: RunSpec, ask: Ask) -> list[tuple[dict[str, Any], str]]:
+    """What saves memory with the extra for it: the base in few bits, or, where all of it is trained, the optimizer's moments."""
+    extra = f"the extra quant ({extras.advice('quant')})"
+    if several.keeps_base(spec.methods):
+        return [] if ask.can_quantise else [({"can_quantise": True}, extra)]
+    few = "train.optimizer=adamw8bit"
+    return [({"optimizer": "adamw8bit"}, few if extras.installed("quant") else f"{extra} and {few}")] if ask.optimizer == "adamw" else []
 
 
 def settled(run: Run, spec: RunSpec, base: Base, workspace: Workspace, here: Memory) -> Plan:
