@@ -62,13 +62,15 @@ def test_the_walk_finds_what_it_looks_for(tmp_path):
 
 def test_budgets():
     """Files of about 300 lines, functions of about 60."""
-    for path in PROGRAM:
+    for path in (*PROGRAM, *(ROOT / "ui").rglob("*.js")):
         text = path.read_text("utf-8")
-        assert len(text.splitlines()) <= 320, path
+        longest = 320 if path.name == "launch.py" else 300  # which is one file, for it makes what all others need
+        assert len(text.splitlines()) <= longest, f"{path}: split it where a concept separates, not by length"
         assert "noqa: C901" not in text and "noqa: PLR" not in text, path
-        for node in ast.walk(ast.parse(text)):
+    for path in (*PROGRAM, *(ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert node.end_lineno - node.lineno <= 65, f"{path}: {node.name}"
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
 
 
 def test_the_project_speaks_of_itself_alone():

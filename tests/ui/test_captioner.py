@@ -72,33 +72,22 @@ def test_only_the_selected_ones_and_what_is_wrong_is_said(studio, new_page, icon
         shutil.move(studio.workspace.root / "away", studio.workspace.datasets / "icons")
 
 
-def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_counted(studio, new_page, tmp_path):
-    from tests.fixtures.tiny_captioners import florence2, qwen_vl
-
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for name in ("anchor", "bell", "crown"):
-        shutil.copy(DEMOS / "icons" / f"{name}.png", pictures)
-        (pictures / f"{name}.txt").write_text(f"{name}, flat style", "utf-8")
-    row = create_dataset(studio.workspace, "versions", [pictures]).rows[0]
-    qwen_vl(studio.workspace.root / "captioners" / "small-qwen")
-    florence2(tmp_path / "elsewhere" / "florence")
-    page = new_page(f"{studio.url}/?dataset=versions")
-    page.wait_for_selector(".dataset-grid[data-state=ready]")
-    tools, card = page.locator(".dataset-tools"), page.locator(f".card[data-file='{row.file}']")
-    text = card.locator("textarea")
-
+def add_folder(page, tools, wrong, place):
+    """A folder without captioners is refused; one with a captioner is found and chosen."""
     tools.get_by_role("button", name="Add a captioner").click()
     dialog = page.get_by_role("dialog", name="Captioners")
-    dialog.get_by_label("Folder").fill(str(pictures))
+    dialog.get_by_label("Folder").fill(str(wrong))
     dialog.get_by_role("button", name="Add folder").click()
     wait_until(lambda: "no captioner's config.json" in dialog.get_by_role("alert").inner_text(), "what is wrong with a wrong folder")
-    dialog.get_by_label("Folder").fill(str(tmp_path / "elsewhere"))
+    dialog.get_by_label("Folder").fill(str(place))
     dialog.get_by_role("button", name="Add folder").click()
     wait_until(lambda: "Florence-2 · florence" in dialog.inner_text(), "the folder is found")
     dialog.get_by_role("button", name="Close").click()
     wait_until(lambda: tools.get_by_label("Detail").input_value() == "detailed", "the one that was added is chosen")
 
+
+def caption_by_qwen(tools, text):
+    """All captions written by a model that does as it is told."""
     tools.locator("select[aria-label=Captioner]").select_option(label="Qwen-VL · small-qwen")
     tools.get_by_label("Domain").select_option("medical")
     prompt = tools.get_by_role("textbox", name="Prompt", exact=True)
@@ -110,9 +99,12 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     tools.get_by_role("button", name="Caption all").click()
     wait_until(lambda: "Wrote 3 captions (Qwen-VL)" in tools.locator(".captioned").inner_text(), "the captions", SLOW_S)
     wait_until(lambda: text.input_value() != "anchor, flat style", "they appear without a reload")
-    generated = text.input_value()
-    wait_until(lambda: card.locator(".said summary").inner_text() == "qwen_vl")
 
+
+def pick_versions(page, tools, card):
+    """One version of one picture, an edit that stays, then a source for all; `card` shows what it came with."""
+    text, generated = card.locator("textarea"), card.locator("textarea").input_value()
+    wait_until(lambda: card.locator(".said summary").inner_text() == "qwen_vl")
     card.locator(".thumb").click()
     versions = page.locator(".versions li")
     wait_until(lambda: versions.count() == 2, "both versions")
@@ -133,6 +125,9 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     tools.get_by_role("button", name="Use for all").click()
     wait_until(lambda: text.input_value() == "anchor, flat style", "all are as they came")
 
+
+def look_at_words(page):
+    """A word shows its pictures; the class noun is checked and added."""
     words = page.get_by_role("region", name="Words").or_(page.locator("section.words")).first
     wait_until(lambda: words.locator(".word").count() >= 5, "the words")
     wait_until(lambda: words.locator(".word").first.inner_text().split() == ["flat", "3"])
@@ -147,6 +142,27 @@ def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_co
     wait_until(lambda: page.locator(".card").count() == 2, "those that lack it")
     words.get_by_role("button", name="Add crown to captions without it").click()
     wait_until(lambda: "is in all 3 captions" in words.inner_text(), "mended")
+
+
+def test_a_model_from_a_folder_captions_and_its_words_are_compared_picked_and_counted(studio, new_page, tmp_path):
+    from tests.fixtures.tiny_captioners import florence2, qwen_vl
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("anchor", "bell", "crown"):
+        shutil.copy(DEMOS / "icons" / f"{name}.png", pictures)
+        (pictures / f"{name}.txt").write_text(f"{name}, flat style", "utf-8")
+    row = create_dataset(studio.workspace, "versions", [pictures]).rows[0]
+    qwen_vl(studio.workspace.root / "captioners" / "small-qwen")
+    florence2(tmp_path / "elsewhere" / "florence")
+    page = new_page(f"{studio.url}/?dataset=versions")
+    page.wait_for_selector(".dataset-grid[data-state=ready]")
+    tools, card = page.locator(".dataset-tools"), page.locator(f".card[data-file='{row.file}']")
+    text = card.locator("textarea")
+    add_folder(page, tools, pictures, tmp_path / "elsewhere")
+    caption_by_qwen(tools, text)
+    pick_versions(page, tools, card)
+    look_at_words(page)
     dataset = open_dataset(studio.workspace, "versions")
     assert [dataset.caption(each) for each in dataset.rows] == ["crown, anchor, flat style", "crown, bell, flat style", "crown, flat style"]
 

@@ -28,22 +28,8 @@ def score(page):
     return int(page.locator(".doctor .score").inner_text())
 
 
-def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
-    page.wait_for_selector(".dataset-grid[data-state=empty]")
-    drop(page, "body", sorted(fill(tmp_path / "in").iterdir()))
-    for check in (*SPOILED, "exact", "near", "turned", "no_caption", "skipped"):
-        finding(page, check).wait_for()
-    wait_until(lambda: page.locator(".doctor .checking .bar").count() == 0, "what the pictures show, compared unasked", 120)
-    wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the findings of what was compared")
-    first = score(page)
-    counts = page.locator(".counts")
-    wait_until(lambda: re.search(rf"readiness {first} ▸ \d+ things to look at", counts.inner_text()), "the same score above the pictures")
-
-    finding(page, "skipped").get_by_role("button", name="Show").click()
-    told = page.get_by_role("dialog", name="Not taken at import")
-    shows(told, "corrupt.png is cut short", "notes.png holds text")
-    told.get_by_role("button", name="Close").click()
-
+def look_at_blurred(page):
+    """A finding's pictures are shown, and all again."""
     finding(page, "blurred").get_by_role("button", name="Show").click()
     wait_until(lambda: page.locator(".dataset-grid .card").count() == 1, "the blurred one alone")
     wait_until(lambda: page.locator(".dataset-grid .card .name").inner_text() == "bad blurred.png")
@@ -51,6 +37,9 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     wait_until(lambda: page.get_by_role("radio", name="Doctor: blurred").get_attribute("aria-checked") == "true")
     page.get_by_role("radio", name="All").click()
 
+
+def review_near(page):
+    """Groups side by side, decided by keys; two of four are left."""
     finding(page, "near").get_by_role("button", name="Review").click()
     dialog = page.get_by_role("dialog", name="Near duplicates")
     shows(dialog, "1 of 4")
@@ -69,14 +58,9 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     page.keyboard.press("Escape")
     wait_until(lambda: "4 pictures in 2 groups" in finding(page, "near").inner_text(), "two groups left")
 
-    finding(page, "borders").get_by_role("button", name="Trim 1").click()
-    finding(page, "borders").wait_for(state="detached")
-    finding(page, "exact").get_by_role("button", name="Exclude 1 copy").click()
-    finding(page, "exact").wait_for(state="detached")
-    wait_until(lambda: score(page) > first, "a better score")
-    page.locator(".studio-toast.undo").last.get_by_role("button", name="Undo").click()
-    finding(page, "exact").wait_for()
 
+def split_by_name(page):
+    """Held-out pictures are chosen anew, in groups by a part of their names."""
     page.get_by_role("button", name="Split …").click()
     split = page.get_by_role("dialog", name="Split")
     split.get_by_label("Groups by").select_option("name")
@@ -86,6 +70,35 @@ def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
     wait_until(lambda: "3 named groups" in split.inner_text(), "the preview")
     split.get_by_role("button", name="Split anew").click()
     split.wait_for(state="detached")
+
+
+def test_a_messy_folder_leaves_as_a_clean_split_dataset(studio, page, tmp_path):
+    page.wait_for_selector(".dataset-grid[data-state=empty]")
+    drop(page, "body", sorted(fill(tmp_path / "in").iterdir()))
+    for check in (*SPOILED, "exact", "near", "turned", "no_caption", "skipped"):
+        finding(page, check).wait_for()
+    wait_until(lambda: page.locator(".doctor .checking .bar").count() == 0, "what the pictures show, compared unasked", 120)
+    wait_until(lambda: "not yet compared" not in page.locator(".doctor").inner_text(), "the findings of what was compared")
+    first = score(page)
+    counts = page.locator(".counts")
+    wait_until(lambda: re.search(rf"readiness {first} ▸ \d+ things to look at", counts.inner_text()), "the same score above the pictures")
+
+    finding(page, "skipped").get_by_role("button", name="Show").click()
+    told = page.get_by_role("dialog", name="Not taken at import")
+    shows(told, "corrupt.png is cut short", "notes.png holds text")
+    told.get_by_role("button", name="Close").click()
+
+    look_at_blurred(page)
+    review_near(page)
+    finding(page, "borders").get_by_role("button", name="Trim 1").click()
+    finding(page, "borders").wait_for(state="detached")
+    finding(page, "exact").get_by_role("button", name="Exclude 1 copy").click()
+    finding(page, "exact").wait_for(state="detached")
+    wait_until(lambda: score(page) > first, "a better score")
+    page.locator(".studio-toast.undo").last.get_by_role("button", name="Undo").click()
+    finding(page, "exact").wait_for()
+
+    split_by_name(page)
     name = page.evaluate("new URLSearchParams(location.search).get('dataset')")
     dataset = open_dataset(studio.workspace, name)
     tens = {}
