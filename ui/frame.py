@@ -28,7 +28,7 @@ LOST = """const lost = error => {
 }; """
 
 
-def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: str | None = None) -> gr.HTML:
+def widget(name: str, value: Any = None, events: Sequence[str] = ()) -> gr.HTML:
     """Our own widget: `static/<name>.js` fills a static template; data reaches it as `props.value`, never as markup.
 
     The names in `events` can be listened to: JavaScript `trigger('restore', {...})` calls what `widget.restore(fn)` was given.
@@ -42,7 +42,7 @@ def widget(name: str, value: Any = None, events: Sequence[str] = (), elem_id: st
         html_template=f"<div class='studio-widget {name.replace('_', '-')}' data-state='loading'></div>",
         js_on_load=f"{told} {mount}",
         apply_default_css=False,
-        elem_id=elem_id or name.replace("_", "-"),
+        elem_id=name.replace("_", "-"),
         container=False,
         padding=False,
     )

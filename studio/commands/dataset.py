@@ -13,6 +13,7 @@ from studio.errors import StudioError
 from studio.store import Workspace
 
 app = typer.Typer(help="Make and look at datasets.", no_args_is_help=True)
+WHITE = "#ffffff"
 
 
 @app.command("new")
@@ -22,7 +23,7 @@ def dataset_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Pictures, scans, scenes, and folders of them.")] = None,
     demo: Annotated[str, typer.Option(metavar="NAME", help="A demo instead: brain-mri, satellite or icons.")] = "",
-    background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = "#ffffff",
+    background: Annotated[str, typer.Option(metavar="COLOUR", help="What transparent pictures are laid on.")] = WHITE,
     alpha_masks: Annotated[
         bool, typer.Option("--alpha-masks", help="Keep transparent parts as masks: they are left out of training.")
     ] = False,
@@ -38,10 +39,12 @@ def dataset_new(
         raise StudioError("dataset new: give either pictures (files, folders) or --demo NAME")
     if "" in (paths or []):
         raise StudioError("dataset new: one path is empty (. is the folder you are in): name the pictures, or folders of them")
+    options = {"background": background, "choices": choices, "alpha_masks": alpha_masks}
+    if demo and options != {"background": WHITE, "choices": Choices(), "alpha_masks": False}:
+        raise StudioError("dataset new: a demo comes as it is: leave --background, --alpha-masks and the choices for scans away")
     place, sources = Workspace.at(workspace), [Path(p) for p in paths or []]
     with console.progress("reading pictures") as update:
-        options = {"background": background, "choices": choices, "progress": update, "alpha_masks": alpha_masks}
-        made = create_demo(place, demo, name) if demo else create_dataset(place, name, sources, **options)
+        made = create_demo(place, demo, name, update) if demo else create_dataset(place, name, sources, progress=update, **options)
     skipped = [s.model_dump() for s in made.skipped]
     lines = [f"skipped {s['file']}: {s['reason']}" for s in skipped]
     if not made.held_out_rows and len({row.group for row in made.rows} - {""}) == 1:

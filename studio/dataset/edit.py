@@ -15,7 +15,7 @@ from studio.dataset.captions import clean
 from studio.dataset.doctor.chart import Chart, Pair, read_chart, with_measures, write_chart
 from studio.dataset.doctor.pairs import all_pairs, index_pairs, is_by_print
 from studio.dataset.doctor.upright import lying
-from studio.dataset.intake import colour, gathered
+from studio.dataset.intake import gathered
 from studio.dataset.prints import keep_prints, prints_of
 from studio.dataset.readers.base import Choices
 from studio.dataset.rows import INDEX, MASK_SUFFIX, Dataset, Row, Skipped, changed, digest, files_of, find_root, label_of, list_datasets
@@ -78,7 +78,6 @@ def add_pictures(
     name: str,
     sources: Sequence[Path],
     *,
-    background: str | None = None,
     choices: Choices | None = None,
     progress: Progress | None = None,
     alpha_masks: bool = False,
@@ -89,12 +88,11 @@ def add_pictures(
     as in `create_dataset`. StudioError where no picture can be read; OSError of the disk written to.
     """
     dataset = Dataset.load(find_root(workspace, name))
-    background = colour(background or dataset.background)
     progress = progress or (lambda done, total, name: None)
     clean_folder(dataset.root.parent)
     with gathered(sources, dataset.root.parent, progress) as found, staging(dataset.root.parent) as folder:
         subjects, views = Subjects.of(workspace, dataset), workspace.cache / "views"
-        intake = Intake(folder, background, found, progress, views, choices or Choices(), subjects, takes_alpha=alpha_masks)
+        intake = Intake(folder, dataset.background, found, progress, views, choices or Choices(), subjects, takes_alpha=alpha_masks)
         words = take_all(intake)
         problems = list(found.skipped)
         with editing(workspace, dataset.root.name) as dataset:

@@ -22,6 +22,7 @@ from studio.starter.packages import BRAIN, EARTH, STYLES, Package, fetch, read_m
 from studio.starter.pictures import draw, find_icon, flatten, open_style, read_concepts
 
 SIZE_PX = 256
+WIDTH_MM = 200  # of a brain slice that is shown
 GAP_MM = 10  # at least this far from every held-out slice to every training slice of the plane
 BRAIN_MEMBER = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 EARTH_MEMBER = "package/example/img/earth-blue-marble.jpg"
@@ -123,14 +124,14 @@ def brain_items(packages: Path) -> Iterator[Item]:
             )
 
 
-def square(cut: np.ndarray, width_mm: int = 200) -> np.ndarray:
-    """Cut a slice [H, W] to width_mm around its middle, padding with black, and resize it to SIZE_PX."""
-    canvas = np.zeros((width_mm, width_mm), np.uint8)
+def square(cut: np.ndarray) -> np.ndarray:
+    """Cut a slice [H, W] to WIDTH_MM around its middle, padding with black, and resize it to SIZE_PX."""
+    canvas = np.zeros((WIDTH_MM, WIDTH_MM), np.uint8)
     source, target = [], []
     for length in cut.shape:
-        room = min(length, width_mm)
+        room = min(length, WIDTH_MM)
         source.append(slice((length - room) // 2, (length - room) // 2 + room))
-        target.append(slice((width_mm - room) // 2, (width_mm - room) // 2 + room))
+        target.append(slice((WIDTH_MM - room) // 2, (WIDTH_MM - room) // 2 + room))
     canvas[tuple(target)] = cut[tuple(source)]
     return np.asarray(Image.fromarray(canvas).resize((SIZE_PX, SIZE_PX), Image.Resampling.LANCZOS))
 

@@ -25,10 +25,10 @@ class Icon:
     concept: bool
 
 
-def read_concepts(file: Path = CONCEPTS_FILE) -> dict[str, list[str]]:
-    """Return {caption name: [icon names to look for]} in the file's order."""
+def read_concepts() -> dict[str, list[str]]:
+    """Return {caption name: [icon names to look for]} in the order of CONCEPTS_FILE."""
     concepts = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in CONCEPTS_FILE.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             name, _, icons = line.partition(":")
             concepts[name.strip()] = [icon.strip() for icon in icons.split(",")]

@@ -23,6 +23,8 @@ def test_no_picture_at_all(own, tmp_path):
     own.here("dataset", "new", "shapes").complaint()
     own.here("dataset", "new", "shapes", tmp_path, "--demo", "icons").complaint()
     assert "icons" in own.here("dataset", "new", "shapes", "--demo", "magic").complaint()
+    for choice in (["--background", "#000000"], ["--alpha-masks"], ["--window", "lung"]):
+        assert "as it is" in own.here("dataset", "new", "shapes", "--demo", "icons", *choice).complaint()
 
 
 def test_one_picture_trains_with_a_warning(own, home, inline):
