@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.syntax import imported
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = sorted([*(ROOT / "studio").rglob("*.py"), *(ROOT / "ui").rglob("*.py"), ROOT / "launch.py"])
 FORBIDDEN_CALLS = {
@@ -39,14 +41,7 @@ def test_no_code_from_data(path):
             for keyword in node.keywords:
                 value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
                 assert keyword.arg not in FORBIDDEN_KEYWORDS or value is not FORBIDDEN_KEYWORDS[keyword.arg], f"{path}:{node.lineno}"
-        modules = (
-            [a.name for a in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-        assert not {m.split(".")[0] for m in modules} & FORBIDDEN_MODULES, f"{path}:{node.lineno}"
+        assert not imported(node) & FORBIDDEN_MODULES, f"{path}:{node.lineno}"
 
 
 def test_the_walk_finds_what_it_looks_for(tmp_path):

@@ -1,7 +1,6 @@
 """Every folder of the corpus by each way in: read from the disk, sent by a page, packed as a zip. Each file has its fate, by name."""
 
 import os
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from studio.dataset.stored import hash_pixels
 from studio.store import Workspace
 from tests.dataset.archive_corpus import packed
 from tests.dataset.folder_corpus import FOLDERS, loosen, write
+from tests.fixtures.waiting import wait_until
 from ui.imports import Imports
 
 LINES_TOLD = {
@@ -88,9 +88,7 @@ def test_all_folders_sent_by_a_page(tmp_path, corpus):
         imports.grow(job, len(entry.make))
         imports.took(job)
     imports.finish(job.id)
-    deadline = time.monotonic() + 120
-    while imports.find(job.id).state == "reading" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: imports.find(job.id).state != "reading")
     assert imports.find(job.id).state == "finished", imports.find(job.id).error
     check(open_dataset(workspace, imports.find(job.id).dataset), [entry for _, entry in plain])
     imports.close()

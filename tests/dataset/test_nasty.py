@@ -12,6 +12,7 @@ from studio.dataset.rows import open_dataset
 from studio.store import Workspace
 from tests.dataset.archive_corpus import packed
 from tests.dataset.nasty_corpus import nasty
+from tests.fixtures.waiting import wait_until
 from ui.imports import Imports
 
 
@@ -52,9 +53,7 @@ def test_files_sent_by_a_page(tmp_path, corpus):
         imports.grow(job, len(case.data))
         imports.took(job)
     imports.finish(job.id)
-    deadline = time.monotonic() + 120
-    while imports.find(job.id).state == "reading" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: imports.find(job.id).state != "reading")
     assert imports.find(job.id).state == "finished", imports.find(job.id).error
     check(open_dataset(workspace, imports.find(job.id).dataset), corpus)
     imports.close()

@@ -1,7 +1,5 @@
 """Errands: looked through in a process of their own, followed, stopped, and never two of a kind at once."""
 
-import time
-
 import pytest
 
 from studio.errors import StudioError
@@ -10,16 +8,12 @@ from studio.jobs.scan import shelf
 from studio.model_places import add_model_place
 from studio.store import Workspace, write_json
 from tests.fixtures.shelf import SHELF, mixed_shelf
-
-PATIENCE_S = 90
+from tests.fixtures.waiting import wait_until
 
 
 def over(errands, kind):
-    deadline = time.monotonic() + PATIENCE_S
-    while (state := errands.state(kind))["state"] == "running":
-        assert time.monotonic() < deadline, state
-        time.sleep(0.05)
-    return state
+    wait_until(lambda: errands.state(kind)["state"] != "running")
+    return errands.state(kind)
 
 
 @pytest.fixture()

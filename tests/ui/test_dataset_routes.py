@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from studio.dataset.rows import Dataset, open_dataset
 from studio.store import Workspace
 from tests.dataset.corpus import encode, photo
+from tests.fixtures.waiting import wait_until
 from ui import imports as imports_module
 from ui.app import _tell
 from ui.desk import Desk
@@ -66,10 +67,8 @@ def send(client, id, name, data):
 
 def finish(client, id):
     client.post(f"/studio/imports/{id}/finish")
-    deadline = time.monotonic() + 60
-    while (state := client.get(f"/studio/imports/{id}").json())["state"] == "reading" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return state
+    wait_until(lambda: client.get(f"/studio/imports/{id}").json()["state"] != "reading")
+    return client.get(f"/studio/imports/{id}").json()
 
 
 @pytest.fixture
@@ -168,9 +167,7 @@ def test_cancelling_while_it_reads_leaves_nothing_behind(client, desk, ten):
         send(client, id, f"{i}.png", encode(photo(500 + i, (640, 480)), "PNG"))
     client.post(f"/studio/imports/{id}/finish")
     client.delete(f"/studio/imports/{id}")
-    deadline = time.monotonic() + 30
-    while client.get(f"/studio/imports/{id}").json()["state"] == "reading" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: client.get(f"/studio/imports/{id}").json()["state"] != "reading")
     assert client.get(f"/studio/imports/{id}").json()["state"] == "cancelled"
     assert Dataset.load(desk.workspace.datasets / ten) == before and left_over(desk) == []
 
@@ -190,10 +187,7 @@ def test_a_hundred_uploads_that_break_off_leave_no_space_taken(client, server, d
     for i in range(100):
         with half_sent(server, ids[i % 5], f"{i}.png", 200_000):
             pass
-    deadline = time.monotonic() + 60
-    while [p for p in (desk.workspace.root / "incoming").rglob("*.png")] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not list((desk.workspace.root / "incoming").rglob("*.png"))
+    wait_until(lambda: not list((desk.workspace.root / "incoming").rglob("*.png")), "no file that broke off is left")
     send(client, ids[0], "0.png", encode(photo(90), "PNG"))
     assert finish(client, ids[0])["added"] == 1
     for id in ids[1:]:
@@ -204,10 +198,7 @@ def test_an_abandoned_import_frees_its_space(client, desk, monkeypatch):
     monkeypatch.setattr(imports_module, "ABANDONED_S", 0.3)
     id = begin(client)
     send(client, id, "a.png", encode(photo(91), "PNG"))
-    deadline = time.monotonic() + 10
-    while left_over(desk) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left_over(desk) == []
+    wait_until(lambda: left_over(desk) == [])
     assert "given up" in client.get(f"/studio/imports/{id}").json()["error"]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.syntax import imported
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sorted((ROOT / "ui").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "ui").rglob("*.js"))
@@ -49,9 +51,7 @@ def test_styles_load_nothing_from_abroad(path):
 @pytest.mark.parametrize("path", PYTHON, ids=_names(PYTHON))
 def test_pages_keep_no_truth_and_decode_nothing(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            assert not {m.split(".")[0] for m in modules} & {"torch", "diffusers", "transformers", "peft", "PIL"}, f"{path}:{node.lineno}"
+        assert not imported(node) & {"torch", "diffusers", "transformers", "peft", "PIL"}, f"{path}:{node.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "gr":
             assert node.attr not in KEPT_IN_GRADIO, f"{path}:{node.lineno}: gr.{node.attr}"
 
@@ -104,14 +104,7 @@ def test_the_waiting_queue_takes_nothing_from_a_run(tmp_path):
 def test_the_backend_does_not_know_the_screens():
     for path in sorted((ROOT / "studio").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            modules = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            used = {m.split(".")[0] for m in modules} & {"ui", "gradio"}
+            used = imported(node) & {"ui", "gradio"}
             assert not used or path.name == "ui.py", f"{path}:{node.lineno} imports {used}"
 
 
