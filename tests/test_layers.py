@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from studio import registry
+from studio.recipes import list_recipes
+
 ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
@@ -74,13 +77,14 @@ def test_front_ends_can_import_it_without_torch(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_families_are_told_apart_only_by_the_registry():
-    """`if family == ...` anywhere else is a defect: so no family's or method's key is compared outside its own file."""
-    for path in _files():
+def test_families_and_methods_are_told_apart_only_by_the_registry():
+    """`if family == ...` anywhere is a defect: no key of a family, a method or a recipe is compared with one."""
+    keys = {*registry.FAMILIES, *registry.METHODS, *list_recipes()}
+    for path in [*_files(), *sorted((ROOT / "ui").rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Compare):
                 names = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)} | {
                     n.id for n in ast.walk(node) if isinstance(n, ast.Name)
                 }
                 constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
-                assert not (names & {"family", "kind", "key"} and constants & {"sd", "lora"}), f"{path}:{node.lineno}"
+                assert not (names & {"family", "kind", "key", "method", "recipe"} and constants & keys), f"{path}:{node.lineno}"
