@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are fastest on one 
 from tests.fixtures import forks  # noqa: E402
 from tests.fixtures.tiny import tiny_ddpm, tiny_sd  # noqa: E402
 
+forks.hurry()
 forks.install()
 
 LONG = (
@@ -35,6 +36,17 @@ LONG = (
 
 
 gc.disable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """One set of helpers for all workers, which import what they need while those collect."""
+    node.workerinput["helpers"] = forks.share()
+
+
+def pytest_configure(config):
+    """A worker asks the helpers of all."""
+    forks.borrow(getattr(config, "workerinput", {}).get("helpers", ""))
 
 
 def pytest_collection_finish(session):

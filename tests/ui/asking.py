@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from ui.quick_import import import_gradio
+
+import_gradio()  # as the studio does, before those who ask import its application
+
 Headers = list[tuple[str, str]]
 HERE = [("Host", "127.0.0.1:7860")]
 EXAMPLES = {"size": "192", "step": "1"}  # of parameters in routes that are numbers; all others are called "x"

@@ -43,6 +43,8 @@ def find_browser() -> str | None:
 class Studio:
     """The studio as its own process on a workspace of its own."""
 
+    place = ""  # the address of the last one
+
     def __init__(self, workspace: Path, *options: str, **env: str) -> None:
         self.workspace = Workspace.at(workspace)
         self._options, self._env = options, env
@@ -51,8 +53,8 @@ class Studio:
         self.url = ""
 
     def start(self) -> "Studio":
-        """Start it and wait until it answers; again on the same port after a restart."""
-        port = self.url.rpartition(":")[2] or "0"
+        """Start it, where the last one was if that is free: what a browser knows from there it need not load again."""
+        port = (self.url or Studio.place).rpartition(":")[2] or "0"
         self._log = open(self.workspace.root / "studio-under-test.log", "a+")  # noqa: SIM115
         words = ["ui", "--no-browser", "--port", port, "--workspace", str(self.workspace.root), *self._options]
         env = {
@@ -68,7 +70,7 @@ class Studio:
         for line in self.process.stdout:
             found = re.search(r"https?://[^\s/]+", line)
             if found and " is at " in line:
-                self.url = found.group()
+                self.url = Studio.place = found.group()
                 return self
         raise AssertionError(f"the studio did not start: {self.log()}")
 

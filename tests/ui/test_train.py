@@ -15,6 +15,10 @@ HOSTILE = "<img src=x onerror=\"document.title='taken'\"> ${document.title='take
 SMALL = {
     "train.batch_size": "2", "train.snapshot_every": "40", "preview.every": "40", "preview.steps": "1", "evaluate.num_timesteps": "1",
 }  # fmt: skip
+FILL = """pairs => pairs.forEach(([field, text]) => {
+    field.value = text;
+    for (const name of ['input', 'change', 'blur']) field.dispatchEvent(new Event(name, {bubbles: name !== 'blur'}));
+})"""
 SMALL_NAMES = {name.replace(".", "__"): value for name, value in SMALL.items()}
 
 
@@ -53,15 +57,15 @@ def field_of(page, name):
 
 
 def set_advanced(page, **more):
-    """Fill settings where they are drawn; `train__steps` is train.steps."""
+    """Fill settings where they are drawn, all at once, for each asks the studio what follows; `train__steps` is train.steps."""
     wanted = {name.replace("__", "."): value for name, value in more.items()}
     if not page.locator("#train-advanced").get_by_role("button", name="Reset to the preset").is_visible():
         unfold(page, "#train-advanced")
     for name, value in wanted.items():
         if not field_of(page, name).is_visible():
             unfold(page, f"#set-{name.partition('.')[0]}")
-        field_of(page, name).fill(value)
-        field_of(page, name).blur()
+        field_of(page, name).wait_for()
+    page.evaluate(FILL, [[field_of(page, name).element_handle(), value] for name, value in wanted.items()])
 
 
 def press_train(page, clicks=1):
