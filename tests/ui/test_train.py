@@ -61,7 +61,7 @@ def set_advanced(page, **more):
     wanted = {name.replace("__", "."): value for name, value in more.items()}
     if not page.locator("#train-advanced").get_by_role("button", name="Reset to the preset").is_visible():
         unfold(page, "#train-advanced")
-    for name, value in wanted.items():
+    for name in wanted:
         if not field_of(page, name).is_visible():
             unfold(page, f"#set-{name.partition('.')[0]}")
         field_of(page, name).wait_for()
