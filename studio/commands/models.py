@@ -152,7 +152,7 @@ def _weighted(text: str) -> tuple[str, float]:
     from studio.errors import StudioError
 
     name, equals, number = text.rpartition("=")
-    if not equals:
+    if not equals or Path(text).expanduser().exists():  # a file may have such a name
         return text, 1.0
     try:
         return name, float(number)

@@ -24,6 +24,7 @@ from studio.store import Workspace, require_free, write_bytes
 
 Tell = Callable[[str, float], None]  # a stage (loading, merging, writing, verifying), and which share of it is done
 PRECISIONS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+MAX_STRENGTH = 1e6
 PROBE_SIDE = 16  # positions a side of the picture that is drawn to compare
 LITTLE, MOST = 5e-4, 0.9  # shares of a change that rounding takes: below the one it is not worth a word, above the other nothing is left
 
@@ -58,10 +59,8 @@ def merge(workspace: Workspace, member: Member, base_name: str, out: Path, tell:
     model fits into memory, what diffusers draws with it is compared with what base and adapter draw.
     StudioError where `out` is no folder's name, or they do not fit each other.
     """
-    base, out = base_of(workspace, base_name, [member]), out.expanduser()
-    if out.suffix == ".safetensors":
-        raise StudioError(f"{out}: a merged model is a folder: give a name without .safetensors")
-    require_new(out)
+    base = base_of(workspace, base_name, [member])
+    out = new_place(out, base, is_file=False)
     tell("loading", 0.0)
     family = registry.family(base.family)
     parts = structure(base, family)
@@ -144,14 +143,24 @@ def _told(work: Work, out: Path, counted: Counted, verified: Verified | None) ->
     return Merged(out, text.replace("0e+00", "0"), about)
 
 
-def require_new(out: Path) -> None:
-    """StudioError where something would be overwritten."""
+def new_place(out: Path, base: Base, is_file: bool) -> Path:
+    """`out` as a path; StudioError where something would be overwritten, in the base's own folder too, or it has no such file's name."""
+    out = out.expanduser()
+    if is_file != (out.suffix == ".safetensors"):
+        what = "an adapter is a file: give a name that ends in" if is_file else "a merged model is a folder: give a name without"
+        raise StudioError(f"{out}: {what} .safetensors")
     if out.exists():
         raise StudioError(f"{out}: something is there already: choose another name")
+    if base.path.resolve() in out.resolve().parents:
+        raise StudioError(f"{out}: this lies in the folder of the base, which stays as it is: choose another place")
+    return out
 
 
 def base_of(workspace: Workspace, name: str, members: list[Member]) -> Base:
-    """The base that was named, or that a run among the members was trained on. StudioError where neither says so."""
+    """The base that was named, or that a run among the members was trained on. StudioError where neither says so, or no number is meant."""
+    for member in members:
+        if not abs(member.strength) <= MAX_STRENGTH:  # false for what is no number, too
+            raise StudioError(f"{member.source}: strength {member.strength:g}: give one between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
     for member in members if not name else ():
         if not file_of(workspace, member.source):
             name = find_run(workspace, member.source).spec().base.source

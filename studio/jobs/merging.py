@@ -16,7 +16,7 @@ from studio.export.formats import staged, write_adapter
 from studio.export.verify import Verified, verify
 from studio.families.base import Parts
 from studio.jobs import talking
-from studio.jobs.merge_into import Merged, Tell, base_of, merge, require_new, structure
+from studio.jobs.merge_into import Merged, Tell, base_of, merge, new_place, structure
 from studio.jobs.merge_members import Member, lora_state
 from studio.jobs.merge_room import has_room
 from studio.methods import layers, lora
@@ -26,6 +26,7 @@ from studio.models import Base
 from studio.store import Workspace, read_tensors, require_free, slug
 
 PRODUCT_TOLERANCE = 1e-4
+CANCELLED = 1e-6  # share of the largest change among adapters, of which nothing is left where they cancel each other
 
 
 def combine(workspace: Workspace, members: list[Member], base_name: str, out: Path, tell: Tell = lambda stage, share: None) -> Merged:
@@ -35,15 +36,19 @@ def combine(workspace: Workspace, members: list[Member], base_name: str, out: Pa
     """
     if len(members) < 2:
         raise StudioError("merge: give two adapters or more")
-    base, out = base_of(workspace, base_name, members), out.expanduser()
-    require_new(out)
+    base = base_of(workspace, base_name, members)
+    out = new_place(out, base, is_file=True)
+    if idle := next((m for m in members if not m.strength), None):
+        raise StudioError(f"{idle.source}: at strength 0 this adapter changes nothing")
     family, parts, fits = _load(base, tell)
     states = [(lora_state(workspace, m, family.card, parts), m.strength) for m in members]
     tell("merging", 0.0)
     state, rank = together(states)
-    off = difference(state, states)
-    if off > PRODUCT_TOLERANCE:
+    off, largest = difference(state, states), difference(state, [])
+    if off > PRODUCT_TOLERANCE * max(1.0, largest):
         raise StudioError(f"merge: the sum came out wrong by {off:.1e}: please report this")
+    if largest <= CANCELLED * max(abs(weight) * difference(one, []) for one, weight in states):
+        raise StudioError("merge: together these adapters change nothing, for their strengths cancel: choose others")
     verified = _write(family, parts, fits, state, rank, out, tell)
     text = f"{len(members)} adapters in one of rank {rank}, {verified}; the sum of their changes to {off:.0e}"
     return Merged(out, text, {"rank": rank, "layers": verified.layers, "max_difference": verified.max_difference})
@@ -51,10 +56,13 @@ def combine(workspace: Workspace, members: list[Member], base_name: str, out: Pa
 
 def shrink(workspace: Workspace, member: Member, base_name: str, rank: int, out: Path, tell: Tell = lambda stage, share: None) -> Merged:
     """The adapter at another rank, by its singular values; the share of its change that is lost is told."""
-    base, out = base_of(workspace, base_name, [member]), out.expanduser()
-    require_new(out)
+    base = base_of(workspace, base_name, [member])
+    out = new_place(out, base, is_file=True)
     family, parts, fits = _load(base, tell)
     whole = lora_state(workspace, member, family.card, parts)
+    most = max(min(whole[f"{n}.lora_A.weight"][0].numel(), whole[f"{n}.lora_B.weight"].shape[0]) for n in layers_of(whole))
+    if rank > most:
+        raise StudioError(f"--rank {rank}: the largest of its layers has no more than rank {most}: use at most that")
     tell("merging", 0.0)
     state, error = resize(whole, rank)
     verified = _write(family, parts, fits, state, rank, out, tell)

@@ -280,11 +280,24 @@ def test_runs_and_files_become_one_adapter_and_a_smaller_one(shop, two_runs, fil
         (("resize", tmp_path / "both.safetensors", "--rank", "2", "--out", tmp_path / "x.safetensors"), "--base: say which base"),
         (("combine", two_runs[0].id, "--out", tmp_path / "x.safetensors"), "two adapters or more"),
         (("combine", files[0], f"{files[1]}=much", "--out", tmp_path / "x.safetensors"), "write a strength as"),
+        (("combine", files[0], f"{files[1]}=nan", "--out", tmp_path / "x.safetensors", "--base", base), "strength nan: give one between"),
+        (("combine", files[0], f"{files[1]}=0", "--out", tmp_path / "x.safetensors", "--base", base), "at strength 0 this adapter changes"),
+        (
+            ("combine", files[0], f"{files[0]}=-1", "--out", tmp_path / "x.safetensors", "--base", base),
+            "change nothing, for their strengths",
+        ),
+        (("combine", *files, "--out", tmp_path / "x.txt", "--base", base), "an adapter is a file: give a name that ends in .safetensors"),
+        (("resize", files[0], "--rank", "900", "--base", base, "--out", tmp_path / "x.safetensors"), "has no more than rank 64: use at"),
+        (("merge", files[0], "--base", base, "--strength", "nan", "--out", tmp_path / "m"), "strength nan: give one between -1e+06"),
+        (("merge", files[0], "--base", base, "--out", f"{base}/inside"), "in the folder of the base, which stays as it is"),
         (("merge", tmp_path / "none.safetensors", "--base", base, "--out", tmp_path / "m"), "no such file"),
         (("merge", tmp_path / "small.safetensors", "--base", "starter", "--out", tmp_path / "m"), "layers"),
     ):
         answer, said = run(*words)
         assert answer.exit_code == 2 and reason in said["error"], said
+    odd = shutil.copy(files[1], tmp_path / "x=2.safetensors")
+    answer, told = run("combine", f"{files[0]}=1000", odd, "--base", base, "--out", tmp_path / "odd.safetensors")
+    assert answer.exit_code == 0 and told["rank"] == 7, told
     assert not list(tmp_path.glob(".tmp-*")) and not (tmp_path / "x.safetensors").exists()
 
 
