@@ -4,21 +4,19 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studio.evaluate.choose import choose
 from studio.jobs.hooks import RunHooks
+from studio.jobs.job import Job
 from studio.methods import several
 from studio.train import checkpoint
 from studio.train.loop import Training
 
-if TYPE_CHECKING:
-    from studio.jobs.worker import Job
-
 AVERAGED = 3  # the last so many raw snapshots form one more candidate (post-hoc averaging, Karras 2024)
 
 
-def choose_adapter(job: "Job", training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
+def choose_adapter(job: Job, training: Training, hooks: RunHooks, ended: str) -> tuple[dict[str, Any], str]:
     """The best candidate, with its tensors under "state": averages of all snapshots, the raw best and last, the mean of the last."""
     whole = set(checkpoint.whole_steps(job.run.snapshots))
     averages = [{"step": s["step"], "average": "ema", "held_out": _finite(s)} for s in training.scores if s["step"] in whole]

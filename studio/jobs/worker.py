@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
@@ -22,9 +21,10 @@ from studio.families.assembly import title_of
 from studio.families.base import Parts
 from studio.jobs import libraries, planning, queue
 from studio.jobs.candidates import choose_adapter
-from studio.jobs.events import EventLog, plain
+from studio.jobs.events import plain
 from studio.jobs.hooks import RunHooks
 from studio.jobs.identity import base_identity
+from studio.jobs.job import Job, Stopped
 from studio.jobs.origin import write_origin
 from studio.jobs.prior import Maker, encode_prior
 from studio.jobs.runs import Run
@@ -35,51 +35,12 @@ from studio.methods.layers import LayerSpec
 from studio.models import check, find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
-from studio.store import Workspace, read_metadata, read_tensors, require_free, tensors_to_bytes, write_bytes, write_json
+from studio.store import read_metadata, read_tensors, require_free, tensors_to_bytes, write_bytes, write_json
 from studio.train import checkpoint
 from studio.train.loop import Training, train
 from studio.train.memory import memory_of, obey
 
-STATUS_EVERY_S = 5.0
 CACHING_EVERY_S = 0.5
-
-
-class Stopped(Exception):
-    """A stop request that came before the first step."""
-
-
-class Job:
-    """A run being worked on: its folder, its log, its status."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.workspace = Workspace(run.folder.parent.parent)
-        self.log = EventLog(run.events)
-        self.spec = run.spec()
-        self._signalled = False
-        self._state, self._values, self._written = "preparing", {}, 0.0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    def _on_signal(self, *_: Any) -> None:
-        self._signalled = True
-
-    def stopping(self) -> bool:
-        """Whether someone asked this run to end; also keeps the heartbeat."""
-        if time.monotonic() - self._written > STATUS_EVERY_S:
-            self.status(self._state, **self._values)
-        return self._signalled or self.run.stop_file.exists()
-
-    def status(self, state: str, **values: Any) -> None:
-        """Say in the run's folder how it is."""
-        self._state, self._values, self._written = state, values, time.monotonic()
-        self.run.write_status(state, **values)
-
-    def emit(self, kind: str, **values: Any) -> None:
-        """Append an event."""
-        self.log.emit(kind, **values)
 
 
 def main(folder: Path, queued: bool = False) -> int:
