@@ -10,82 +10,100 @@ function fitFactor(width, height, box) {
   return factor >= 1 ? Math.floor(factor) : factor;
 }
 
-export function createStage({ onWipe = () => {} } = {}) {
-  const host = h('div', { class: 'stage', tabindex: 0, role: 'group', 'aria-label': 'Pictures: plus and minus zoom, 0 fits' });
-  const zoom = { scale: 1, x: 0.5, y: 0.5 };
-  let panes = [], wipe = 0.5, pointers = new Map(), dragging = null;
+export function createStage(given) { return new Stage(given); }
 
-  // panes: [{layers: [{element, kind, label}], size: {width, height}, wipe: bool}]
-  function show(list) {
-    panes = list.map(buildPane);
-    host.style.setProperty('--columns', columnsFor(list.length));
-    host.replaceChildren(...panes.map(p => p.element));
-    layout();
+class Stage {
+  constructor({ onWipe = () => {} } = {}) {
+    this.onWipe = onWipe;
+    this.host = h('div', { class: 'stage', tabindex: 0, role: 'group', 'aria-label': 'Pictures: plus and minus zoom, 0 fits' });
+    this.zoom = { scale: 1, x: 0.5, y: 0.5 };
+    this.panes = [];
+    this.wipe = 0.5;
+    this.pointers = new Map();
+    this.dragging = null;
+    this.host.addEventListener('keydown', event => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !this.panes.length) return;
+      const pane = this.panes[0], middle = { x: pane.element.clientWidth / 2, y: pane.element.clientHeight / 2 };
+      if (event.key === '+' || event.key === '=') this.zoomAt(pane, middle, STEP);
+      else if (event.key === '-') this.zoomAt(pane, middle, 1 / STEP);
+      else if (event.key === '0') this.reset();
+      else return;
+      event.preventDefault();
+    });
+    new ResizeObserver(() => this.layout()).observe(this.host);
   }
 
-  function columnsFor(n) {
+  // panes: [{layers: [{element, kind, label}], size: {width, height}, wipe: bool}]
+  show(list) {
+    this.panes = list.map(pane => this.buildPane(pane));
+    this.host.style.setProperty('--columns', this.columnsFor(list.length));
+    this.host.replaceChildren(...this.panes.map(p => p.element));
+    this.layout();
+  }
+
+  columnsFor(n) {
     if (n <= 1) return 1;
-    const wide = host.clientWidth || 900;
+    const wide = this.host.clientWidth || 900;
     return Math.max(1, Math.min(n, wide < 520 ? 2 : n <= 3 ? n : n === 4 ? 4 : Math.ceil(n / 2)));
   }
 
-  function buildPane(pane) {
+  buildPane(pane) {
     const layers = pane.layers.map(layer => h('div', { class: `layer ${layer.kind}` }, layer.element));
     const element = h('div', { class: pane.wipe ? 'pane wiping' : 'pane' }, layers,
       pane.layers.map((layer, i) => layer.label ? h('span', { class: `chip ${layer.kind} ${i ? 'right' : 'left'}`, text: layer.label }) : null));
     const built = { ...pane, element, boxes: layers, handle: null, range: null };
-    if (pane.wipe) addHandle(built);
-    element.addEventListener('pointerdown', event => onDown(event, built));
-    element.addEventListener('pointermove', event => onMove(event, built));
-    for (const name of ['pointerup', 'pointercancel']) element.addEventListener(name, onUp);
+    if (pane.wipe) this.addHandle(built);
+    element.addEventListener('pointerdown', event => this.onDown(event, built));
+    element.addEventListener('pointermove', event => this.onMove(event, built));
+    for (const name of ['pointerup', 'pointercancel']) element.addEventListener(name, event => this.onUp(event));
     element.addEventListener('wheel', event => {
       event.preventDefault();
-      zoomAt(built, pointIn(built, event), Math.exp(-Math.sign(event.deltaY) * Math.min(60, Math.abs(event.deltaY)) * 0.004));
+      this.zoomAt(built, this.pointIn(built, event), Math.exp(-Math.sign(event.deltaY) * Math.min(60, Math.abs(event.deltaY)) * 0.004));
     }, { passive: false });
-    element.addEventListener('dblclick', reset);
+    element.addEventListener('dblclick', () => this.reset());
     return built;
   }
 
-  function addHandle(pane) {
+  addHandle(pane) {
     pane.range = h('input', {
-      type: 'range', min: 0, max: 100, step: 1, value: String(Math.round(wipe * 100)), class: 'visually-hidden', 'aria-label': 'Wipe between base and adapted',
-      oninput: () => setWipe(Number(pane.range.value) / 100),
+      type: 'range', min: 0, max: 100, step: 1, value: String(Math.round(this.wipe * 100)), class: 'visually-hidden', 'aria-label': 'Wipe between base and adapted',
+      oninput: () => this.setWipe(Number(pane.range.value) / 100),
     });
     pane.handle = h('div', { class: 'handle', 'aria-hidden': 'true' }, h('span', { class: 'grip' }, '◂▸'));
     pane.element.append(pane.range, pane.handle);
   }
 
-  function setWipe(share) {
-    wipe = Math.min(1, Math.max(0, share));
-    for (const pane of panes) if (pane.range) pane.range.value = String(Math.round(wipe * 100));
-    onWipe(wipe);
-    layout();
+  setWipe(share) {
+    this.wipe = Math.min(1, Math.max(0, share));
+    for (const pane of this.panes) if (pane.range) pane.range.value = String(Math.round(this.wipe * 100));
+    this.onWipe(this.wipe);
+    this.layout();
   }
 
-  function frame(pane) {
+  frame(pane) {
     const box = { width: pane.element.clientWidth, height: pane.element.clientHeight }, { width, height } = pane.size;
-    const scale = fitFactor(width, height, box) * zoom.scale, w = width * scale, t = height * scale;
+    const scale = fitFactor(width, height, box) * this.zoom.scale, w = width * scale, t = height * scale;
     const hold = (share, inner, outer) => inner <= outer ? 0.5 : Math.min(1 - outer / 2 / inner, Math.max(outer / 2 / inner, share));
-    const left = Math.round(box.width / 2 - hold(zoom.x, w, box.width) * w), top = Math.round(box.height / 2 - hold(zoom.y, t, box.height) * t);
+    const left = Math.round(box.width / 2 - hold(this.zoom.x, w, box.width) * w), top = Math.round(box.height / 2 - hold(this.zoom.y, t, box.height) * t);
     return { box, scale, w, h: t, left, top };
   }
 
-  function layout() {
-    for (const pane of panes) {
+  layout() {
+    for (const pane of this.panes) {
       if (!pane.element.clientWidth) continue;
-      const f = frame(pane);
+      const f = this.frame(pane);
       for (const layer of pane.boxes) {
         Object.assign(layer.style, { left: `${f.left}px`, top: `${f.top}px`, width: `${f.w}px`, height: `${f.h}px` });
         layer.classList.toggle('pixelated', f.scale > 1);
       }
-      if (pane.wipe) placeWipe(pane, f);
-      placeNames(pane, f);
+      if (pane.wipe) this.placeWipe(pane, f);
+      this.placeNames(pane, f);
     }
-    host.dataset.zoom = zoom.scale.toFixed(3);
+    this.host.dataset.zoom = this.zoom.scale.toFixed(3);
   }
 
   // Names stand beside the picture where there is room, else in its corners.
-  function placeNames(pane, f) {
+  placeNames(pane, f) {
     const right = f.box.width - f.left - f.w, inset = f.w < 200 ? 4 : 10;
     for (const chip of pane.element.querySelectorAll(':scope > .chip')) {
       const side = chip.classList.contains('right') ? 'right' : 'left', room = side === 'left' ? f.left : right;
@@ -96,99 +114,89 @@ export function createStage({ onWipe = () => {} } = {}) {
     }
   }
 
-  function visible(f) {
+  visible(f) {
     return { from: Math.max(0, f.left), to: Math.min(f.box.width, f.left + f.w) };
   }
 
-  function placeWipe(pane, f) {
-    const { from, to } = visible(f), x = from + wipe * (to - from), cut = Math.min(f.w, Math.max(0, x - f.left));
+  placeWipe(pane, f) {
+    const { from, to } = this.visible(f), x = from + this.wipe * (to - from), cut = Math.min(f.w, Math.max(0, x - f.left));
     pane.boxes[0].style.clipPath = `inset(0 ${f.w - cut}px 0 0)`;
     pane.boxes[1].style.clipPath = `inset(0 0 0 ${cut}px)`;
     Object.assign(pane.handle.style, { left: `${x}px`, top: `${Math.max(0, f.top)}px`, height: `${Math.min(f.box.height, f.h)}px` });
   }
 
-  function pointIn(pane, event) {
+  pointIn(pane, event) {
     const box = pane.element.getBoundingClientRect();
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
 
-  function zoomAt(pane, point, factor) {
-    const before = frame(pane), scale = Math.min(MAX_ZOOM, Math.max(1, zoom.scale * factor));
-    const u = (point.x - before.left) / before.w, v = (point.y - before.top) / before.h, grow = scale / zoom.scale;
-    zoom.scale = scale;
-    zoom.x = (before.box.width / 2 - (point.x - u * before.w * grow)) / (before.w * grow);
-    zoom.y = (before.box.height / 2 - (point.y - v * before.h * grow)) / (before.h * grow);
-    settle(pane);
+  zoomAt(pane, point, factor) {
+    const before = this.frame(pane), scale = Math.min(MAX_ZOOM, Math.max(1, this.zoom.scale * factor));
+    const u = (point.x - before.left) / before.w, v = (point.y - before.top) / before.h, grow = scale / this.zoom.scale;
+    this.zoom.scale = scale;
+    this.zoom.x = (before.box.width / 2 - (point.x - u * before.w * grow)) / (before.w * grow);
+    this.zoom.y = (before.box.height / 2 - (point.y - v * before.h * grow)) / (before.h * grow);
+    this.settle(pane);
   }
 
-  function settle(pane) {
-    const f = frame(pane);
-    zoom.x = (f.box.width / 2 - f.left) / f.w;
-    zoom.y = (f.box.height / 2 - f.top) / f.h;
-    layout();
+  settle(pane) {
+    const f = this.frame(pane);
+    this.zoom.x = (f.box.width / 2 - f.left) / f.w;
+    this.zoom.y = (f.box.height / 2 - f.top) / f.h;
+    this.layout();
   }
 
-  function reset() {
-    Object.assign(zoom, { scale: 1, x: 0.5, y: 0.5 });
-    layout();
+  reset() {
+    Object.assign(this.zoom, { scale: 1, x: 0.5, y: 0.5 });
+    this.layout();
   }
 
-  function onDown(event, pane) {
+  onDown(event, pane) {
     if (event.button > 0) return;
-    const point = pointIn(pane, event);
-    pointers.set(event.pointerId, point);
+    const point = this.pointIn(pane, event);
+    this.pointers.set(event.pointerId, point);
     pane.element.setPointerCapture(event.pointerId);
     const handleX = pane.handle ? parseFloat(pane.handle.style.left) : NaN;
-    const wipes = pane.wipe && (zoom.scale === 1 || Math.abs(point.x - handleX) < NEAR_HANDLE_PX);
-    dragging = { pane, kind: pointers.size > 1 ? 'pinch' : wipes ? 'wipe' : 'pan', last: point, spread: spread() };
-    if (dragging.kind === 'wipe') wipeTo(pane, point);
-    (pane.range || host).focus({ preventScroll: true });
+    const wipes = pane.wipe && (this.zoom.scale === 1 || Math.abs(point.x - handleX) < NEAR_HANDLE_PX);
+    this.dragging = { pane, kind: this.pointers.size > 1 ? 'pinch' : wipes ? 'wipe' : 'pan', last: point, spread: this.spread() };
+    if (this.dragging.kind === 'wipe') this.wipeTo(pane, point);
+    (pane.range || this.host).focus({ preventScroll: true });
     event.preventDefault();
   }
 
-  function wipeTo(pane, point) {
-    const { from, to } = visible(frame(pane));
-    setWipe((point.x - from) / Math.max(1, to - from));
+  wipeTo(pane, point) {
+    const { from, to } = this.visible(this.frame(pane));
+    this.setWipe((point.x - from) / Math.max(1, to - from));
   }
 
-  function spread() {
-    const [a, b] = [...pointers.values()];
+  spread() {
+    const [a, b] = [...this.pointers.values()];
     return b ? Math.hypot(a.x - b.x, a.y - b.y) : 0;
   }
 
-  function onMove(event, pane) {
-    if (!dragging || !pointers.has(event.pointerId)) return;
-    const point = pointIn(pane, event);
-    pointers.set(event.pointerId, point);
-    if (dragging.kind === 'pinch') {
-      const [a, b] = [...pointers.values()], now = spread();
-      if (b && dragging.spread) zoomAt(pane, { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 }, now / dragging.spread);
-      dragging.spread = now;
-    } else if (dragging.kind === 'wipe') {
-      wipeTo(pane, point);
+  onMove(event, pane) {
+    if (!this.dragging || !this.pointers.has(event.pointerId)) return;
+    const point = this.pointIn(pane, event);
+    this.pointers.set(event.pointerId, point);
+    if (this.dragging.kind === 'pinch') {
+      const [a, b] = [...this.pointers.values()], now = this.spread();
+      if (b && this.dragging.spread) this.zoomAt(pane, { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 }, now / this.dragging.spread);
+      this.dragging.spread = now;
+    } else if (this.dragging.kind === 'wipe') {
+      this.wipeTo(pane, point);
     } else {
-      const f = frame(pane);
-      zoom.x -= (point.x - dragging.last.x) / f.w;
-      zoom.y -= (point.y - dragging.last.y) / f.h;
-      settle(pane);
+      const f = this.frame(pane);
+      this.zoom.x -= (point.x - this.dragging.last.x) / f.w;
+      this.zoom.y -= (point.y - this.dragging.last.y) / f.h;
+      this.settle(pane);
     }
-    dragging.last = point;
+    this.dragging.last = point;
   }
 
-  function onUp(event) {
-    pointers.delete(event.pointerId);
-    if (!pointers.size) dragging = null;
+  onUp(event) {
+    this.pointers.delete(event.pointerId);
+    if (!this.pointers.size) this.dragging = null;
   }
 
-  host.addEventListener('keydown', event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !panes.length) return;
-    const pane = panes[0], middle = { x: pane.element.clientWidth / 2, y: pane.element.clientHeight / 2 };
-    if (event.key === '+' || event.key === '=') zoomAt(pane, middle, STEP);
-    else if (event.key === '-') zoomAt(pane, middle, 1 / STEP);
-    else if (event.key === '0') reset();
-    else return;
-    event.preventDefault();
-  });
-  new ResizeObserver(layout).observe(host);
-  return { host, show, layout, reset, wipeAt: () => wipe };
+  wipeAt() { return this.wipe; }
 }

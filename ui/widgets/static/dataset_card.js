@@ -11,101 +11,108 @@ const SIGN = { framed: '✂', masked: '◐' };
 const draftKey = (dataset, file) => `studio.draft:${dataset}/${file}`;
 
 // `on` is {open(file), pick(file, event)}; returns {root, file, update(item), picked(isPicked), flush()}.
-export function card(dataset, item, on) {
-  const file = item.file;
-  const box = h('input', { type: 'checkbox', 'aria-label': `Select ${item.source}`, onclick: event => on.pick(file, event) });
-  const image = h('img', { loading: 'lazy', decoding: 'async', width: item.width, height: item.height });
-  const thumb = h('button', { class: 'thumb', type: 'button', 'aria-label': `Open ${item.source}`, onclick: onThumb, onkeydown: onKey }, image);
-  const badges = h('div', { class: 'badges' });
-  const text = h('textarea', { class: 'studio-input', rows: 2, 'aria-label': `Caption of ${item.source}`, placeholder: 'No caption yet', spellcheck: true });
-  const told = h('div', { class: 'told', role: 'status' }), unread = unreadNote(text);
-  const said = saidOf(caption => { text.value = caption; save(); });
-  const root = h('article', { class: 'card', dataset: { file } }, thumb, h('label', { class: 'pick' }, box),
-    h('div', { class: 'name mono muted', text: item.source, title: item.source }), text, unread.root, said.root, h('div', { class: 'foot' }, badges, told));
-  let saved = item.caption, force = false, saving = null;
-  const draft = sessionStorage.getItem(draftKey(dataset, file));
-  text.value = draft ?? saved;
-  if (draft !== null && draft !== saved) tell('unsaved', 'Not saved yet');
-  text.addEventListener('input', () => { keep(); tell('unsaved', text.value === saved ? '' : 'Not saved yet'); });
-  text.addEventListener('blur', save);
-  text.addEventListener('keydown', event => {
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(); }
-    else if (event.key === 'Enter') event.preventDefault(); // a caption is one line
-    if (event.key === 'Escape') { text.value = saved; keep(); tell('', ''); text.blur(); }
-  });
-  image.addEventListener('error', () => { thumb.classList.add('broken'); image.alt = `${item.source} cannot be shown`; });
-  update(item);
-  return { root, file, update, picked, flush };
+export function card(dataset, item, on) { return new Card(dataset, item, on); }
 
-  function onThumb(event) {
-    if (event.shiftKey || event.ctrlKey || event.metaKey) on.pick(file, event);
-    else on.open(file);
+class Card {
+  constructor(dataset, item, on) {
+    Object.assign(this, { dataset, item, on });
+    this.file = this.item.file;
+    this.box = h('input', { type: 'checkbox', 'aria-label': `Select ${this.item.source}`, onclick: event => this.on.pick(this.file, event) });
+    this.image = h('img', { loading: 'lazy', decoding: 'async', width: this.item.width, height: this.item.height });
+    this.thumb = h('button', { class: 'thumb', type: 'button', 'aria-label': `Open ${this.item.source}`, onclick: event => this.onThumb(event), onkeydown: event => this.onKey(event) }, this.image);
+    this.badges = h('div', { class: 'badges' });
+    this.text = h('textarea', { class: 'studio-input', rows: 2, 'aria-label': `Caption of ${this.item.source}`, placeholder: 'No caption yet', spellcheck: true });
+    this.told = h('div', { class: 'told', role: 'status' });
+    this.unread = unreadNote(this.text);
+    this.said = saidOf(caption => { this.text.value = caption; this.save(); });
+    this.root = h('article', { class: 'card', dataset: { file: this.file } }, this.thumb, h('label', { class: 'pick' }, this.box),
+      h('div', { class: 'name mono muted', text: this.item.source, title: this.item.source }), this.text, this.unread.root, this.said.root, h('div', { class: 'foot' }, this.badges, this.told));
+    this.saved = this.item.caption;
+    this.force = false;
+    this.saving = null;
+    const draft = sessionStorage.getItem(draftKey(this.dataset, this.file));
+    this.text.value = draft ?? this.saved;
+    if (draft !== null && draft !== this.saved) this.tell('unsaved', 'Not saved yet');
+    this.text.addEventListener('input', () => { this.keep(); this.tell('unsaved', this.text.value === this.saved ? '' : 'Not saved yet'); });
+    this.text.addEventListener('blur', () => this.save());
+    this.text.addEventListener('keydown', event => {
+      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.save(); }
+      else if (event.key === 'Enter') event.preventDefault(); // a caption is one line
+      if (event.key === 'Escape') { this.text.value = this.saved; this.keep(); this.tell('', ''); this.text.blur(); }
+    });
+    this.image.addEventListener('error', () => { this.thumb.classList.add('broken'); this.image.alt = `${this.item.source} cannot be shown`; });
+    this.update(this.item);
   }
 
-  function onKey(event) {
+  onThumb(event) {
+    if (event.shiftKey || event.ctrlKey || event.metaKey) this.on.pick(this.file, event);
+    else this.on.open(this.file);
+  }
+
+  onKey(event) {
     if (event.key !== ' ') return;
     event.preventDefault();
-    on.pick(file, event);
+    this.on.pick(this.file, event);
   }
 
-  function keep() {
-    if (text.value === saved) sessionStorage.removeItem(draftKey(dataset, file));
-    else try { sessionStorage.setItem(draftKey(dataset, file), text.value); } catch { /* the text stays in its box */ }
+  keep() {
+    if (this.text.value === this.saved) sessionStorage.removeItem(draftKey(this.dataset, this.file));
+    else try { sessionStorage.setItem(draftKey(this.dataset, this.file), this.text.value); } catch { /* the text stays in its box */ }
   }
 
-  function tell(state, words) {
-    root.dataset.caption = state;
-    clear(told, words || '', state === 'failed' ? h('button', { class: 'btn quiet', type: 'button', text: 'Try again', onclick: save }) : null);
-    if (state === 'saved') setTimeout(() => { if (root.dataset.caption === 'saved' && told.textContent === words) tell('', ''); }, 4000);
+  tell(state, words) {
+    this.root.dataset.caption = state;
+    clear(this.told, words || '', state === 'failed' ? h('button', { class: 'btn quiet', type: 'button', text: 'Try again', onclick: () => this.save() }) : null);
+    if (state === 'saved') setTimeout(() => { if (this.root.dataset.caption === 'saved' && this.told.textContent === words) this.tell('', ''); }, 4000);
   }
 
-  async function save() {
-    if (saving) return;
-    if (text.value === saved) {
-      text.value = saved = item.caption;
-      if (root.dataset.caption === 'unsaved') tell('', '');
+  async save() {
+    if (this.saving) return;
+    if (this.text.value === this.saved) {
+      this.text.value = this.saved = this.item.caption;
+      if (this.root.dataset.caption === 'unsaved') this.tell('', '');
       return;
     }
-    const sent = text.value;
-    tell('saving', 'Saving …');
+    const sent = this.text.value;
+    this.tell('saving', 'Saving …');
     try {
-      saving = api.put(path(dataset, '/caption'), { file, caption: sent, ...(force ? {} : { before: saved }) });
-      const answer = await saving;
-      force = false;
-      saved = item.caption = answer.caption;
-      if (text.value === sent) text.value = saved;
-      keep();
-      tell('saved', answer.note ? `Saved; ${answer.note}` : 'Saved');
-      announce(dataset);
+      this.saving = api.put(path(this.dataset, '/caption'), { file: this.file, caption: sent, ...(this.force ? {} : { before: this.saved }) });
+      const answer = await this.saving;
+      this.force = false;
+      this.saved = this.item.caption = answer.caption;
+      if (this.text.value === sent) this.text.value = this.saved;
+      this.keep();
+      this.tell('saved', answer.note ? `Saved; ${answer.note}` : 'Saved');
+      announce(this.dataset);
     } catch (error) {
-      force = error.message.includes('save again');
-      tell('failed', `Not saved: ${error.message}`);
+      this.force = error.message.includes('save again');
+      this.tell('failed', `Not saved: ${error.message}`);
     }
-    saving = null;
-    if (text.value !== saved && text.value !== sent && document.activeElement !== text) save();
+    this.saving = null;
+    if (this.text.value !== this.saved && this.text.value !== sent && document.activeElement !== this.text) this.save();
   }
 
   // The page goes away: what was typed is sent without waiting for an answer.
-  function flush() {
-    if (text.value !== saved && !saving) {
-      fetch(path(dataset, '/caption'), { method: 'PUT', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ file, caption: text.value, before: saved }) });
+  flush() {
+    if (this.text.value !== this.saved && !this.saving) {
+      fetch(path(this.dataset, '/caption'), { method: 'PUT', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ file: this.file, caption: this.text.value, before: this.saved }) });
     }
   }
 
-  function update(next) {
-    item = next;
-    if (image.getAttribute('src') !== next.thumb) image.src = next.thumb;
-    image.classList.toggle('pixelated', Math.max(next.width, next.height) < 192);
-    image.alt = next.caption || next.source;
-    thumb.title = [`${next.width}×${next.height} px`, next.note].filter(Boolean).join(' · ');
-    clear(badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : ['problem', 'note', 'text'].includes(name) ? next.note : null })));
-    said.draw(next.said, next.caption);
-    if (text.value === saved && !saving && document.activeElement !== text) text.value = saved = next.caption;
-    unread.judge();
+  update(next) {
+    this.item = next;
+    if (this.image.getAttribute('src') !== next.thumb) this.image.src = next.thumb;
+    this.image.classList.toggle('pixelated', Math.max(next.width, next.height) < 192);
+    this.image.alt = next.caption || next.source;
+    this.thumb.title = [`${next.width}×${next.height} px`, next.note].filter(Boolean).join(' · ');
+    clear(this.badges, next.badges.map(name => h('span', { class: LOOK[name] || 'chip', text: SIGN[name] || name, title: name === 'framed' ? next.framed : name === 'masked' ? 'A mask says what is learned' : ['problem', 'note', 'text'].includes(name) ? next.note : null })));
+    this.said.draw(next.said, next.caption);
+    if (this.text.value === this.saved && !this.saving && document.activeElement !== this.text) this.text.value = this.saved = next.caption;
+    this.unread.judge();
   }
 
-  function picked(isPicked) {
-    box.checked = isPicked;
-    root.classList.toggle('picked', isPicked);
+  picked(isPicked) {
+    this.box.checked = isPicked;
+    this.root.classList.toggle('picked', isPicked);
   }
 }

@@ -7,90 +7,99 @@ import { drawSeen, toStored } from './framing_geometry.js';
 const LONGEST = 1024, UNDOS = 12, SAVE_MS = 400, RED = '#e5484d';
 
 // `on.save(blob or null)` keeps the mask (null: none); returns {root, tools, show(image, edit), load(src or ''), flush(), undo()}.
-export function maskStage(on) {
-  const view = { image: null, edit: null, isEmpty: true, tool: 'learn', past: [], future: [], at: [0.5, 0.5], timer: 0, last: null };
-  const paper = document.createElement('canvas'); // in the stored orientation; its alpha is what is left out
-  const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Mask: arrow keys move the brush, Space paints, X changes the tool', onpointerdown: grab, onpointermove: drag, onpointerup: drop, onpointercancel: drop, onpointerleave: () => { view.isOver = false; draw(); }, onkeydown: onKey });
-  const root = h('div', { class: 'stage' }, canvas);
-  const size = slider('Brush', 1, 40, 10), opacity = slider('Shade', 10, 100, 60);
-  const learn = tool('learn', 'Learn', 'Brush over what is to be learned (X changes the tool)'), leave = tool('leave', 'Leave out', 'Erase from training');
-  const undoButton = act('Undo', 'Undo the last stroke (Ctrl+Z)', undo), redoButton = act('Redo', 'Do what was undone again (Ctrl+Y)', redo);
-  const tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Mask' }, learn, leave, size.root, opacity.root,
-    act('Fill', 'Fill the whole picture with the chosen tool', () => change(fill)), act('Invert', 'Exchange what is learned and left out (I)', () => change(invert)),
-    act('No mask', 'Remove the mask: the whole picture counts', () => change(empty)), undoButton, redoButton);
-  const look = zoom(root, canvas, draw);
-  new ResizeObserver(draw).observe(root);
-  choose('learn');
-  return { root, tools, show, load, flush, undo, redo, remember, look, focus: () => canvas.focus() };
+export function maskStage(on) { return new MaskStage(on); }
 
-  function tool(name, text, label) {
-    return h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, dataset: { tool: name }, onclick: () => choose(name) });
+class MaskStage {
+  constructor(on) {
+    this.on = on;
+    this.view = { image: null, edit: null, isEmpty: true, tool: 'learn', past: [], future: [], at: [0.5, 0.5], timer: 0, last: null };
+    this.paper = document.createElement('canvas'); // in the stored orientation; its alpha is what is left out
+    this.canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Mask: arrow keys move the brush, Space paints, X changes the tool', onpointerdown: event => this.grab(event), onpointermove: event => this.drag(event), onpointerup: () => this.drop(), onpointercancel: () => this.drop(), onpointerleave: () => { this.view.isOver = false; this.draw(); }, onkeydown: event => this.onKey(event) });
+    this.root = h('div', { class: 'stage' }, this.canvas);
+    this.size = this.slider('Brush', 1, 40, 10);
+    this.opacity = this.slider('Shade', 10, 100, 60);
+    this.learn = this.tool('learn', 'Learn', 'Brush over what is to be learned (X changes the tool)');
+    this.leave = this.tool('leave', 'Leave out', 'Erase from training');
+    this.undoButton = this.act('Undo', 'Undo the last stroke (Ctrl+Z)', () => this.undo());
+    this.redoButton = this.act('Redo', 'Do what was undone again (Ctrl+Y)', () => this.redo());
+    this.tools = h('div', { class: 'row tools', role: 'toolbar', 'aria-label': 'Mask' }, this.learn, this.leave, this.size.root, this.opacity.root,
+      this.act('Fill', 'Fill the whole picture with the chosen tool', () => this.change(() => this.fill())), this.act('Invert', 'Exchange what is learned and left out (I)', () => this.change(() => this.invert())),
+      this.act('No mask', 'Remove the mask: the whole picture counts', () => this.change(() => this.empty())), this.undoButton, this.redoButton);
+    this.look = zoom(this.root, this.canvas, () => this.draw());
+    new ResizeObserver(() => this.draw()).observe(this.root);
+    this.choose('learn');
   }
 
-  function act(text, label, onclick) { return h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, onclick }); }
+  focus() { this.canvas.focus(); }
 
-  function slider(text, min, max, value) {
-    const input = h('input', { type: 'range', min, max, value, 'aria-label': text, oninput: () => draw() });
+  tool(name, text, label) {
+    return h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, dataset: { tool: name }, onclick: () => this.choose(name) });
+  }
+
+  act(text, label, onclick) { return h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, onclick }); }
+
+  slider(text, min, max, value) {
+    const input = h('input', { type: 'range', min, max, value, 'aria-label': text, oninput: () => this.draw() });
     return { input, root: h('label', { class: 'slide' }, h('span', { text }), input) };
   }
 
-  function choose(name) {
-    view.tool = name;
-    for (const each of [learn, leave]) each.setAttribute('aria-pressed', String(each.dataset.tool === name));
-    draw();
+  choose(name) {
+    this.view.tool = name;
+    for (const each of [this.learn, this.leave]) each.setAttribute('aria-pressed', String(each.dataset.tool === name));
+    this.draw();
   }
 
-  function show(image, edit) {
-    const isOther = view.image?.src !== image.src;
-    Object.assign(view, { image, edit });
-    if (isOther || !paper.width) {
+  show(image, edit) {
+    const isOther = this.view.image?.src !== image.src;
+    Object.assign(this.view, { image, edit });
+    if (isOther || !this.paper.width) {
       const scale = Math.min(1, LONGEST / Math.max(image.naturalWidth, image.naturalHeight));
-      paper.width = Math.max(1, Math.round(image.naturalWidth * scale));
-      paper.height = Math.max(1, Math.round(image.naturalHeight * scale));
-      view.past = view.future = [];
-      view.isEmpty = true;
-      look.reset();
+      this.paper.width = Math.max(1, Math.round(image.naturalWidth * scale));
+      this.paper.height = Math.max(1, Math.round(image.naturalHeight * scale));
+      this.view.past = this.view.future = [];
+      this.view.isEmpty = true;
+      this.look.reset();
     }
-    draw();
+    this.draw();
   }
 
   // Show the mask at `src`, or none; what is painted and not yet kept stays.
-  async function load(src) {
-    if (view.timer || view.last) return;
-    if (!src) { empty(); draw(); return; }
+  async load(src) {
+    if (this.view.timer || this.view.last) return;
+    if (!src) { this.empty(); this.draw(); return; }
     const mask = new Image();
     mask.src = src;
     await mask.decode();
-    if (view.timer || view.last) return;
-    const context = paper.getContext('2d', { willReadFrequently: true });
+    if (this.view.timer || this.view.last) return;
+    const context = this.paper.getContext('2d', { willReadFrequently: true });
     context.globalCompositeOperation = 'copy';
-    context.drawImage(mask, 0, 0, paper.width, paper.height);
-    const pixels = context.getImageData(0, 0, paper.width, paper.height), { data } = pixels;
+    context.drawImage(mask, 0, 0, this.paper.width, this.paper.height);
+    const pixels = context.getImageData(0, 0, this.paper.width, this.paper.height), { data } = pixels;
     for (let i = 0; i < data.length; i += 4) { data[i + 3] = 255 - data[i]; data[i] = 229; data[i + 1] = 72; data[i + 2] = 77; }
     context.putImageData(pixels, 0, 0);
-    view.isEmpty = false;
-    draw();
+    this.view.isEmpty = false;
+    this.draw();
   }
 
-  function draw() {
-    const { image, edit } = view;
-    undoButton.disabled = !view.past.length;
-    redoButton.disabled = !view.future.length;
-    if (!image?.naturalWidth || !root.clientWidth) return;
+  draw() {
+    const { image, edit } = this.view;
+    this.undoButton.disabled = !this.view.past.length;
+    this.redoButton.disabled = !this.view.future.length;
+    if (!image?.naturalWidth || !this.root.clientWidth) return;
     const [w, h0] = edit.turns % 2 ? [image.naturalHeight, image.naturalWidth] : [image.naturalWidth, image.naturalHeight];
-    const { size: [width, height], scale, ratio } = look.fit(w, h0);
-    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-    Object.assign(canvas, { width: width * ratio, height: height * ratio });
-    const context = canvas.getContext('2d');
+    const { size: [width, height], scale, ratio } = this.look.fit(w, h0);
+    Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
+    Object.assign(this.canvas, { width: width * ratio, height: height * ratio });
+    const context = this.canvas.getContext('2d');
     context.scale(ratio, ratio);
     context.imageSmoothingEnabled = scale * ratio < 3;
     drawSeen(context, image, edit, width, height);
-    context.globalAlpha = Number(opacity.input.value) / 100;
-    drawSeen(context, paper, edit, width, height);
+    context.globalAlpha = Number(this.opacity.input.value) / 100;
+    drawSeen(context, this.paper, edit, width, height);
     context.globalAlpha = 1;
-    if (!view.isOver && document.activeElement !== canvas) return;
-    const [x, y] = view.at, radius = Number(size.input.value) / 200 * Math.max(width, height);
-    for (const [colour, line] of [['#17202b', 3], [view.tool === 'learn' ? '#2dd4bf' : RED, 1.5]]) {
+    if (!this.view.isOver && document.activeElement !== this.canvas) return;
+    const [x, y] = this.view.at, radius = Number(this.size.input.value) / 200 * Math.max(width, height);
+    for (const [colour, line] of [['#17202b', 3], [this.view.tool === 'learn' ? '#2dd4bf' : RED, 1.5]]) {
       Object.assign(context, { strokeStyle: colour, lineWidth: line });
       context.beginPath();
       context.arc(x * width, y * height, radius, 0, 2 * Math.PI);
@@ -98,129 +107,130 @@ export function maskStage(on) {
     }
   }
 
-  function place(event) {
-    const box = canvas.getBoundingClientRect();
-    view.at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(value => Math.min(1, Math.max(0, value)));
-    view.isOver = true;
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    this.view.at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(value => Math.min(1, Math.max(0, value)));
+    this.view.isOver = true;
   }
 
-  function grab(event) {
-    if (!view.image || !event.isPrimary || event.button) return;
+  grab(event) {
+    if (!this.view.image || !event.isPrimary || event.button) return;
     event.preventDefault();
-    canvas.focus();
-    canvas.setPointerCapture(event.pointerId);
-    place(event);
-    remember();
-    begin();
-    stroke();
+    this.canvas.focus();
+    this.canvas.setPointerCapture(event.pointerId);
+    this.place(event);
+    this.remember();
+    this.begin();
+    this.stroke();
   }
 
-  function drag(event) {
+  drag(event) {
     if (!event.isPrimary) return;
-    place(event);
-    if (view.last) stroke(); else draw();
+    this.place(event);
+    if (this.view.last) this.stroke(); else this.draw();
   }
 
-  function drop() {
-    if (!view.last) return;
-    view.last = null;
-    keep();
+  drop() {
+    if (!this.view.last) return;
+    this.view.last = null;
+    this.keep();
   }
 
   // The first stroke with the brush on a picture without a mask: the rest is left out.
-  function begin() {
-    if (view.isEmpty && view.tool === 'learn') cover();
-    view.isEmpty = false;
-    view.last = inPaper();
+  begin() {
+    if (this.view.isEmpty && this.view.tool === 'learn') this.cover();
+    this.view.isEmpty = false;
+    this.view.last = this.inPaper();
   }
 
-  function inPaper() { return toStored(view.edit, view.at).map((value, i) => value * [paper.width, paper.height][i]); }
+  inPaper() { return toStored(this.view.edit, this.view.at).map((value, i) => value * [this.paper.width, this.paper.height][i]); }
 
-  function stroke() {
-    const context = paper.getContext('2d', { willReadFrequently: true }), next = inPaper();
-    Object.assign(context, { globalCompositeOperation: view.tool === 'learn' ? 'destination-out' : 'source-over', strokeStyle: RED, lineCap: 'round', lineJoin: 'round',
-      lineWidth: Number(size.input.value) / 100 * Math.max(paper.width, paper.height) });
+  stroke() {
+    const context = this.paper.getContext('2d', { willReadFrequently: true }), next = this.inPaper();
+    Object.assign(context, { globalCompositeOperation: this.view.tool === 'learn' ? 'destination-out' : 'source-over', strokeStyle: RED, lineCap: 'round', lineJoin: 'round',
+      lineWidth: Number(this.size.input.value) / 100 * Math.max(this.paper.width, this.paper.height) });
     context.beginPath();
-    context.moveTo(...view.last);
+    context.moveTo(...this.view.last);
     context.lineTo(next[0] + 0.01, next[1]);
     context.stroke();
-    view.last = next;
-    draw();
+    this.view.last = next;
+    this.draw();
   }
 
-  function cover() {
-    const context = paper.getContext('2d', { willReadFrequently: true });
+  cover() {
+    const context = this.paper.getContext('2d', { willReadFrequently: true });
     Object.assign(context, { globalCompositeOperation: 'copy', fillStyle: RED });
-    context.fillRect(0, 0, paper.width, paper.height);
+    context.fillRect(0, 0, this.paper.width, this.paper.height);
   }
 
-  function empty() {
-    paper.getContext('2d', { willReadFrequently: true }).clearRect(0, 0, paper.width, paper.height);
-    view.isEmpty = true;
+  empty() {
+    this.paper.getContext('2d', { willReadFrequently: true }).clearRect(0, 0, this.paper.width, this.paper.height);
+    this.view.isEmpty = true;
   }
 
-  function fill() {
-    empty();
-    view.isEmpty = false;
-    if (view.tool === 'leave') cover();
+  fill() {
+    this.empty();
+    this.view.isEmpty = false;
+    if (this.view.tool === 'leave') this.cover();
   }
 
-  function invert() {
-    const context = paper.getContext('2d', { willReadFrequently: true });
+  invert() {
+    const context = this.paper.getContext('2d', { willReadFrequently: true });
     Object.assign(context, { globalCompositeOperation: 'source-out', fillStyle: RED });
-    context.fillRect(0, 0, paper.width, paper.height);
-    view.isEmpty = false;
+    context.fillRect(0, 0, this.paper.width, this.paper.height);
+    this.view.isEmpty = false;
   }
 
-  function change(make) {
-    if (!view.image) return;
-    remember();
+  change(make) {
+    if (!this.view.image) return;
+    this.remember();
     make();
-    draw();
-    keep();
+    this.draw();
+    this.keep();
   }
 
-  function now() {
-    return { pixels: paper.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, paper.width, paper.height), isEmpty: view.isEmpty };
+  now() {
+    return { pixels: this.paper.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, this.paper.width, this.paper.height), isEmpty: this.view.isEmpty };
   }
 
-  function remember() {
-    view.past = [...view.past.slice(1 - UNDOS), now()];
-    view.future = [];
+  remember() {
+    this.view.past = [...this.view.past.slice(1 - UNDOS), this.now()];
+    this.view.future = [];
   }
 
-  function undo() { exchange(view.past, view.future); }
-  function redo() { exchange(view.future, view.past); }
+  undo() { this.exchange(this.view.past, this.view.future); }
 
-  function exchange(from, to) {
+  redo() { this.exchange(this.view.future, this.view.past); }
+
+  exchange(from, to) {
     const other = from.pop();
     if (!other) return;
-    to.push(now());
-    paper.getContext('2d', { willReadFrequently: true }).putImageData(other.pixels, 0, 0);
-    view.isEmpty = other.isEmpty;
-    draw();
-    keep();
+    to.push(this.now());
+    this.paper.getContext('2d', { willReadFrequently: true }).putImageData(other.pixels, 0, 0);
+    this.view.isEmpty = other.isEmpty;
+    this.draw();
+    this.keep();
   }
 
-  function keep() {
-    clearTimeout(view.timer);
-    view.timer = setTimeout(flush, SAVE_MS);
-    draw();
+  keep() {
+    clearTimeout(this.view.timer);
+    this.view.timer = setTimeout(() => this.flush(), SAVE_MS);
+    this.draw();
   }
 
   // Keep what is painted now, if that has not been done; resolves when it is.
-  async function flush() {
-    if (!view.timer) return;
-    clearTimeout(view.timer);
-    view.timer = 0;
-    await on.save(view.isEmpty ? null : await grey());
+  async flush() {
+    if (!this.view.timer) return;
+    clearTimeout(this.view.timer);
+    this.view.timer = 0;
+    await this.on.save(this.view.isEmpty ? null : await this.grey());
   }
 
-  function grey() {
+  grey() {
     const out = document.createElement('canvas');
-    Object.assign(out, { width: paper.width, height: paper.height });
+    Object.assign(out, { width: this.paper.width, height: this.paper.height });
     const context = out.getContext('2d');
-    context.drawImage(paper, 0, 0);
+    context.drawImage(this.paper, 0, 0);
     Object.assign(context, { globalCompositeOperation: 'source-in', fillStyle: '#000000' });
     context.fillRect(0, 0, out.width, out.height);
     Object.assign(context, { globalCompositeOperation: 'destination-over', fillStyle: '#ffffff' });
@@ -228,25 +238,25 @@ export function maskStage(on) {
     return new Promise(resolve => out.toBlob(resolve, 'image/png'));
   }
 
-  function onKey(event) {
+  onKey(event) {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key], key = event.key.toLowerCase();
-    const step = Number(size.input.value) / 200;
+    const step = Number(this.size.input.value) / 200;
     if (way) {
-      view.at = view.at.map((value, i) => Math.min(1, Math.max(0, value + way[i] * step)));
-      if (event.shiftKey) dab(); else draw();
-    } else if (key === ' ' || key === 'enter') dab();
-    else if (key === '[' || key === ']') { size.input.value = Number(size.input.value) + (key === ']' ? 2 : -2); draw(); } else if (key === 'x') choose(view.tool === 'learn' ? 'leave' : 'learn');
-    else if (key === 'i') change(invert);
+      this.view.at = this.view.at.map((value, i) => Math.min(1, Math.max(0, value + way[i] * step)));
+      if (event.shiftKey) this.dab(); else this.draw();
+    } else if (key === ' ' || key === 'enter') this.dab();
+    else if (key === '[' || key === ']') { this.size.input.value = Number(this.size.input.value) + (key === ']' ? 2 : -2); this.draw(); } else if (key === 'x') this.choose(this.view.tool === 'learn' ? 'leave' : 'learn');
+    else if (key === 'i') this.change(() => this.invert());
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  function dab() {
-    remember();
-    begin();
-    stroke();
-    view.last = null;
-    keep();
+  dab() {
+    this.remember();
+    this.begin();
+    this.stroke();
+    this.view.last = null;
+    this.keep();
   }
 }
