@@ -1,5 +1,6 @@
 """Looking through all places for models in a process of its own: `python -m studio.jobs.scan ROOT`, a JSON line for each model."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,23 @@ from studio import quiet
 from studio.errors import StudioError
 from studio.jobs.talking import Say, carry_out
 from studio.model_list import EMBEDDED, detail_models
+from studio.model_places import model_places
 from studio.store import Workspace, read_json, write_json
 
+NOT_YET = "not looked through yet"
 SECONDS = 60.0  # for walking through all places; headers are read afterwards
 
 
 def shelf(workspace: Workspace) -> dict[str, Any]:
-    """What the last look found, {"models", "places", "memory"}; before the first one the embedded models alone."""
-    try:
+    """What the last look found, {"models", "places", "memory"}, with the places of now; before the first one the embedded models alone."""
+    found = None
+    with contextlib.suppress(StudioError, KeyError, TypeError):
         value = read_json(_file(workspace))
-        if isinstance(value["models"], list) and isinstance(value["places"], list):
-            return value
-    except (StudioError, KeyError, TypeError):
-        pass
-    return detail_models(workspace, only=EMBEDDED)
+        found = value if isinstance(value["models"], list) and isinstance(value["places"], list) else None
+    found = found or detail_models(workspace, only=EMBEDDED)
+    looked = {place["path"]: place for place in found["places"]}
+    places = [looked.get(str(p), {"path": str(p), "models": 0, "note": NOT_YET}) for p in model_places(workspace)]
+    return found | {"places": places}
 
 
 def _file(workspace: Workspace) -> Path:

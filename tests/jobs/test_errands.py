@@ -27,10 +27,13 @@ def test_places_are_looked_through_in_another_process(errands, tmp_path):
     workspace = Workspace.at(tmp_path / "workspace")
     add_model_place(workspace, str(mixed_shelf(tmp_path / "shelf")))
     assert {m["place"] for m in shelf(workspace)["models"]} == {"embedded"}, "before the first look"
+    assert [p["note"] for p in shelf(workspace)["places"]] == ["not looked through yet"]
     errands.start("scan", {})
     assert errands.start("scan", {})["state"] == "running", "a second one joins"
     state = over(errands, "scan")
     assert state["state"] == "finished" and state["total"] > len(SHELF), state
+    add_model_place(workspace, str(tmp_path))
+    assert [bool(p["models"]) for p in shelf(workspace)["places"]] == [True, False], "the places are those of now"
     kinds = {m["model"]: m["kind"] for m in shelf(workspace)["models"]}
     assert all(kinds[name] == kind for name, (_, _, kind, _) in SHELF.items())
     write_json(workspace.cache / "models.json", {"models": 3})

@@ -174,6 +174,35 @@ def test_a_mixed_folder_is_told_and_an_adapter_is_merged(studio, tiny_base, mixe
         page.screenshot(path=os.environ["STUDIO_SHOTS"] + "/models.png", full_page=True)
 
 
+def test_among_many_adapters_one_is_found_and_places_added_meanwhile_are_looked_through(studio, shelf, new_page, tmp_path):
+    layer = "lora_unet_down_blocks_1_attentions_0_proj_in"
+    for i in range(12):
+        write_safetensors(
+            tmp_path / "loras" / f"style {i:02}.safetensors", {f"{layer}.lora_down.weight": [4, 8], f"{layer}.lora_up.weight": [8, 4]}
+        )
+    page = _open(studio, new_page)
+    if not page.get_by_label("Folder or file to add").is_visible():
+        page.locator(".models-list .where > summary").click()
+    for folder in (tmp_path / "checkpoints", tmp_path / "loras"):  # the second while the first is looked through
+        page.get_by_label("Folder or file to add").fill(str(folder))
+        page.get_by_label("Folder or file to add").press("Enter")
+        wait_until(lambda: page.get_by_label("Folder or file to add").input_value() == "", "the place is taken")
+    _card(page, "dream.safetensors").wait_for()
+    _card(page, "style 11.safetensors").wait_for()
+    panel = page.locator(".models-list .merge")
+    panel.get_by_text("Merge adapters").click()
+    panel.get_by_role("checkbox", name="style 03.safetensors").check()
+    panel.get_by_label("Search adapters").fill("style 07")
+    rows = panel.locator("label.row:visible")
+    wait_until(lambda: rows.count() == 2, "what is found, and what is chosen")
+    shows(panel, "style 03.safetensors", "style 07.safetensors", "Strength")
+    panel.get_by_role("button", name="Merge and verify").click()
+    panel.get_by_text("say which base model the adapters were made for").wait_for()
+    shutil.rmtree(tmp_path / "loras")
+    page.get_by_role("button", name="Look again").click()
+    wait_until(lambda: panel.get_by_role("checkbox", name="style 03.safetensors").count() == 0, "what is gone is no choice")
+
+
 def test_a_hub_model_without_a_network_says_so(studio, new_page):
     page = _open(studio, new_page)
     page.locator(".models-list summary", has_text="Get from the hub").click()

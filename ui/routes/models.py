@@ -76,11 +76,14 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post("/places")
     def add(place: Place) -> dict[str, str]:
-        return {"path": str(add_model_place(workspace, place.path))}
+        path = add_model_place(workspace, place.path)
+        desk.errands.stop("scan")  # it looks through the places that there were when it began
+        return {"path": str(path)}
 
     @routes.delete("/places")
     def remove(place: Place) -> dict[str, str]:
         remove_model_place(workspace, place.path)
+        desk.errands.stop("scan")
         return {"path": place.path}
 
     _add_errands(routes, desk)

@@ -21,7 +21,7 @@ export class Errand {
   }
 
   async stop() {
-    this.show(await api.post(`/studio/models/errands/${this.kind}/stop`));
+    this.show({ ...await api.post(`/studio/models/errands/${this.kind}/stop`), asked: true });
   }
 
   // One that is at work already, begun before this was shown.
@@ -34,7 +34,10 @@ export class Errand {
 
   follow() {
     this.polling?.stop();
-    this.polling = api.poll(async () => this.show(await api.get(`/studio/models/errands/${this.kind}`)), 300, this.bar);
+    const mine = this.polling = api.poll(async () => {
+      const state = await api.get(`/studio/models/errands/${this.kind}`);
+      if (this.polling === mine) this.show(state); // not an answer about the one before
+    }, 300, this.bar);
   }
 
   show(state) {
@@ -82,12 +85,15 @@ export function hubPanel(refresh, { kind = 'model', known = [] } = {}) {
     h('form', { class: 'row', onsubmit: event => { event.preventDefault(); begin(false); } }, id, token, h('button', { class: 'btn', type: 'submit', text: 'Look' })), list, errand.bar, said);
 }
 
+const FEW = 8; // adapters that need no search
 const WHAT = { into: 'Into its base, as a new model', together: 'Several adapters as one', resize: 'At a smaller rank' };
 
 // Merging: what, which adapters, and a name; the result is read back and compared before it is there.
 export function mergePanel(refresh) {
   const what = h('select', { class: 'studio-input', 'aria-label': 'What to make' }, Object.entries(WHAT).map(([value, text]) => h('option', { value, text })));
-  const list = h('div', { class: 'adapters' });
+  const list = h('div', { class: 'adapters', role: 'group', 'aria-label': 'Adapters to merge' });
+  const search = h('input', { class: 'studio-input', type: 'search', 'aria-label': 'Search adapters', placeholder: 'Search adapters', oninput: sift });
+  const columns = h('div', { class: 'row columns muted', 'aria-hidden': 'true' }, search, h('span', { class: 'spring' }), h('span', { class: 'strength', text: 'Strength' }));
   const base = h('select', { class: 'studio-input', 'aria-label': 'Base' });
   const rank = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, value: 8, 'aria-label': 'Rank' });
   const name = h('input', { class: 'studio-input', 'aria-label': 'Name of the result', placeholder: 'Name of the result' });
@@ -98,28 +104,49 @@ export function mergePanel(refresh) {
     told: state => {
       go.disabled = state.state === 'running';
       if (state.state === 'finished') { clear(said, h('p', { class: 'good', text: state.text }), h('p', { class: 'mono path', text: state.path })); refresh(); }
-      else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error }));
+      else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error.replace(/^--/, '') }));
       else if (state.state === 'stopped') clear(said, h('p', { class: 'muted', text: 'Stopped. Nothing was made.' }));
       else clear(said);
     },
   });
   const panel = h('details', { class: 'panel merge' }, h('summary', {}, h('strong', { text: 'Merge adapters' })),
     h('p', { class: 'muted', text: 'The originals stay as they are; the result goes into your models folder once it has been read back and compared.' }),
-    h('form', { onsubmit: submit }, h('div', { class: 'row' }, what, base, rank, name), list, go), errand.bar, said);
+    h('form', { onsubmit: submit }, h('div', { class: 'row' }, what, base, rank, name), columns, list, go), errand.bar, said);
   const boxes = () => [...list.querySelectorAll('[type=checkbox]')];
   const only = one => { if (what.value !== 'together' && one?.checked) boxes().filter(box => box !== one).forEach(box => { box.checked = false; }); };
   list.onchange = event => { if (event.target.type === 'checkbox') only(event.target); };
   what.onchange = () => { rank.hidden = what.value !== 'resize'; only(boxes().find(box => box.checked)); };
   what.onchange();
-  panel.addEventListener('toggle', () => { if (panel.open) fill(); });
+  panel.refill = () => { if (panel.open) fill(); };
+  panel.addEventListener('toggle', panel.refill);
 
+  // What there is now; what was chosen and is still there stays chosen.
   async function fill() {
-    const [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
+    let adapters, models;
+    try {
+      [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
+    } catch (error) {
+      return clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+    }
+    const chosen = base.value, rows = new Map([...list.querySelectorAll('label')].map(row => [row.querySelector('[type=checkbox]').value, row]));
     clear(base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
-    clear(list, adapters.length ? adapters.map(a => h('label', { class: 'row' },
+    base.value = models.some(m => m.usable && m.source === chosen) ? chosen : '';
+    clear(list, adapters.length ? adapters.map(a => rows.get(a.source) || h('label', { class: 'row' },
       h('input', { type: 'checkbox', value: a.source, 'aria-label': a.label }), h('span', { text: a.label }), h('span', { class: 'muted', text: a.what }),
       h('input', { class: 'studio-input strength', type: 'number', step: 0.05, value: 1, 'aria-label': `Strength of ${a.label}` })))
       : h('p', { class: 'muted', text: 'No adapters yet: train one, or add a folder that holds some.' }));
+    search.hidden = adapters.length <= FEW;
+    columns.hidden = !adapters.length;
+    sift();
+  }
+
+  // What the search leaves; what is chosen is always there.
+  function sift() {
+    const words = search.hidden ? [] : search.value.trim().toLowerCase().split(/\s+/);
+    for (const row of list.querySelectorAll('label')) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !row.querySelector('[type=checkbox]').checked && !words.every(word => text.includes(word));
+    }
   }
 
   async function submit(event) {

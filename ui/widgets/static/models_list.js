@@ -39,10 +39,11 @@ class ModelsList {
     this.where = h('details', { class: 'panel where' }, h('summary', {}, h('strong', { text: 'Add a folder' })),
       h('p', { class: 'muted', text: 'A folder that your models lie in (also one of another program), or one .safetensors file. Nothing is copied, moved or loaded by that.' }),
       h('form', { class: 'row', onsubmit: event => this.addPlace(event) }, this.field, this.add), this.wrong, this.places);
+    this.merge = mergePanel(() => this.refresh());
     const hub = h('details', { class: 'panel' }, h('summary', {}, h('strong', { text: 'Get from the hub' })), hubPanel(() => this.refresh()));
     clear(root,
       h('div', { class: 'row top' }, this.memory, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Look again', title: 'Look through all places again', onclick: () => this.refresh() })),
-      h('div', { class: 'actions' }, this.where, hub, mergePanel(() => this.refresh())), this.scan.bar, this.problem, this.bar, this.none, this.list, this.others);
+      h('div', { class: 'actions' }, this.where, hub, this.merge), this.scan.bar, this.problem, this.bar, this.none, this.list, this.others);
     new IntersectionObserver(seen => { if (seen.some(s => s.isIntersecting)) this.refresh(); }).observe(root);
   }
 
@@ -61,7 +62,9 @@ class ModelsList {
     if (state.state === 'failed') return this.fail(state.error);
     try {
       this.draw(await api.get('/studio/models'));
-      this.problem.hidden = true;
+      this.problem.textContent = 'Stopped before all places were looked through: press “Look again” to do it.';
+      this.problem.hidden = !state.asked;
+      this.problem.classList.toggle('problem', false);
       this.root.dataset.state = 'ready';
     } catch (error) {
       this.fail(error.message);
@@ -70,6 +73,7 @@ class ModelsList {
 
   fail(text) {
     this.problem.textContent = text;
+    this.problem.classList.toggle('problem', true);
     this.problem.hidden = false;
     this.root.dataset.state = 'error';
   }
@@ -83,6 +87,7 @@ class ModelsList {
     if (!places.length && !this.hasDrawn) this.where.open = true;
     this.hasDrawn = true;
     this.show();
+    this.merge.refill();
     this.root.dispatchEvent(new CustomEvent('models', { detail: models }));
     clear(this.places, places.map(one => h('li', { class: 'row' },
       h('span', { class: 'mono path', text: one.path }),
@@ -133,10 +138,11 @@ class ModelsList {
     event.preventDefault();
     this.wrong.textContent = '';
     this.add.disabled = true;
+    const path = this.field.value;
     try {
-      await api.post('/studio/models/places', { path: this.field.value });
-      this.field.value = '';
-      await this.refresh();
+      await api.post('/studio/models/places', { path });
+      if (this.field.value === path) this.field.value = '';
+      this.refresh();
     } catch (error) {
       this.wrong.textContent = error.message;
     }
