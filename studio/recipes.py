@@ -75,7 +75,8 @@ def refusal(name: str, base: Base) -> str | None:
     refusals = [registry.method(m["kind"]).supports(card) for m in recipe["methods"]]
     if any(refusals):
         return next(filter(None, refusals))
-    return None if _presets(recipe, base) else f"it has no presets for this kind of base, but for {', '.join(recipe['bases'])}"
+    known = [registry.family(key).card.title for key in recipe["bases"] if key in registry.FAMILIES]
+    return None if _presets(recipe, base) else f"there are no presets for this kind of base, only for {', '.join(known or recipe['bases'])}"
 
 
 def _presets(recipe: dict[str, Any], base: Base) -> dict[str, Any] | None:

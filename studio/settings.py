@@ -43,7 +43,8 @@ def explain(error: ValidationError) -> str:
     """The first problem of a pydantic error as `setting: what is wrong (is …)`."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(p) for p in first["loc"] if not isinstance(p, int)).replace("methods.", "method.")
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to ")[0]
+    message = message.partition(", got ")[0].replace("a valid integer", "an integer").replace("a valid number", "a number")
     given = first.get("input")
     shown = "" if isinstance(given, dict) else f" (is {str(given)[:60]!r})"
     return f"{place or 'settings'}: {message}{shown}"

@@ -42,6 +42,8 @@ def _colours() -> dict[str, str]:
         "border_color_primary_dark": "#263241",
         "input_background_fill": "#ffffff",
         "input_background_fill_dark": "#0f161f",
+        "input_placeholder_color": "#626e83",
+        "input_placeholder_color_dark": "#8794a6",
         "input_border_color": "#cdd4dd",
         "input_border_color_dark": "#2f3d4e",
         "input_border_color_focus": "#0d9488",

@@ -18,7 +18,7 @@ from studio.overrides import parse_value
 from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, suitable
 from studio.spec import RunSpec
 from studio.store import Workspace
-from ui.controls import Form, changed, gather
+from ui.controls import TITLES, Form, all_settings, changed, gather
 
 OPTIONS = {
     "--set ": "",
@@ -164,7 +164,7 @@ class TrainForm:
             other = spec if preset == choice.preset else resolve(self._with(choice, given, preset))
             costs[preset] = in_words(estimate(self.workspace, other, dataset, base)["seconds"])
         levels = base.noise_levels(spec.base.size_px, Timesteps(spec.train.timesteps, spec.train.timestep_shift))
-        parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GB of memory", f"{max(1, cost['disk_mib'])} MB on disk"]
+        parts = [in_words(cost["seconds"]), f"{cost['memory_gib']:.1f} GiB of memory", f"{max(1, cost['disk_mib'])} MiB on disk"]
         text = " · ".join(parts)
         told = {"text": text[0].upper() + text[1:], "source": cost["source"], "problem": cost["reason"], "costs": costs, "levels": levels}
         shown = {**spec.data.model_dump(include={"crops", "flip", "turns", "colour"}), "base": base.source, "size_px": spec.base.size_px}
@@ -187,8 +187,13 @@ def _plan(cost: dict[str, Any]) -> dict[str, str]:
 
 
 def in_plain_words(error: Exception) -> str:
-    """An error for a form: without the names of command line options."""
+    """An error for a form: settings as their controls are called, and without the names of command line options."""
     text = one_line(error)
+    place, _, rest = text.removeprefix("--set ").partition(":")
+    for group, settings in all_settings().items():
+        named = next((s.field.title for s in settings if s.name == place and place not in OPTIONS), None)
+        if named:
+            return f"{named} ({TITLES.get(group, group)}):{rest}".replace("a valid boolean", "yes or no")
     for option, word in OPTIONS.items():
         text = text.replace(option, word)
     return text[0].upper() + text[1:] if text else text
@@ -230,7 +235,7 @@ def about(workspace: Workspace, recipe: str, base: str) -> str:
         reason = refusal(name, found)
         if reason:
             reasons.setdefault(reason, []).append(load_recipe(name)["title"])
-    return " ".join([told, *(f"Not here: {', '.join(titles)} ({reason})." for reason, titles in reasons.items())])
+    return " ".join([told, *(f"Not on this base: {', '.join(titles)} ({reason})." for reason, titles in reasons.items())])
 
 
 def dump(defaults: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
 
     spec, opened, base, _ = settle(place, request)
     cost = estimate(place, spec, opened, base)
-    time = f"{in_words(cost['seconds'])}, {cost['memory_gib']:.1f} GB of memory, {cost['disk_mib']} MB on disk ({cost['source']})"
+    time = f"{in_words(cost['seconds'])}, {cost['memory_gib']:.1f} GiB of memory, {cost['disk_mib']} MiB on disk ({cost['source']})"
     plan = f"memory plan: about {cost['plan_gib']:.1f} GiB ({cost['plan_details']}); {cost['plan']}"
     drawing = f"pictures: {cost['drawing']}" if cost["drawing"] else ""
     drawing += "" if cost["drawing_fits"] else "; even so they do not fit this GPU"

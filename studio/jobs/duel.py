@@ -13,7 +13,7 @@ from studio.jobs.estimate import estimate
 from studio.jobs.runs import Run
 from studio.models import Base, find_base
 from studio.overrides import known_settings
-from studio.recipes import Choice, list_recipes, load_recipe, resolve, stand_in
+from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, stand_in
 from studio.spec import RunSpec
 from studio.store import Workspace
 
@@ -131,14 +131,14 @@ def recipes_for(workspace: Workspace, dataset: str, base: str, preset: str) -> l
         opened, found = open_dataset(workspace, dataset), find_base(base or "starter", workspace)
     rows = []
     for name in list_recipes():
-        recipe, refusal = load_recipe(name), ""
-        if opened and found:
+        recipe, reason = load_recipe(name), (refusal(name, found) if found else "") or ""
+        if opened and found and not reason:
             try:
                 resolve(Choice(opened, found, name, preset, settings=stand_in(name)))
             except StudioError as error:
-                refusal = str(error).removeprefix(f"--recipe {name}: ")
+                reason = str(error).removeprefix(f"--recipe {name}: ")
         rows.append(
-            {"recipe": name, "title": recipe["title"], "about": recipe["about"], "refusal": refusal}
+            {"recipe": name, "title": recipe["title"], "about": recipe["about"], "refusal": reason}
             | {"subject": bool(recipe.get("subject"))}
         )
     return rows

@@ -113,13 +113,13 @@ def _too_much(workspace: Workspace, memory_gib: float, disk_mib: float, is_known
     if memory_gib > there:
         what = "the GPU has" if on_gpu else "this machine has"
         out = way_out() or "choose a smaller base, size, batch or micro-batch"
-        return f"needs about {memory_gib:.1f} GB of memory, {what} {there:.1f}: {out}"
+        return f"needs about {memory_gib:.1f} GiB of memory, {what} {there:.1f}: {out}"
     free = shutil.disk_usage(workspace.root).free / 2**20
     if disk_mib > free:
-        return f"needs about {disk_mib:.0f} MB of disk, {free:.0f} are free: free some space, or keep fewer snapshots"
+        return f"needs about {disk_mib:.0f} MiB of disk, {free:.0f} are free: free some space, or keep fewer snapshots"
     available = psutil.virtual_memory().available / 2**30
     if not on_gpu and memory_gib > available and not is_known:
-        return f"needs about {memory_gib:.1f} GB of memory, {available:.1f} are free now: close other programs first"
+        return f"needs about {memory_gib:.1f} GiB of memory, {available:.1f} are free now: close other programs first"
     return None
 
 

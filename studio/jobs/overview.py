@@ -11,6 +11,8 @@ from studio.jobs.events import read_events
 from studio.jobs.history import read_score
 from studio.jobs.metrics import picture_address
 from studio.jobs.runs import ALIVE, Run, list_runs
+from studio.recipes import list_recipes, load_recipe
+from studio.spec import RunSpec
 from studio.store import Workspace, read_json
 
 TAIL = 65536  # bytes of the events' end that tell how a run ended
@@ -73,9 +75,15 @@ def _read_row(run: Run, status: dict[str, Any]) -> dict[str, Any]:
 def _settings(run: Run) -> dict[str, Any]:
     with contextlib.suppress(StudioError):
         spec = run.spec()
-        methods = " + ".join(m.kind for m in spec.methods)
-        return {"name": spec.name, "method": methods, "base": spec.base.source, "dataset": spec.dataset, "preset": spec.preset}
+        return {"name": spec.name, "method": _method(spec), "base": spec.base.source, "dataset": spec.dataset, "preset": spec.preset}
     return {"name": run.id, "method": None, "base": None, "dataset": None, "preset": None}
+
+
+def _method(spec: RunSpec) -> str:
+    """The title of the recipe; of one that is not here any more, its methods."""
+    if spec.recipe in list_recipes():
+        return load_recipe(spec.recipe)["title"]
+    return " + ".join(m.kind for m in spec.methods)
 
 
 def _tail(run: Run) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def way_out(workspace: Workspace, spec: RunSpec, base: Base) -> str:
     for few in (chosen for count in range(1, MAX_CHANGES + 1) for chosen in combinations(changes, count)):
         values = {key: value for change, _ in few for key, value in change.items()}
         if len(values) == sum(len(change) for change, _ in few) and (found := plan(sizes, replace(ask, **values), here)).fits:
-            return f"with {' and '.join(name for _, name in few)} it would need about {found.peak_gib:.1f} GB"
+            return f"with {' and '.join(name for _, name in few)} it would need about {found.peak_gib:.1f} GiB"
     return ""
 
 

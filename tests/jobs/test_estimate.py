@@ -90,7 +90,7 @@ def test_the_guess_for_the_embedded_model_is_near_the_measured_time(place, monke
 
 def test_what_does_not_fit_is_said_before(place, tmp_path):
     huge = told(place, "starter", "train.batch_size=1024", "base.size_px=4096")
-    assert not huge["fits"] and "GB of memory" in huge["reason"] and "choose a smaller base" in huge["reason"]
+    assert not huge["fits"] and "GiB of memory" in huge["reason"] and "choose a smaller base" in huge["reason"]
     write_json(place.cache / "machine.json", {"device": "cuda", "name": "small", "memory_gib": 0.25, "cores": 4})
     try:
         small = told(place, "starter", "train.precision=fp32")

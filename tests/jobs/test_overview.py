@@ -42,7 +42,7 @@ def test_a_finished_run_in_a_row(run):
     finish(run)
     [row] = rows_of(run).read()
     assert row["run"] == run.id and row["state"] == "finished" and row["step"] == row["steps"] == 6
-    assert (row["method"], row["dataset"], row["seconds"], row["peak_memory_gib"]) == ("lora", "shapes", 9.5, 0.7)
+    assert (row["method"], row["dataset"], row["seconds"], row["peak_memory_gib"]) == ("LoRA", "shapes", 9.5, 0.7)
     assert row["held_out"] == {"loss": 0.3, "base": 0.6, "change_percent": -25.0, "num_better": 7, "num_images": 8}
     assert row["has_adapter"] and row["error"] is None and row["created"][:2] == "20"
     assert row["previews"][0].startswith(f"/studio/runs/{run.id}/pictures/previews/000006/00.png?v=")

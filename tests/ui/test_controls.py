@@ -163,7 +163,9 @@ def test_wrong_values_are_told_in_one_line_that_names_the_setting(place, form, n
     draft, _ = train.refresh(Draft("shapes"))
     draft.values[name] = typed
     draft, note = train.refresh(draft)
-    assert name.partition(".")[2].rstrip("s") in note["error"] and "\n" not in note["error"] and len(note["error"]) < 400
+    title = next(s.field.title for s in form.settings if s.name == name)
+    assert note["error"].startswith(f"{title} (") and name not in note["error"], note["error"]
+    assert "\n" not in note["error"] and len(note["error"]) < 400
     assert draft.values[name] == typed, "what was typed stays"
 
 

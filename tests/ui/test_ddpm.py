@@ -57,7 +57,7 @@ def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page
     page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
     page.wait_for_selector(".train-note[data-state=ready]")
     assert "LoRA" in _methods(page) and "DDPM LoRA" not in _methods(page)
-    shows(form(page).locator("#train-recipe"), "Not here: DDPM LoRA")
+    shows(form(page).locator("#train-recipe"), "Not on this base: DDPM LoRA", "only for DDPM (pixels, no text)")
     form(page).get_by_label("Preview prompts").wait_for()
     _choose_base(page, "Starter pixel")
     wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")

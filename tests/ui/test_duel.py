@@ -76,6 +76,22 @@ def _draw_from_the_same_seeds(studio, page):
     assert len(list_drawings(studio.workspace)) == 2 and len(set(sources)) == 6
 
 
+def test_a_duel_about_a_subject_can_be_started_as_soon_as_it_is_named(studio, shapes, new_page):
+    page = new_page(f"{studio.url}/?tab=runs", width=1280, height=640)
+    dialog = _dialog(page)
+    for name in ("lora", "dreambooth-lora"):
+        dialog.locator(f"input[value={name}]").check()
+    start, note = dialog.get_by_role("button", name="Start duel"), dialog.locator(".note")
+    shows(note, "Class noun")
+    dialog.locator("input[name=noun]").click()
+    page.keyboard.type("shape")
+    wait_until(lambda: start.is_enabled(), "a button that waits for nothing more, while the cursor is in the field")
+    shows(note, "samples in")
+    for element in (start, note):
+        box = element.bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= 640, box
+
+
 def test_a_duel_that_cannot_be_says_why(studio, shapes, new_page):
     page = new_page(f"{studio.url}/?tab=runs")
     before = len(list_runs(studio.workspace))

@@ -31,7 +31,7 @@ def test_loha_is_chosen_trained_and_exported_for_the_programs_that_read_it(studi
     page.get_by_role("option", name="tiny").click()
     form.get_by_label("LoHa").check()
     page.wait_for_selector(".train-note[data-state=ready]")
-    shows(page.locator(".train-note"), "GB of memory")
+    shows(page.locator(".train-note"), "GiB of memory")
     wait_until(lambda: "InvokeAI" in page.locator("#train-recipe").inner_text(), "what the method is for")
     unfold(page, "#train-advanced")
     wait_until(lambda: _field(page, "method.rank").is_visible() and _field(page, "method.rank").input_value() == "8", "LoHa's settings")

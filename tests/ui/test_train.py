@@ -113,7 +113,7 @@ def test_at_most_eight_controls_are_visible_and_the_cost_is_told_before_the_clic
     assert len(visible) <= 8, [e.get_attribute("id") or e.inner_text() for e in visible]
     for label in labels:
         left.get_by_text(label, exact=True).first.wait_for()
-    wait_until(lambda: re.search(r"(Under|About) .* · .* GB of memory · .* on disk", train.locator(".train-note").inner_text()))
+    wait_until(lambda: re.search(r"(Under|About) .* · .* GiB of memory · .* on disk", train.locator(".train-note").inner_text()))
     presets = train.locator("#train-preset").inner_text()
     assert all(re.search(rf"{p} (≈|under) ", presets) for p in ("Quick", "Balanced", "Thorough")), presets
 
@@ -153,6 +153,7 @@ def test_the_story_of_a_run(studio, train, new_page):
     live(train, "running")
     run = shown_run(train)
     wait_until(lambda: f"run={run}" in address(train))
+    wait_until(lambda: train.locator(".live-run .head").bounding_box()["y"] >= 0, "what the button began, though the form was scrolled")
     wait_until(lambda: step(train) > 5, "steps")
     seen = step(train)
     wait_until(lambda: step(train) > seen, "more steps")
@@ -284,7 +285,7 @@ def test_wrong_values_are_told_beside_the_button_and_nothing_is_lost(studio, tra
     set_advanced(train, train__steps="-5")
     alert = train.locator(".train-note [role=alert]")
     alert.wait_for()
-    shows(alert, "Train.steps: must be greater than or equal to 1")
+    shows(alert, "Steps (Training): must be greater than or equal to 1")
     press_train(train)
     alert.wait_for()
     wait_until(lambda: field_of(train, "train.steps").input_value() == "-5")

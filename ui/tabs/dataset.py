@@ -10,8 +10,8 @@ from ui.frame import QUIET, SCRIPTS, on_show, widget
 # What a button does stands in dataset_dialogs.js; stock buttons, so that they look like those of the other screens.
 _ACT = f"() => import(location.origin + '{SCRIPTS}/dataset_dialogs.js').then(m => m.act('{{name}}'))"
 _OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
-BUTTONS = {"new": "New", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
-FOR_AN_OPEN_ONE = ("rename", "export", "delete")
+BUTTONS = {"new": "New dataset", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
+FOR_AN_OPEN_ONE = ("new", "rename", "export", "delete")  # without one, the screen itself is the way to another
 
 
 def build(desk: Desk) -> None:
@@ -21,19 +21,19 @@ def build(desk: Desk) -> None:
         return [(kept.dataset.name, kept.dataset.root.name) for kept in desk.views.shelf.all()]
 
     def refresh() -> Any:
-        return gr.Dropdown(choices=choices(), visible=bool(choices()))
+        return gr.Dropdown(choices=choices())
 
     def follow(event: gr.EventData) -> list[Any]:
         found = choices()
         is_open = event.dataset in dict(found).values()
-        picked = gr.Dropdown(choices=found, value=event.dataset if is_open else None, visible=bool(found))
+        picked = gr.Dropdown(choices=found, value=event.dataset if is_open else None, visible=is_open)
         return [picked, *[gr.Button(visible=is_open)] * len(FOR_AN_OPEN_ONE)]
 
     with gr.Row(elem_id="dataset-head"):
         picker = gr.Dropdown(
             choices(),
             value=None,
-            visible=bool(choices()),
+            visible=False,
             label="Dataset",
             show_label=False,
             container=False,

@@ -1,6 +1,6 @@
 // Talking to the studio's own routes: JSON in and out, one line for an error, polling that rests in hidden pages.
 
-const GONE = 'The studio does not answer: is it still running?';
+const GONE = 'The studio does not answer. Start it again (python launch.py); this page then goes on by itself.';
 
 async function call(method, path, body) {
   const options = { method, headers: {}, cache: 'no-store' };

@@ -8,7 +8,7 @@ export function paintGrid(context, chart, colour) {
   const { left, right, top, bottom } = chart.box, { lo, hi, first, last, log } = chart.bounds;
   const rows = log ? logTicks(lo, hi) : ticks(lo, hi, Math.max(2, (bottom - top) / 48));
   const columns = ticks(first, last, Math.max(2, (right - left) / 90), true);
-  const step = rows.length > 1 && !log ? rows[1] - rows[0] : 0;
+  const step = rows.length > 1 && (!log || rows[1] / rows[0] < 2) ? rows[1] - rows[0] : 0;
   context.lineWidth = 1;
   context.strokeStyle = colour('--line');
   context.fillStyle = colour('--ink-2');

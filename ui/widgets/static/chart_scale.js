@@ -87,7 +87,7 @@ export function ticks(lo, hi, count, whole = false) {
   return found;
 }
 
-// Round numbers of a logarithmic axis: powers of ten, and 2 and 5 between them where there is room.
+// Round numbers of a logarithmic axis: powers of ten, and 2 and 5 between them where there is room; of a short axis as of a linear one.
 export function logTicks(lo, hi) {
   const first = Math.floor(Math.log10(lo)), last = Math.ceil(Math.log10(hi));
   const factors = last - first > 3 ? [1] : [1, 2, 5], found = [];
@@ -97,7 +97,7 @@ export function logTicks(lo, hi) {
       if (value >= lo * 0.999 && value <= hi * 1.001) found.push(value);
     }
   }
-  return found;
+  return found.length > 1 ? found : ticks(lo, hi, 3);
 }
 
 // A tick as text, with the digits its neighbours need.

@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { clear, fmt, h, toast } from './dom.js';
+import { openDataset } from './dataset_state.js';
 import { hubPanel } from './models_errands.js';
 
 const KEY = 'studio.captioner'; // what was asked last, so that a prompt is typed once
@@ -9,15 +10,15 @@ const OWN_WORDS = 'own words';
 const SWITCHES = { rating: 'The rating is a tag, too', escape: 'Escape brackets, as prompts do: \\(series\\)' };
 const remembered = () => { try { return JSON.parse(localStorage.getItem(KEY)) || {}; } catch { return {}; } };
 
-// Returns {select, fields, add, read(), know(names), isTemplate(), toTemplate()}: the choice of a captioner, what it can be asked, a button, all of it as
-// part of a request; what templates may name; and whether one is chosen. `changed()` is called when another one is chosen.
+// Returns {select, fields, add, read(), know(names), meet(), isTemplate(), toTemplate()}: the choice of a captioner, what it can be asked, a button, all
+// of it as part of a request; what templates may name; that another dataset is open; and whether one is chosen. `changed()` is called when another one is chosen.
 export function captionerChoice(changed) {
   const view = { changed, names: [], told: { captioners: [], kinds: [], places: [], prompts: {}, can_add: false }, controls: {} };
   view.select = h('select', { class: 'studio-input', 'aria-label': 'Captioner', onchange: () => draw(view) }, h('option', { value: 'embedded', text: 'embedded' }));
   view.fields = h('div', { class: 'asked' });
   view.add = h('button', { class: 'btn quiet add', type: 'button', text: 'Add a captioner', hidden: true, onclick: () => showPlaces(view) });
   offer(view, remembered().captioner);
-  return { select: view.select, fields: view.fields, add: view.add, read: () => read(view), know: names => know(view, names), isTemplate: () => Boolean(view.controls.template), toTemplate: () => toTemplate(view) };
+  return { select: view.select, fields: view.fields, add: view.add, read: () => read(view), know: names => know(view, names), meet: () => view.controls.template && draw(view), isTemplate: () => Boolean(view.controls.template), toTemplate: () => toTemplate(view) };
 }
 
 async function offer(view, wanted) {
@@ -44,7 +45,7 @@ function draw(view) {
   }
   if (facts.prompt === 'beginning') controls.prompt = h('input', { class: 'studio-input', maxlength: 200, placeholder: 'a photo of', 'aria-label': 'Captions begin with', spellcheck: false, value: own.prompt || '' });
   if (facts.prompt === 'instruction') controls.prompt = h('textarea', { class: 'studio-input', rows: 4, maxlength: 4000, 'aria-label': 'Prompt', value: own.prompt ?? (facts.asked || view.told.prompts.general) });
-  if (facts.prompt === 'template') controls.template = h('input', { class: 'studio-input', maxlength: 4000, 'aria-label': 'Template', spellcheck: false, value: own.template || '{name}' });
+  if (facts.prompt === 'template') controls.template = h('input', { class: 'studio-input', maxlength: 4000, 'aria-label': 'Template', spellcheck: false, value: (own.dataset === openDataset() && own.template) || '{name}' }); // what it says is of these pictures
   if (facts.thresholds.length > 1) {
     controls.threshold = share('Tags from', own.threshold ?? facts.thresholds[0]);
     controls.character_threshold = share('Characters from', own.character_threshold ?? facts.thresholds[1]);
@@ -109,7 +110,7 @@ function read(view) {
   const captioner = view.select.value, facts = chosen(view), asked = {};
   for (const [name, control] of Object.entries(view.controls)) if (control) asked[name] = control.type === 'checkbox' ? control.checked : control.type === 'number' ? (control.value === '' ? null : Number(control.value)) : control.value;
   if (asked.max_tokens === null) delete asked.max_tokens;
-  try { localStorage.setItem(KEY, JSON.stringify({ ...remembered(), captioner, ...(facts ? { [facts.kind]: asked } : {}) })); } catch { /* it is typed again then */ }
+  try { localStorage.setItem(KEY, JSON.stringify({ ...remembered(), captioner, ...(facts ? { [facts.kind]: { ...asked, dataset: openDataset() } } : {}) })); } catch { /* it is typed again then */ }
   const { template, ...rest } = asked; // which is what the template captioner is asked
   return { captioner, ...rest, ...(template === undefined ? {} : { prompt: template }) };
 }

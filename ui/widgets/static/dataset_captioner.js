@@ -17,6 +17,7 @@ export function captionerForm(root) {
   view.go = h('button', { class: 'btn', type: 'submit', text: 'Caption all' });
   view.which = h('select', { class: 'studio-input', 'aria-label': 'Which captions are written' }, WHICH.map(([value, text]) => h('option', { value, text })));
   view.out = h('div', { class: 'captioned', 'aria-live': 'polite' });
+  view.choice.fields.addEventListener('input', () => { if (view.out.querySelector('.examples')) clear(view.out); }); // of another template
   const element = h('form', { class: 'form', 'aria-label': 'Captioner', onsubmit: event => { event.preventDefault(); start(view); } },
     h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice.select, view.go)), view.choice.add, view.choice.fields, view.preview,
     h('label', { class: 'field' }, h('span', { text: 'Write captions' }), view.which, h('small', { class: 'muted', text: 'What is replaced stays among the versions of its picture.' })), view.out);
@@ -38,6 +39,7 @@ async function meet(view) {
   clear(view.out);
   view.which.value = '';
   view.dataset = dataset;
+  view.choice.meet();
   if (!dataset) return;
   try {
     const told = await api.get(`/studio/captionings?dataset=${encodeURIComponent(dataset)}`);

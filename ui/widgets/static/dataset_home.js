@@ -34,7 +34,7 @@ function start() {
 
 // A folder that is on this machine already is read where it is.
 function byPath() {
-  const given = h('input', { class: 'studio-input', placeholder: '~/pictures/in', 'aria-label': 'Path on this machine', spellcheck: false });
+  const given = h('input', { class: 'studio-input', placeholder: '~/Pictures/my-domain', 'aria-label': 'Path on this machine', spellcheck: false });
   const go = h('button', { class: 'btn', type: 'submit', text: 'Import' });
   return h('form', { class: 'row by-path', onsubmit: async event => {
     event.preventDefault();

@@ -56,7 +56,10 @@ async function editOne(dataset, file) {
 function draw(view, dataset, answer) {
   view.buckets.refresh();
   view.reading.refresh();
-  if (dataset !== view.dataset) view.root.querySelectorAll('.outcome').forEach(element => clear(element));
+  if (dataset !== view.dataset) {
+    view.root.querySelectorAll('.outcome').forEach(element => clear(element));
+    document.getElementById('dataset-side')?.scrollTo({ top: 0 });
+  }
   Object.assign(view, { dataset, version: answer.version });
   if (document.activeElement !== view.trigger && !view.trigger.dataset.unsaved) view.trigger.value = answer.trigger;
   view.captioner.know(answer.fields);

@@ -75,7 +75,7 @@ export const fmt = {
     if (n === null || n === undefined) return '–';
     const units = ['B', 'KB', 'MB', 'GB', 'TB'];
     let i = 0;
-    while (n >= 1000 && i < units.length - 1) { n /= 1024; i += 1; }
+    while (n >= 1000 && i < units.length - 1) { n /= 1000; i += 1; }
     return `${n >= 100 || i === 0 ? Math.round(n) : n.toFixed(1)} ${units[i]}`;
   },
   number(x, digits = 4) {

@@ -10,13 +10,13 @@ export async function openDuel(onStarted) {
   const state = { dataset: place.get().dataset || '', base: 'starter', preset: 'quick', chosen: new Set(), turn: 0 };
   const pick = (name, label) => h('label', { class: 'field' }, h('span', { text: label }), h('select', { class: 'studio-input', name, onchange: event => { state[name] = event.target.value; load(); } }));
   const fields = { dataset: pick('dataset', 'Dataset'), base: pick('base', 'Base'), preset: pick('preset', 'Preset') };
-  const noun = h('input', { class: 'studio-input', name: 'noun', maxlength: 80, spellcheck: false, onchange: () => plan() });
+  const noun = h('input', { class: 'studio-input', name: 'noun', maxlength: 80, spellcheck: false, oninput: () => { clearTimeout(state.soon); state.soon = setTimeout(plan, 250); } });
   const subject = h('label', { class: 'field', hidden: true }, h('span', { text: 'Class noun' }), noun, h('small', { class: 'muted', text: 'What your pictures show, in one to three words: dog, teapot. DreamBooth needs it.' }));
   const list = h('fieldset', { class: 'recipes' }), note = h('p', { class: 'muted note', role: 'status', 'aria-live': 'polite' });
   const button = h('button', { class: 'btn primary', type: 'submit', text: 'Start duel', disabled: true });
-  const dialog = h('dialog', { class: 'studio-dialog duel', 'aria-label': 'Duel' }, h('form', { onsubmit: start }, h('h3', { text: 'Duel' }),
+  const dialog = h('dialog', { class: 'studio-dialog duel', 'aria-label': 'Duel' }, h('form', { onsubmit: start }, h('div', { class: 'body' }, h('h3', { text: 'Duel' }),
     h('p', { text: 'Two to four recipes learn the same pictures with an equal budget, one after the other. The board opens and fills itself.' }),
-    h('div', { class: 'row top' }, Object.values(fields)), list, subject, note,
+    h('div', { class: 'row top' }, Object.values(fields)), list, subject), note,
     h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => dialog.close() }), button)));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
@@ -66,19 +66,19 @@ export async function openDuel(onStarted) {
 
   async function plan() {
     subject.hidden = !list.querySelector('input[data-subject=yes]:checked');
-    const mine = state.turn, { recipes } = asked();
+    const mine = state.turn, mind = asked(), { recipes } = mind;
     button.disabled = true;
     if (!state.dataset) return tell('There is no dataset yet: import pictures or load a demo on the Dataset screen first.');
     if (recipes.length < FEWEST) return tell('Choose two recipes at least.');
     if (recipes.length > MOST) return tell(`Choose at most ${MOST} recipes.`);
     try {
-      const told = await api.post('/studio/duel/plan', asked());
-      if (mine !== state.turn || String(asked().recipes) !== String(recipes)) return;
+      const told = await api.post('/studio/duel/plan', mind);
+      if (mine !== state.turn || JSON.stringify(asked()) !== JSON.stringify(mind)) return;
       const minutes = told.seconds / 60, length = minutes < 1 ? 'under 1 min' : minutes < 90 ? `about ${Math.round(minutes)} min` : `about ${(minutes / 60).toFixed(1)} h`;
       tell(`Each: ${told.samples} samples in ${told.steps} steps of ${told.batch_size}, none ends early. All together ${length}.`);
       button.disabled = false;
     } catch (error) {
-      tell(error.message, true);
+      if (mine === state.turn && JSON.stringify(asked()) === JSON.stringify(mind)) tell(error.message, true);
     }
   }
 

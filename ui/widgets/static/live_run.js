@@ -22,11 +22,17 @@ const LOOK_EVERY = 5; // polls between looks for a newer run, while none is chos
 
 export function mount({ root, props, trigger, watch }) {
   const view = new View(root, trigger);
-  watch('value', () => props.value?.run && place.set({ run: props.value.run }));
+  watch('value', () => {
+    if (!props.value?.run) return;
+    view.isWanted = true;
+    place.set({ run: props.value.run });
+  });
   tellPlace(trigger);
+  view.isWanted = place.takeWish('train') === place.LOOK;
   const leave = place.on(() => {
     if (!root.isConnected) return leave();
     tellPlace(trigger);
+    view.isWanted ||= place.takeWish('train') === place.LOOK;
     view.poll?.now();
   });
   view.poll = api.poll(() => view.refresh(), 1000, root);
@@ -42,7 +48,7 @@ function tellPlace(trigger) {
 
 class View {
   constructor(root, trigger) {
-    Object.assign(this, { root, trigger, run: null, cursor: '0', turn: 0, scores: [], drawnButtons: '' });
+    Object.assign(this, { root, trigger, run: null, cursor: '0', turn: 0, scores: [], drawnButtons: '', isWanted: false });
     this.build();
   }
 
@@ -82,7 +88,7 @@ class View {
     if (!this.root.offsetParent) return; // another tab is open
     const run = await this.choose();
     if (run !== this.run) [this.run, this.cursor] = [run, '0'];
-    if (!run) return this.showEmpty('No runs yet. Choose a dataset and press “Train adapter”.', 'Go to Dataset', () => place.open('dataset'));
+    if (!run) return this.showNone();
     let answer;
     try {
       answer = await api.get(`/studio/runs/${encodeURIComponent(run)}/live?after=${encodeURIComponent(this.cursor)}`);
@@ -90,6 +96,15 @@ class View {
       return this.showTrouble(error);
     }
     if (run === (place.get().run || this.run)) this.show(answer);
+    if (this.isWanted) this.bring();
+  }
+
+  // Into sight, where a long form or a narrow page has it out of sight: what was pressed has begun here.
+  bring() {
+    if (document.querySelector('.train-note')?.dataset.state === 'loading') return; // the form is still growing
+    this.isWanted = false;
+    const { top } = this.root.getBoundingClientRect();
+    if (top < 0 || top > innerHeight / 2) this.root.scrollIntoView({ block: 'start' });
   }
 
   // The run of the address; else the newest that goes on, else the newest.
@@ -106,6 +121,12 @@ class View {
     }
   }
 
+  showNone() {
+    const button = document.getElementById('train-button');
+    if (!window.studio?.chosen?.dataset || !button) return this.showEmpty('No runs yet. Choose a dataset and press “Train adapter”.', 'Go to Dataset', () => place.open('dataset'));
+    return this.showEmpty('No runs yet. Everything is preset: “Train adapter” starts the first one.', 'Start with these settings', () => button.click());
+  }
+
   showEmpty(text, label, action) {
     if (this.root.dataset.state === 'empty' && this.empty.firstChild?.textContent === text) return;
     clear(this.empty, h('p', { text }), h('button', { class: 'btn', type: 'button', text: label, onclick: action }));
@@ -120,7 +141,7 @@ class View {
       this.showEmpty(error.message, 'All runs', () => place.open('runs', { run: null }));
       return;
     }
-    this.note.textContent = `${error.message} A run goes on without it; this page looks again every second.`;
+    this.note.textContent = `${error.message} A run goes on without it.`;
     this.note.hidden = false;
     this.root.dataset.state = 'error';
   }
@@ -185,7 +206,7 @@ class View {
       ['loss', now ? fmt.number(now.loss, 3) : '–'],
       ['speed', answer.speed ? `${fmt.number(answer.speed, 2)} it/s` : '–'],
       this.isAlive ? ['left', fmt.seconds(answer.seconds_left)] : ['took', fmt.seconds(answer.seconds)],
-      [this.isAlive ? memory.kind : `${memory.kind}, peak`, used ? `${gib(used)}/${Math.round(memory.total_gib)} GB` : '–'],
+      [this.isAlive ? memory.kind : `${memory.kind}, peak`, used ? `${gib(used)}/${Math.round(memory.total_gib)} GiB` : '–'],
     ];
     if (answer.best !== null) facts.push(['best held-out', `step ${answer.best}`]);
     if (this.facts.children.length !== facts.length) clear(this.facts, facts.map(() => h('div', {}, h('dt'), h('dd', { class: 'mono' }))));

@@ -1,5 +1,6 @@
 // Where this page is: the address says it all (tab, dataset, run, …), so that links, reloads and second pages agree.
 
+export const LOOK = 'look'; // the wish of who opens Train for the sake of its run
 const listeners = new Set(), wishes = new Map();
 let opener = null;
 

@@ -160,7 +160,7 @@ export class Board {
     clear(this.notes, notes.map(text => h('p', { class: 'chip held-out note', text })));
     const head = h('tr', {}, h('td', { class: 'fact' }), runs.map((r, i) => h('th', { scope: 'col' },
       h('div', { class: 'row' }, h('span', { class: 'dot', style: { background: `var(${colour(i)})` } }),
-        h('a', { href: `?tab=train&run=${encodeURIComponent(r.run)}`, text: r.name, title: r.run, onclick: event => { event.preventDefault(); place.open('train', { run: r.run }); } }),
+        h('a', { href: `?tab=train&run=${encodeURIComponent(r.run)}`, text: r.name, title: r.run, onclick: event => { event.preventDefault(); place.open('train', { run: r.run }, place.LOOK); } }),
         h('button', { class: 'btn quiet drop', type: 'button', 'aria-label': `Take ${r.name} out`, title: 'Take out', text: '✕', onclick: () => place.set({ runs: place.get().runs.filter(id => id !== r.run) }) })),
       r.error ? h('p', { class: 'why', title: r.error }, stateChip(r), ` ${r.error}`) : null)));
     const body = [];

@@ -65,7 +65,7 @@ export const COLUMNS = [
   { key: 'dataset', title: 'Data', sort: row => row.dataset, fill: plain(row => row.dataset ?? '–') },
   { key: 'steps', title: 'Steps', sort: row => row.step, fill: plain(row => (row.steps ? `${row.step ?? 0}/${row.steps}` : `${row.step ?? '–'}`)), number: true },
   { key: 'seconds', title: 'Time', sort: row => row.seconds, fill: plain(row => fmt.seconds(row.seconds)), number: true },
-  { key: 'memory', title: 'Memory', sort: row => row.peak_memory_gib, fill: plain(row => (row.peak_memory_gib ? `${fmt.number(row.peak_memory_gib, 3)} GB` : '–')), number: true },
+  { key: 'memory', title: 'Memory', sort: row => row.peak_memory_gib, fill: plain(row => (row.peak_memory_gib ? `${fmt.number(row.peak_memory_gib, 3)} GiB` : '–')), number: true },
   { key: 'created', title: 'Created', sort: created, fill: plain(row => fmt.time(created(row))), number: true },
 ];
 

@@ -27,8 +27,8 @@ class RunsTable {
     this.filter = h('input', { class: 'studio-input', role: 'searchbox', autocomplete: 'off', placeholder: 'Filter by name, data, base…', 'aria-label': 'Filter runs', oninput: () => this.draw() });
     this.group = h('select', { class: 'studio-input', 'aria-label': 'Show runs in state', onchange: () => this.draw() },
       Object.entries(GROUPS).map(([value, text]) => h('option', { value, text })));
-    this.count = h('span', { class: 'muted count', role: 'status', 'aria-live': 'polite' });
-    const act = (text, title, onclick, look = '') => h('button', { class: `btn ${look}`, type: 'button', text, title, onclick });
+    this.count = h('span', { class: 'muted count', role: 'status', 'aria-live': 'polite', text: 'Looking for runs …' });
+    const act = (text, title, onclick, look = '', disabled = true) => h('button', { class: `btn ${look}`, type: 'button', text, title, onclick, disabled });
     this.buttons = {
       compare: act('Compare', 'Draw pictures with the selected adapters', () => this.go('compare')),
       export: act('Export', 'Write the selected adapter for other programs', () => this.go('export')),
@@ -47,7 +47,7 @@ class RunsTable {
     this.second = h('p', { class: 'muted second', hidden: true, text: 'Select a second run, and they stand side by side here.' });
     this.boardPlace = h('section', { 'aria-label': 'Selected runs side by side' });
     this.bar = h('div', { class: 'row tools' }, this.filter, this.group, this.count, h('span', { class: 'spring' }),
-      act('Duel', 'Two to four recipes on the same pictures with an equal budget', () => openDuel(() => this.polling.now())),
+      act('Duel', 'Two to four recipes on the same pictures with an equal budget', () => openDuel(() => this.polling.now()), '', false),
       this.buttons.compare, this.buttons.export, this.buttons.remove,
       h('button', { class: 'btn quiet', type: 'button', text: 'Method cards', title: 'What each method is, who published it, when to use it', onclick: () => openCards() }),
       h('button', { class: 'btn quiet', type: 'button', text: 'Trash', title: 'Deleted runs: bring back, or free their space', onclick: () => openTrash(() => this.polling.now()) }));
@@ -81,7 +81,7 @@ class RunsTable {
       this.root.dataset.state = rows.length ? 'ready' : 'empty';
     } catch (error) {
       this.problem.textContent = error.message;
-      this.problem.hidden = false;
+      this.problem.hidden = !error.status; // a studio that is gone is told in the head, and nothing moves
       this.root.dataset.state = 'error';
     }
   }
@@ -190,7 +190,7 @@ class RunsTable {
     this.open(run);
   }
 
-  open(run) { place.open('train', { run }); }
+  open(run) { place.open('train', { run }, place.LOOK); }
 
   go(tab) {
     const runs = this.selected();

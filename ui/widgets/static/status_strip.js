@@ -55,7 +55,7 @@ function draw(view, status) {
   const { machine: facts, memory } = status;
   const device = facts ? `${facts.name || facts.device}${facts.device === 'cpu' && facts.cores ? ` ${facts.cores}×` : ''}` : '';
   view.leave.hidden = !status.login;
-  view.machine.textContent = [device, `RAM ${(memory.used / 2 ** 30).toFixed(1)}/${Math.round(memory.total / 2 ** 30)} GB`].filter(Boolean).join(' · ');
+  view.machine.textContent = [device, `RAM ${(memory.used / 2 ** 30).toFixed(1)}/${Math.round(memory.total / 2 ** 30)} GiB`].filter(Boolean).join(' · ');
   const shape = JSON.stringify([status.runs.map(r => [r.run, r.state]), status.queue, status.workspace.error, status.imports?.map(i => i.id), status.resident?.state]);
   if (shape !== view.shown) {
     view.shown = shape;
@@ -73,7 +73,7 @@ function draw(view, status) {
 function parts(status) {
   if (status.workspace.error) return [h('span', { class: 'chip problem', role: 'alert', text: status.workspace.error })];
   const items = status.runs.map(run => h('div', { class: 'job', dataset: { run: run.run } },
-    h('a', { class: 'name', href: `?tab=train&run=${encodeURIComponent(run.run)}`, text: run.run, onclick: event => { event.preventDefault(); place.open('train', { run: run.run }); } }),
+    h('a', { class: 'name', href: `?tab=train&run=${encodeURIComponent(run.run)}`, text: run.run, onclick: event => { event.preventDefault(); place.open('train', { run: run.run }, place.LOOK); } }),
     h('span', { class: 'what mono' }),
     h('span', { class: 'bar', 'aria-hidden': 'true' }, h('span', { class: 'fill' })),
     h('span', { class: 'pace mono muted' }),

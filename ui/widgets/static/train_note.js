@@ -29,5 +29,6 @@ function draw(root, note, trigger) {
   const wasOpen = root.querySelector('details.data')?.open;
   clear(root, lines);
   if (wasOpen) root.querySelector('details.data')?.setAttribute('open', '');
+  if (note.error && document.activeElement?.id === 'train-button') root.scrollIntoView({ block: 'nearest' }); // the button stays in sight, why it does nothing may not
   root.dataset.state = note.error ? 'error' : note.text ? 'ready' : 'empty';
 }
