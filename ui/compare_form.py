@@ -82,10 +82,10 @@ class Form:
         shown = [gr.update(visible=i < max(1, len(uses))) for i in range(ROWS)]
         return [*told, *shown, gr.update(visible=len(uses) < ROWS and len(choices) > 1), gr.update(visible=len(uses) > 1)]
 
-    def defaults(self, name: str, values: dict[str, Any]) -> DrawRequest:
-        """A request for a run with the settings of its previews; a prompt already typed stays."""
-        run = find_run(self.workspace, name)
-        told = compare.defaults_of(run) | {"count": values.get("count") or 1, "adapters": [{"run": run.id}]}
+    def defaults(self, names: list[str], values: dict[str, Any]) -> DrawRequest:
+        """A request for runs with the settings of the first one's previews; a prompt already typed stays."""
+        run = find_run(self.workspace, names[0])
+        told = compare.defaults_of(run) | {"count": values.get("count") or 1, "adapters": [{"run": name} for name in names]}
         return parse_request(told | ({"prompt": values["prompt"]} if values.get("prompt") else {}))
 
     def _reads_text(self, base: str, name: str) -> bool:

@@ -283,6 +283,21 @@ def test_pictures_that_cannot_be_drawn_say_why(studio, clean, new_page):
     wait_until(lambda: page.locator(".board-matrix img").count() > 0 and "matrix=" not in address(page), "the previews")
 
 
+def test_all_selected_adapters_go_to_compare(studio, clean, new_page):
+    runs = [kept_run(clean, name) for name in ("one", "two", "three", "left out")]
+    page = _open(studio, new_page)
+    for run in runs[:3]:
+        _row(page, run).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.wait_for_selector(".compare-view[data-state=ready]")
+    rows = [page.locator(f"#compare-run-{i} input") for i in (1, 2, 3)]
+    wait_until(lambda: [row.input_value() for row in rows] == [run.id for run in runs[:3]], "the three of them")
+    shows(page.locator(".compare-view .line"), "3 adapters are chosen")
+    page.reload()
+    page.wait_for_selector(".compare-view[data-state=ready]")
+    wait_until(lambda: [row.input_value() for row in rows] == [run.id for run in runs[:3]], "the three of them, after a reload")
+
+
 def test_one_run_waits_for_a_second(studio, clean, new_page):
     runs = [kept_run(clean, "one"), kept_run(clean, "two")]
     page = _open(studio, new_page)

@@ -212,15 +212,24 @@ def _arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str,
     if name and not run:
         note = f"{name} has no adapter to compare yet." if name in [r.id for r in compare.list_runs(form.workspace)] else ""
     drawings = [d for d in list_drawings(form.workspace, 100) if d.status()["state"] not in OVER - {"finished"}]
+    others = _others(event, runs, run)
     if run:
-        drawings = [d for d in drawings if run.id in _runs_of(d)]
+        drawings = [d for d in drawings if (_runs_of(d) == [run.id, *others] if others else run.id in _runs_of(d))]
     if drawings and (run or not name):
         return _show(form, drawings[0])
     run = run or next(iter(runs), None)
     if not run:
         return [], news(empty=True, note=note)
-    request = form.defaults(run.id, dict(zip(PLAIN, values, strict=False)))
+    request = form.defaults([run.id, *others], dict(zip(PLAIN, values, strict=False)))
+    if others:
+        note = f"{1 + len(others)} adapters are chosen: press Sample to draw each from the same noise."
     return form.fill(request), news(preview=compare.preview_pictures(form.workspace, run.id), note=note, ready=True)
+
+
+def _others(event: Any, runs: list[Any], first: Any) -> list[str]:
+    """The runs with an adapter that the Runs screen has sent beside the first one, as many as there are rows for."""
+    asked, known = list(getattr(event, "runs", None) or []), [run.id for run in runs]
+    return [name for name in asked if name in known and name != first.id][: ROWS - 1] if first else []
 
 
 def _runs_of(drawing: Drawing) -> list[str]:

@@ -15,6 +15,10 @@ const NOTES = {
 };
 const BUSY = new Set(['waiting', 'loading', 'drawing']);
 
+// The runs that are to be compared where the Runs screen has sent several; else the one that the address names.
+const several = here => (here.runs.length > 1 && here.runs[0] === here.run ? here.runs : []);
+const named = here => several(here).join('+') || here.run || '';
+
 export function mount({ root, props, trigger, watch }) {
   const stage = createStage({ onWipe: share => { root.dataset.wipe = share.toFixed(2); } });
   const line = h('p', { class: 'line', role: 'status', 'aria-live': 'polite', hidden: true });
@@ -50,15 +54,15 @@ export function mount({ root, props, trigger, watch }) {
 
   function arrive() {
     const here = place.get(), [drawing, seen] = (here.drawing || '').split('@');
-    state.run = here.run || '';
+    state.run = named(here);
     const fits = !state.shown && (seen === undefined || seen === state.run);  // not a leftover from before another run was chosen
-    trigger('arrive', { run: state.run, drawing: fits ? drawing : '' });
+    trigger('arrive', { run: here.run || '', runs: several(here), drawing: fits ? drawing : '' });
   }
 
   // Another screen has named another run, or this screen was opened again.
   function onPlace(here) {
     if (!root.isConnected || here.tab !== 'compare' || state.following) return;
-    if ((here.run || '') !== state.run) arrive();
+    if (named(here) !== state.run) arrive();
     else if (root.dataset.state === 'empty') arrive();
     else history.refresh();
     stage.layout();

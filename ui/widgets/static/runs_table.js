@@ -10,6 +10,7 @@ import { openCards } from './method_cards.js';
 import { openDuel } from './duel.js';
 
 const EVERY_MS = 2000;
+const MOST = 4; // adapters that Compare has rows for
 
 export function mount({ root }) { new RunsTable(root); }
 
@@ -224,7 +225,8 @@ class RunsTable {
     this.all.checked = marked > 0 && marked === this.order.length;
     this.all.indeterminate = marked > 0 && !this.all.checked;
     const ready = rows.filter(r => r.has_adapter).length;
-    this.buttons.compare.disabled = !ready || ready !== chosen.size || ready > 4;
+    this.buttons.compare.disabled = !ready || ready !== chosen.size || ready > MOST;
+    this.buttons.compare.title = ready > MOST ? `At most ${MOST} adapters at once: select fewer` : ready < chosen.size ? 'A selected run has no adapter yet' : 'Draw pictures with the selected adapters';
     this.buttons.export.disabled = chosen.size !== 1 || !ready;
     this.buttons.remove.disabled = !rows.length;
     this.second.hidden = chosen.size !== 1 || this.rows.length < 2;
