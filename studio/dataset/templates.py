@@ -16,6 +16,7 @@ MAX_TOLD = 12  # fields named in an error
 _NAME = re.compile(r"\W+")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PART = re.compile(rf"\{{\{{|\}}\}}|{_FIELD.pattern}")
+_OPTIONAL = re.compile(r"\[[^\[\]]*\]")  # left out where a field of it is missing
 _LOOSE = re.compile(r"\s*,(?:\s*,)+|\s+,")  # what a missing field leaves behind
 _BRACES = {"{{": "\x01", "}}": "\x02"}  # doubled they are text; no caption has these characters
 
@@ -55,7 +56,7 @@ def check(text: str, known: Sequence[str], trigger: str) -> None:
         told = ", ".join(f"{{{name}}}" for name in known[:MAX_TOLD]) + (" …" if len(known) > MAX_TOLD else "")
         raise StudioError(f"template: {{{printable(min(strange))[:40]}}} is not known: use {told}")
     check_partners(read, "template", ", {{ or }} for a brace that is text")
-    if "{trigger}" in read and not trigger:
+    if "{trigger}" in _OPTIONAL.sub("", read) and not trigger:
         raise StudioError("template: it names {trigger}, but there is no trigger word yet: type one first")
 
 

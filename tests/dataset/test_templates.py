@@ -53,6 +53,7 @@ def test_what_may_be_named_is_told(rows):
         template("{stain}", known_fields(rows), "")
     with pytest.raises(StudioError, match="no trigger word yet"):
         template("{trigger}", known_fields(rows), "")
+    assert template("{modality}[, {trigger}]", known_fields(rows), "")(rows[0]) == "MR", "what may be left out need not be there"
     assert in_words("a_b-003.png") == "a b"
 
 

@@ -67,7 +67,7 @@ class Choices(Settings):
     max_tiles: int = setting(1000, "Tiles at most", "Of one scene, spread evenly over it", ge=1, le=100_000)
     place: bool = setting(False, "Say the place", "Captions may hold latitude and longitude, rounded to a tenth of a degree", personal=True)
     blocks: bool = setting(
-        False, "Hold out a part of the only one", "With one patient or scene alone, a block of it is held out; else nothing is"
+        False, "Hold out a block", "Where all is of one patient or scene, a block of it is held out; without this, nothing is"
     )
     caption: str = setting("", "Caption", "A template such as {modality}[ of {body_part}]; empty = the format's own", max_length=2000)
 

@@ -81,6 +81,14 @@ def test_each_group_has_a_proposal_the_largest_or_sharpest(workspace, mine):
         assert best.startswith("good") or best == "copy as jpeg.png", group
 
 
+def test_of_identical_pictures_the_one_that_is_not_called_a_copy_is_kept(workspace, tmp_path):
+    for name in ("cat (copy).png", "cat.png", "dog.png"):
+        scene(1 if "cat" in name else 2).save(tmp_path / name)
+    create_dataset(workspace, "Twice", [tmp_path])
+    (group,) = findings(workspace, "Twice")["exact"]["groups"]
+    assert next(row.source for row in Dataset.load(workspace.datasets / "twice").rows if row.file == group["best"]) == "cat.png"
+
+
 @pytest.mark.parametrize("demo, score", [("brain-mri", 94), ("satellite", 94), ("icons", 94)])
 def test_the_demos_raise_hardly_any_alarm(workspace, demo, score):
     create_demo(workspace, demo, "demo")

@@ -135,7 +135,7 @@ function ticks(view) {
     return h('label', { class: 'tick' }, box, h('span', {}, t.label), h('small', { class: 'muted value', text: t.text || 'there is none', title: t.text }));
   });
   return h('fieldset', { class: 'ticks' }, h('legend', { text: 'What of yours may go with it' }),
-    h('small', { class: 'muted', text: 'Nothing, unless ticked. Trigger word and run name go into the file and its card, the others onto the card.' }), rows);
+    h('small', { class: 'muted', text: 'Nothing, unless ticked. Trigger word and run name go into the file and its card, the others onto the card. The file itself is called after the run: rename it as you like.' }), rows);
 }
 
 async function start(view) {

@@ -39,11 +39,13 @@ def _of_kind(kind: str):
 
 
 def _group(case: Case, rows: list[Row], why: str) -> dict[str, Any]:
-    """A group with its proposal: keep the largest, of equal size the clearly sharpest, then a captioned one, then the first."""
+    """A group with its proposal: keep the largest, of equal size the clearly sharpest, then a captioned one,
+    then the one with the shortest name (copies are called "x (copy)"), then the first.
+    """
 
-    def worth(row: Row) -> tuple[int, float, bool]:
+    def worth(row: Row) -> tuple[int, float, bool, int]:
         measured = case.chart.measured.get(row.pixels)
-        return row.width * row.height, -round(measured["blur"] if measured else 1.0, 1), bool(case.caption_of[row.file])
+        return row.width * row.height, -round(measured["blur"] if measured else 1.0, 1), bool(case.caption_of[row.file]), -len(row.source)
 
     return {"files": [row.file for row in rows], "best": max(rows, key=worth).file, "why": why}
 
