@@ -246,7 +246,7 @@ def test_a_new_word_is_learned_compared_and_exported(studio, train):
     field_of(train, "method.token").wait_for()
     wait_until(lambda: field_of(train, "method.token").input_value() == "<shapes>")
     set_advanced(train, method__num_vectors="40")
-    wait_until(lambda: "num_vectors" in train.locator(".train-note").inner_text(), "what is wrong")
+    wait_until(lambda: "Vectors (Method)" in train.locator(".train-note").inner_text(), "what is wrong")
     set_advanced(train, method__num_vectors="3")
     wait_until(lambda: train.locator(".train-note[data-state=ready]").count(), "a form that is right")
     run = finished_run(studio, train, press_train)
