@@ -151,7 +151,7 @@ def test_the_same_is_said_on_the_command_line_and_by_the_list_of_models(small_gp
     answer, told = dry(small_gpu, shelf["qwen_image"])
     assert not told["fits"] and "choose a smaller base" in told["reason"]
     answer, told = dry(small_gpu, shelf["sdxl"], "train.micro_batch=1", "train.gradient_checkpointing=off")
-    gentle = "the GPU has 8.0: with train.gradient_checkpointing=auto it would need about 7.5 GB"
+    gentle = "the GPU has 8.0: with train.gradient_checkpointing=auto it would need about 7.5 GiB"
     assert not told["fits"] and told["reason"].endswith(gentle), told["reason"]
     assert "and base.size_px=512 it would" in dry(small_gpu, shelf["flux"], "method.rank=4")[1]["reason"]
     rows = {row["model"]: row for row in list_models(small_gpu, [shelf[n].parent for n in ("sdxl",)])}
@@ -183,7 +183,7 @@ def test_a_way_out_that_is_named_is_one(small_gpu, shelf, fixed, monkeypatch):
             told = planning.way_out(small_gpu, spec, base)
             if planning.plan_of(small_gpu, spec, base).fits or not told:
                 continue
-            said, needs = re.fullmatch(r"with (.+) it would need about ([\d.]+) GB", told).groups()
+            said, needs = re.fullmatch(r"with (.+) it would need about ([\d.]+) GiB", told).groups()
             monkeypatch.setattr(extras, "installed", lambda extra, is_named="the extra quant" in said: is_named)
             request.settings += re.findall(r"\b[a-z]+\.[a-z_]+=\w+", said)
             found = planning.plan_of(small_gpu, settle(small_gpu, request)[0], base)
