@@ -26,7 +26,7 @@ def all_ended(studio):
 
 
 def _dialog(page):
-    page.get_by_role("button", name="Duel").click()
+    page.get_by_role("button", name="Duel", exact=True).click()
     page.wait_for_selector(".duel .recipe")
     return page.locator(".duel")
 
