@@ -121,5 +121,5 @@ def test_a_duel_that_breaks_off_leaves_nothing(workspace, monkeypatch):
 
 def test_what_a_base_cannot_carry_is_told_beforehand(workspace, unequal):
     rows = {r["recipe"]: r["refusal"] for r in recipes_for(workspace, "shapes", "starter", "quick")}
-    assert rows["lora"] == "" and "has no presets" in rows["foreign"]
+    assert rows["lora"] == "" and "no presets for this kind of base, only for elsewhere" in rows["foreign"]
     assert all(r["refusal"] == "" for r in recipes_for(workspace, "", "", "quick"))
