@@ -137,9 +137,18 @@ def _unet_spelling(module: "nn.Module") -> Callable[[str], list[str]]:
     return spell
 
 
-def our_endings(name: str) -> list[str]:
-    """How the names of our layers end that a denoiser layer of a file stands for, dots as underscores, without its base at hand."""
-    for theirs, ours in {rule for rules in RULES.values() for rule in rules}:
+def are_original(names: list[str]) -> bool:
+    """Whether any of a file's denoiser layers, dots as underscores, has a name as the model's makers gave it to those inside blocks."""
+    inside = {theirs.replace(".", "_") for rules in RULES.values() for theirs, _ in rules if "{}" in theirs}
+    return any(re.fullmatch(_pattern(theirs), name) for theirs in inside for name in names)
+
+
+def our_endings(name: str, is_original: bool = True) -> list[str]:
+    """How the names of our layers end that a denoiser layer of a file stands for, dots as underscores, without its base at hand.
+
+    `is_original`: names outside blocks are the makers' too, as `img_in` is in FLUX; Qwen-Image calls one so here.
+    """
+    for theirs, ours in {rule for rules in RULES.values() for rule in rules if is_original or "{}" in rule[0]}:
         if re.fullmatch(_pattern(theirs.replace(".", "_")), name):
             return ["_" + o.replace("{}", "0").replace(".", "_") for o in ours]
     for ours, theirs in RESNET.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.adapter_names import TEXT_PREFIX, bare
 from studio.families.base import Card, Parts
-from studio.families.import_names import our_endings
+from studio.families.import_names import are_original, our_endings
 from studio.methods.imports import shape_of
 from studio.methods.layers import LayerSpec
 
@@ -74,7 +74,9 @@ def targets_of(flat_names: list[str], card: Card) -> str:
 def where(layers: list[str], card: Card) -> dict[str, Any]:
     """The settings under which a method sits on all layers of a file, by what the file calls them: targets, text_encoder."""
     text = [n for n in layers if TEXT_PREFIX.match(n) or re.search(r"[._](self_attn|SelfAttention|mlp[._]fc[12])([._]|$)", n)]
-    names = [end for n in layers if n not in text for end in our_endings(bare(n))]
+    own = [bare(n) for n in layers if n not in text]
+    is_original = are_original(own)
+    names = [end for n in own for end in our_endings(n, is_original)]
     told: dict[str, Any] = {"targets": targets_of(names, card) or "+".join(card.targets), "text_encoder": bool(text)}
     ends = [s for s in TEXT_LAYERS if any(re.search(rf"[._]{s}$", n) for n in text)]
     if set(ends) - set(card.te_targets):

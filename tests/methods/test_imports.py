@@ -315,7 +315,14 @@ def test_alphas_by_expressions_are_refused():
     assert float(out["base_model.model.x.y.alpha"]) == 2 and float(out["base_model.model.z.x.y.alpha"]) == 4
 
 
-@pytest.mark.parametrize("make", [flux, flux2, z_image])
+def qwen_image():
+    from diffusers import QwenImageTransformer2DModel
+
+    heads = {"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2}
+    return QwenImageTransformer2DModel(**heads, in_channels=16, out_channels=4, joint_attention_dim=16, axes_dims_rope=(4, 4, 8))
+
+
+@pytest.mark.parametrize("make", [flux, flux2, z_image, qwen_image])
 def test_a_file_on_every_layer_finds_targets_that_pick_them_all(make):
     from studio import registry
 
