@@ -187,6 +187,11 @@ def settle(page: Any) -> None:
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
+def look_again(page: Any) -> None:
+    """Come back to the page as from another window: it asks at once what it asks every few seconds."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def address(page: Any) -> str:
     """Where the page is; asked of the page, for `page.url` is as it was when the browser was last spoken with."""
     return page.evaluate("location.href")

@@ -10,7 +10,7 @@ import pytest
 from studio.dataset.rows import list_datasets, open_dataset
 from studio.trash import list_trash
 from tests.fixtures.tiny import images
-from tests.ui.browser import drop, open_tab, shows, wait_until
+from tests.ui.browser import drop, look_again, open_tab, shows, wait_until
 
 HOSTILE = "a ${console.error(1)} {{value}} <img src=x onerror=alert(1)>"
 
@@ -269,6 +269,8 @@ def test_a_demo_is_one_click_away(studio, page):
     late = []
     page.route("**/studio/datasets/*?offset=60*", lambda route: route.continue_() if late else late.append(route))
     page.get_by_role("button", name="Next", exact=True).click()
+    wait_until(lambda: late or page.wait_for_timeout(50), "the question for the second page")
+    look_again(page)
     wait_until(lambda: page.locator(".card").count() == 15, "the second page, although another look overtakes its first answer")
     late[0].continue_()
     page.wait_for_timeout(200)
@@ -309,6 +311,8 @@ def test_two_browsers_see_each_other_and_lose_nothing(made, new_page, studio):
     opened(other, 10)
     card(other, 0).locator("textarea").fill("theirs")
     card(other, 1).locator("textarea").focus()
+    wait_until(lambda: dataset.caption(dataset.rows[0]) == "theirs", "theirs is saved")
+    look_again(page)
     wait_until(lambda: card(page, 0).locator("textarea").input_value() == "theirs", "the other page follows")
     card(page, 1).locator("textarea").fill("mine")
     card(page, 1).locator(".thumb").focus()
@@ -326,11 +330,13 @@ def test_a_dataset_that_is_gone_or_damaged_is_said_where_one_looks(made, studio)
     page, dataset = made
     away = dataset.root.with_name(".away")
     dataset.root.rename(away)
+    look_again(page)
     alert = page.locator(".dataset-grid").get_by_role("alert")
     wait_until(lambda: re.search("no dataset is called|not here any more", alert.first.inner_text()), "the reason")
     away.rename(dataset.root)
-    opened(page, 10)
+    opened(page, 10)  # seen without looking again
     (dataset.root / "dataset.json").write_text("{")
+    look_again(page)
     wait_until(lambda: "is damaged" in alert.first.inner_text(), "the damage")
 
 

@@ -10,7 +10,7 @@ from studio.jobs.manage import delete_run
 from studio.jobs.runs import list_runs
 from studio.trash import list_trash
 from tests.fixtures.kept_runs import kept_run
-from tests.ui.browser import address, open_tab, shows, wait_until
+from tests.ui.browser import address, look_again, open_tab, shows, wait_until
 
 HOSTILE = "<img src=x onerror=console.error(1)> ${console.error(2)} {{value}} ../.."
 
@@ -74,6 +74,7 @@ def test_the_table_says_what_is_true_and_runs_nothing(studio, clean, new_page):
     wait_until(lambda: _row(page, living).locator(".bar .fill").count() == 1)
     assert page.locator(".runs-table img[src='x']").count() == 0
     living.write_status("stopped", step=200)
+    look_again(page)
     wait_until(lambda: "stopped" in _row(page, living).inner_text(), "the change of state, in place")
 
 
@@ -172,6 +173,7 @@ def test_two_browsers_delete_at_once(studio, clean, new_page):
     _toast(pages[0], "Deleted")
     shows(_toast(pages[1], run.id), "is not here (any more)")
     for page in pages:
+        look_again(page)
         page.get_by_text("No runs yet").wait_for()
     assert len(list_trash(clean)) == 1
 
@@ -181,6 +183,7 @@ def test_a_run_deleted_while_shown_leaves_the_table_and_is_named_on_the_board(st
     page = _open(studio, new_page, f"&runs={runs[0].id},{runs[1].id}")
     page.wait_for_selector(".runs-board[data-state=ready]")
     delete_run(clean, runs[0].id)
+    look_again(page)
     wait_until(lambda: _names(page) == ["two"], "the row is gone")
     page.locator(".runs-board .why", has_text="deleted").wait_for()
     page.get_by_role("button", name=f"Take {runs[0].id} out").click()
