@@ -24,14 +24,16 @@ forks.hurry()
 forks.install()
 
 LONG = (
-    "ui/test_story", "ui/test_train", "cli/test_methods", "ui/test_dataset", "ui/test_compare", "cli/test_live", "ui/test_captioner",
-    "methods/test_every_pair", "ui/test_serve", "ui/test_runs", "ui/test_dreambooth", "ui/test_layer_methods", "jobs/test_park",
-    "ui/test_duel", "cli/test_word", "ui/test_models", "ui/test_doctor", "train/test_loop", "cli/test_variants", "cli/test_story",
-    "cli/test_family_story", "ui/test_frame", "jobs/test_spare", "families/test_flow", "cli/test_demos", "ui/test_export",
-    "ui/test_framing_story", "export/test_whole", "cli/test_bad_disk", "test_launch", "families/test_assembly",
-    "families/test_single_file", "dataset/doctor/test_diagnosis", "jobs/test_resident", "ui/test_dataset_routes", "ui/test_scans",
-    "ui/test_ddpm", "families/test_ddpm", "cli/test_bad_files", "ui/test_api", "families/test_reading", "jobs/test_metrics",
-    "methods/test_layer_variants", "ui/test_attacks",
+    "ui/test_train", "ui/test_dataset", "ui/test_story", "ui/test_compare", "methods/test_every_pair", "ui/test_serve", "ui/test_runs",
+    "ui/test_frame", "train/test_loop", "cli/test_family_story", "cli/test_methods", "test_launch", "families/test_assembly",
+    "ui/test_captioner", "ui/test_models", "ui/test_dreambooth", "ui/test_framing_story", "ui/test_doctor", "export/test_whole",
+    "cli/test_bad_disk", "jobs/test_spare", "jobs/test_park", "ui/test_layer_methods", "ui/test_export", "train/test_recorded",
+    "families/test_single_file", "ui/test_duel", "ui/test_scans", "methods/test_layer_variants", "cli/test_bad_files",
+    "families/test_flow", "ui/test_dataset_routes", "ui/test_ddpm", "cli/test_demos", "cli/test_variants",
+    "dataset/doctor/test_diagnosis", "families/test_ddpm", "cli/test_live", "ui/test_attacks", "jobs/test_resident",
+    "methods/test_lora", "ui/test_captions_read", "cli/test_bad_input", "jobs/test_metrics", "cli/test_privacy",
+    "cli/test_flow_story", "jobs/test_merging", "dataset/test_geo", "cli/test_word", "cli/test_story", "families/test_reading",
+    "dataset/test_faults", "cli/test_caption", "starter/test_training", "cli/test_bad_pictures",
 )  # fmt: skip
 
 

@@ -45,6 +45,11 @@ def _sample(cli, home, *words):
     return cli.here("sample", home.run, "--steps", 1, "--out", cli.workspace / "out", *words)
 
 
+def _short(data):
+    """A name that a line can hold."""
+    return repr(data)[:40]
+
+
 @pytest.mark.parametrize("what", [*DAMAGE, *SPECS])
 def test_a_damaged_spec(copy, home, what):
     path = copy.folder(home.run) / "spec.json"
@@ -81,7 +86,7 @@ def test_a_stale_status_is_never_running(copy, home, lie):
     assert (row["state"], row["pid"]) == ("interrupted", None)
 
 
-@pytest.mark.parametrize("data", [*DAMAGE.values(), *EVENTS], ids=repr)
+@pytest.mark.parametrize("data", [*DAMAGE.values(), *EVENTS], ids=_short)
 def test_damaged_events_cost_nothing_but_themselves(copy, home, data):
     (copy.folder(home.run) / "events.jsonl").write_bytes(data)
     assert copy.here("runs", home.run, "--json").well().json["step"] == 30, "the status knows it too"
@@ -245,7 +250,7 @@ def test_a_base_that_has_changed_since(own, home, tmp_path, inline):
     assert str(base) in _sample(own, home).complaint() and str(base) in own.here("resume", run).complaint(1)
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 9, b"\0" * 999, b"\xff" * 8 + b"{}", (2).to_bytes(8, "little") + b"{}"], ids=repr)
+@pytest.mark.parametrize("data", [b"", b"x" * 9, b"\0" * 999, b"\xff" * 8 + b"{}", (2).to_bytes(8, "little") + b"{}"], ids=_short)
 def test_single_files_that_are_no_model(cli, home, tmp_path, data):
     file = tmp_path / "model.safetensors"
     file.write_bytes(data)

@@ -13,7 +13,7 @@ from tests.fixtures.tiny_sdxl import sdxl_to_single_file, tiny_sdxl
 
 FAST = (
     "train.steps=4", "train.batch_size=2", "train.snapshot_every=4", "preview.every=4", "preview.steps=2", "preview.sampler=ddim",
-    "evaluate.num_timesteps=2", "evaluate.max_images=2",
+    "evaluate.num_timesteps=2", "evaluate.max_images=2", 'preview.prompts=["a red disc"]',
 )  # fmt: skip
 LAYERS = ("method.rank=3", "method.lr=0.03", "method.alpha=2")
 WORD = ("method.embedding_lr=0.5", "method.num_vectors=2")
