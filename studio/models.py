@@ -10,13 +10,13 @@ from typing import Any
 
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
-from studio.families import assembly
+from studio.families import assembly, flow, schedules
 from studio.families.folder import check_folder, check_named, check_whole, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import HAS_FAMILY, identify, refuse_other
 from studio.families.signs import CHECKPOINT, WRAPPED
 from studio.families.timesteps import Timesteps
-from studio.model_places import hub_models, look_through, model_places, own_models
+from studio.model_places import hub_models, hub_snapshot, look_through, model_places, own_models, place_name
 from studio.store import ASSETS, Workspace
 
 STARTER = ASSETS / "starter"
@@ -25,6 +25,7 @@ NO_WEIGHTS = {
     ".gguf": "GGUF files are quantised for drawing and cannot be trained on: fetch the model's .safetensors",
     ".sft": "a safetensors file of another name: rename it so that it ends in .safetensors",
 }
+CONDITIONED = re.compile(r"Inpaint|Fill|Control|InstructPix2Pix|Depth|Upscale|Img2Vid|ImageVariation")  # in a pipeline's name
 OTHER_BASE = "choose another base model"
 
 
@@ -39,7 +40,7 @@ class Base:
     @property
     def name(self) -> str:
         """What it is called in a sentence: its short name, or that of its file or folder."""
-        return Path(self.source).name
+        return place_name(self.path) if self.path.parent.name == "snapshots" else Path(self.source).name
 
     @property
     def preset_key(self) -> str:
@@ -78,6 +79,7 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
     if not path.exists():
         embedded = ", ".join(EMBEDDED_BASES)
         raise StudioError(f"--base {source}: nothing there; give {embedded}, a diffusers model folder or a .safetensors file")
+    path = hub_snapshot(path) or path
     refuse_pickle(path)
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".safetensors"):
         raise StudioError(f"--base {source}: {NO_WEIGHTS.get(path.suffix.lower(), 'not a .safetensors file or a model folder')}")
@@ -94,6 +96,8 @@ def _unknown(path: Path) -> str:
     """Why a whole model is none of the known families."""
     if path.is_dir():
         kind = str(check_folder(path).get("_class_name", ""))[:80]
+        if CONDITIONED.search(kind):
+            return f"this is a {kind}, which reads more than text and noise: use its plain version"
         return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here{known_families()}: {OTHER_BASE}"
     kind = identify(path)
     if not HAS_FAMILY.match(kind.title):
@@ -115,6 +119,7 @@ def check(base: Base) -> None:
     if base.path.is_dir():
         check_whole(base.path)
         card = registry.family(base.family).card
+        schedules.check(base.path, is_flow=card.timesteps == flow.KIND)
         if card.text:  # models of pixels may have their parts side by side
             optional = frozenset(need.component for need in (card.file.needs if card.file else ()) if need.optional)
             check_named(base.path, ("vae", card.denoiser, *card.text_encoders), optional)

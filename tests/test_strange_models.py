@@ -68,19 +68,46 @@ def test_files_are_told_by_their_headers(tmp_path, name):
     assert words in line and f"{name}.safetensors" in line and "\n" not in line and ": " in line
 
 
-def config(part, **changes):
+SHARD = "diffusion_pytorch_model-00001-of-00001.safetensors"
+
+
+def config(part, name="config.json", **changes):
     """A change of a model folder: values of one of its configurations."""
 
     def change(folder):
-        file = folder / part / "config.json"
+        file = folder / part / name
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
     return change
 
 
+def index(**changes):
+    """The same of its index."""
+    return config("", "model_index.json", **changes)
+
+
+def schedule(**changes):
+    """The same of its noise schedule."""
+    return config("scheduler", "scheduler_config.json", **changes)
+
+
 def add(name):
     """A change of a model folder: a file more."""
     return lambda folder: (folder / name).write_bytes(b"x")
+
+
+def test_a_model_in_the_hubs_cache_is_found_by_its_folder_and_called_by_its_name(tmp_path, tiny_folder):
+    snapshot = tmp_path / "models--someone--scans" / "snapshots" / "0123abc"
+    for number, file in enumerate(f for f in tiny_folder.rglob("*") if f.is_file()):
+        blob, link = tmp_path / "models--someone--scans" / "blobs" / str(number), snapshot / file.relative_to(tiny_folder)
+        for place in (blob, link):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, blob)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    for given in (snapshot.parents[1], snapshot):
+        base = find_base(str(given))
+        check(base)
+        assert (base.family, base.path, base.name) == ("sd", snapshot, "someone/scans")
 
 
 def shards(*names):
@@ -109,6 +136,18 @@ FOLDERS = {  # name -> (what is changed in a whole model folder, what is said)
     "vae of another": (config("vae", latent_channels=16), "its VAE has 16 latent channels, its unet reads 4"),
     "shard outside": (shards("../../outside.safetensors"), "1 of 1 shards are missing, first ../../outside.safetensors"),
     "shard anywhere": (shards("/etc/passwd"), "1 of 1 shards are missing, first /etc/passwd"),
+    "shards without index": (
+        lambda folder: next((folder / "unet").glob("*.safetensors")).rename(folder / "unet" / SHARD),
+        "unet: diffusion_pytorch_model.safetensors.index.json, which says what is in which shard, is missing",
+    ),
+    "no scale": (config("vae", scaling_factor=0), "scaling_factor is '0', which no autoencoder has"),
+    "a scale in words": (config("vae", scaling_factor="0.18"), "scaling_factor is '0.18', which no autoencoder has"),
+    "XL's UNet": (config("unet", addition_embed_type="text_time"), "its UNet is that of Stable Diffusion XL, but its model_index.json"),
+    "inpainting": (index(_class_name="StableDiffusionInpaintPipeline"), "which reads more than text and noise: use its plain version"),
+    "schedule of a flow": (schedule(_class_name="FlowMatchEulerDiscreteScheduler"), "is not of discrete timesteps: use another copy"),
+    "consistency": (schedule(_class_name="SCMScheduler"), "its noise schedule, SCMScheduler, is not of discrete timesteps"),
+    "predicts the picture": (schedule(prediction_type="sample"), "it predicts 'sample': only epsilon and v_prediction are known"),
+    "a few levels": (schedule(trained_betas=[0.1] * 10), "its noise levels are none that a model has"),
     "shards of no name": (shards(None, ["x"], {"y": 1}), "shards are missing"),
 }
 

@@ -9,9 +9,10 @@ from studio.errors import StudioError
 from studio.families.file_layout import FileLayout, Need
 from studio.families.folder import check_folder
 from studio.families.header import read_header
-from studio.families.pieces import Piece, find_pieces, find_vae, say_missing
+from studio.families.pieces import HEIGHT, Piece, find_pieces, find_vae, say_missing
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
+from studio.model_places import hub_models
 
 KINDS = {  # what such a file is -> its family
     "FLUX.1 dev": "flux", "FLUX.1 schnell": "flux", "FLUX.1": "flux", "FLUX.2": "flux2", "Chroma": "chroma", "Z-Image": "z_image",
@@ -57,15 +58,18 @@ def assemble(path: Path) -> Assembly | None:
     if not title:
         return None
     family = registry.family(KINDS[title])
-    layout, rest = family.card.file, _find_rest(path, family.PIPELINES)
+    layout, rest = family.card.file, _find_rest(path, family.PIPELINES, far=family.card.file is None)
     there = {name for name, value in check_folder(rest).items() if isinstance(value, list) and any(value)} if rest else set()
     pieces, missing = find_pieces(path, layout, there) if layout else ({}, [])
     return Assembly(path, title, KINDS[title], layout, rest, pieces, tuple(missing))
 
 
-def _find_rest(path: Path, pipelines: set[str]) -> Path | None:
-    """The first model folder of one of these pipelines beside a file, by name."""
-    for folder in sorted(path.parent.iterdir()):
+def _find_rest(path: Path, pipelines: set[str], far: bool) -> Path | None:
+    """The first model folder of one of these pipelines, by name: beside a file; `far` = else in a folder `diffusers` near it, or in the
+    hub's cache."""
+    near = [path.parent, *(above / "diffusers" for above in path.parents[: HEIGHT + 1] if far)]
+    places = (folder for place in near if place.is_dir() for folder in sorted(place.iterdir()))
+    for folder in (*places, *(found.path for found in (hub_models() if far else ()))):
         with contextlib.suppress(StudioError, OSError):
             if (folder / "model_index.json").is_file() and check_folder(folder).get("_class_name") in pipelines:
                 return folder
@@ -85,7 +89,9 @@ def recognise(path: Path, family: str, pipelines: set[str]) -> bool:
     alone = "" if any(piece.path == path for piece in found.pieces.values()) else ", its transformer alone"
     beside = f"put a diffusers folder of {found.title} beside it, from which text encoders and autoencoder are taken"
     if found.layout is None and found.rest is None:
-        raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {beside}")
+        there = f"{beside}, or into a folder diffusers next to {path.parent.name}; one in the hub's cache is found by itself"
+        source = registry.family(family).card.completed_by
+        raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {there}{f' (models get {source} --yes)' if source else ''}")
     if found.layout and found.missing:
         raise StudioError(f"{path}: this is {identify(path).words()}{alone}: {say_missing(path, found.layout, found.missing)}; or {beside}")
     return True

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.families import folder as model_folder
+from studio.families import schedules
 from studio.families.base import Cond, Denoising, Parts
-from studio.families.schedules import make_schedule
 from studio.families.timesteps import AUTO, Timesteps, levels
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
-PREDICTIONS = ("epsilon", "v_prediction")
 FEW_STEPS = ("LCMScheduler", "TCDScheduler")  # solvers of models that were distilled to draw in a few steps
 
 
@@ -27,16 +26,13 @@ def load_schedule(path: Path) -> "DDIMScheduler":
     """The noise schedule of a diffusers folder, whichever solver it names; StudioError where it is of another kind."""
     from diffusers import DDIMScheduler
 
+    schedules.check(path, is_flow=False)
     file = path / "scheduler" / "scheduler_config.json"
     config = model_folder.read_config(file)
     own = config.get("_class_name", "DDIMScheduler")
-    if own.startswith("EDM") or own not in {*FEW_STEPS, *(s.__name__ for s in DDIMScheduler(num_train_timesteps=1).compatibles)}:
-        raise StudioError(f"{path}: its noise schedule, {own[:60]}, is not of discrete timesteps: use another copy")
-    scheduler = make_schedule(DDIMScheduler, file, config, clip_sample=False)  # latents have no range to clip them to
-    if scheduler.config.prediction_type not in PREDICTIONS:
-        told = str(scheduler.config.prediction_type)[:40]
-        raise StudioError(f"{path}: it predicts {told!r}: only epsilon and v_prediction are known here")
-    return scheduler
+    if own not in {*FEW_STEPS, *(s.__name__ for s in DDIMScheduler(num_train_timesteps=1).compatibles)}:
+        raise StudioError(f"{file}: its noise schedule, {own[:60]}, is not of discrete timesteps: use another copy")
+    return schedules.make_schedule(DDIMScheduler, file, config, clip_sample=False)  # latents have no range to clip them to
 
 
 def told_of(names: dict[str, str], cond: Cond, negative: Cond) -> dict[str, Any]:

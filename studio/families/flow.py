@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
 from studio.families import folder as model_folder
+from studio.families import schedules
 from studio.families.base import FLOW, Card, Cond, Denoising, Facts, Parts
-from studio.families.schedules import make_schedule
 from studio.families.timesteps import AUTO, Timesteps, levels, shift_of
 
 if TYPE_CHECKING:
@@ -35,15 +34,14 @@ def load_scheduler(path: Path) -> Any:
     """The noise schedule of a diffusers folder, whichever flow solver its file names; StudioError where it is none of a flow."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
+    schedules.check(path, is_flow=True)
     file = path / "scheduler" / "scheduler_config.json"
     config = model_folder.read_config(file)
-    name = str(config.get("_class_name"))
-    if name.startswith("FlowMatch"):
-        return make_schedule(FlowMatchEulerDiscreteScheduler, file, {**config, "_class_name": "FlowMatchEulerDiscreteScheduler"})
-    if config.get("use_flow_sigmas") and config.get("prediction_type") == "flow_prediction":
+    if str(config.get("_class_name")).startswith("FlowMatch"):
+        told = {**config, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    else:
         told = {"num_train_timesteps": config.get("num_train_timesteps", 1000), "shift": config.get("flow_shift", 1.0)}
-        return make_schedule(FlowMatchEulerDiscreteScheduler, file, told)
-    raise StudioError(f"{file}: {name[:60]} is no noise schedule of a flow model: fetch the model again")
+    return schedules.make_schedule(FlowMatchEulerDiscreteScheduler, file, told)
 
 
 def facts_of(card: Card, scheduler: Any, size_px: int, scale: int, channels: int, **more: Any) -> Facts:

@@ -11,7 +11,7 @@ from studio.families.header import read_header
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"}
 PROGRAMS = {".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe"}
 OLD_NAMES = {"PixArtTransformer2DModel": "Transformer2DModel"}  # classes by what configurations called them once
-UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder"}  # parts of a pipeline that training and drawing do without
+UNCHECKED = {"safety_checker", "feature_extractor", "image_encoder", "processor"}  # which training and drawing do without
 FLOATS = {"F16", "BF16", "F32", "F64"}
 INPAINTING = {5, 8, 9}  # input channels of UNets that also read a mask, a depth map or a picture
 COUNTS = ("num_", "n_", "layers", "depth")  # how settings are called that say how often something is there
@@ -79,6 +79,8 @@ def check_values(file: Path, config: dict) -> None:
                 check_values(file, one)
             elif isinstance(one, int) and not isinstance(one, bool) and abs(one) > _most(key):
                 raise StudioError(f"{file}: {key[:60]} is {one}, which no model has: fetch the model again")
+            elif key == "scaling_factor" and (isinstance(one, str) or not one):
+                raise StudioError(f"{file}: {key} is {str(one)[:40]!r}, which no autoencoder has: fetch the model again")
             elif "attn_implementation" in key and "/" in str(one):
                 raise StudioError(f"{file}: {key[:60]} asks for code from elsewhere; such models are never loaded: use another copy")
 
@@ -203,6 +205,8 @@ def weight_files(place: Path) -> list[Path]:
     missing = sorted(n for n in wanted if "/" in n or "\\" in n or not (place / n).is_file())
     if missing:
         raise StudioError(f"{place}: {len(missing)} of {len(wanted)} shards are missing, first {missing[0][:120]}: fetch the model again")
+    if shards and not indices:
+        raise StudioError(f"{place}: {stem}.safetensors.index.json, which says what is in which shard, is missing: fetch the model again")
     return [place / n for n in sorted(wanted)]
 
 

@@ -27,6 +27,7 @@ card = Card(
     export_layouts=("diffusers", "peft"),
     samplers=flow.SAMPLERS,
     presets="flux",
+    completed_by="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
     readers="diffusers, and ComfyUI with nodes for Sana",
     timesteps=flow.KIND,
     guidance=4.5,

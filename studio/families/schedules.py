@@ -4,7 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError, first_line
-from studio.families.folder import check_values
+from studio.families.folder import check_values, component, read_config
+
+PREDICTIONS = ("epsilon", "v_prediction")  # of models of discrete timesteps
+FOREIGN = ("FlowMatch", "EDM", "SCM", "CM")  # how solvers are called that have no discrete timesteps
+
+
+def check(folder: Path, is_flow: bool) -> None:
+    """StudioError, naming the file, unless a model folder's noise schedule is one of a flow, or of discrete timesteps; nothing is made."""
+    file = component(folder, "scheduler") / "scheduler_config.json"
+    config = read_config(file)
+    check_values(file, config)
+    name, predicts, betas = str(config.get("_class_name", ""))[:60], config.get("prediction_type"), config.get("trained_betas")
+    of_flow = name.startswith("FlowMatch") or bool(config.get("use_flow_sigmas") and predicts == "flow_prediction")
+    if is_flow and not of_flow:
+        raise StudioError(f"{file}: {name} is no noise schedule of a flow model: fetch the model again")
+    if not is_flow and (of_flow or name.startswith(FOREIGN)):
+        raise StudioError(f"{file}: its noise schedule, {name}, is not of discrete timesteps: use another copy")
+    if not is_flow and predicts is not None and predicts not in PREDICTIONS:
+        raise StudioError(f"{file}: it predicts {str(predicts)[:40]!r}: only epsilon and v_prediction are known here")
+    if isinstance(betas, list) and len(betas) != config.get("num_train_timesteps", 1000):
+        raise StudioError(f"{file}: its noise levels are none that a model has: fetch the model again")
 
 
 def make_schedule(cls: Any, file: Path, config: dict[str, Any], **more: Any) -> Any:

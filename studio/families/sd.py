@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import StudioError
 from studio.families import folder as model_folder
 from studio.families import unet
 from studio.families.base import Card, Cond, Denoising, Parts
@@ -40,7 +41,13 @@ PIPELINES = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder or a single checkpoint of this family."""
     if path.is_dir():
-        return model_folder.check_folder(path).get("_class_name") in PIPELINES
+        if model_folder.check_folder(path).get("_class_name") not in PIPELINES:
+            return False
+        file = path / "unet" / "config.json"
+        if file.is_file() and model_folder.read_config(file).get("addition_embed_type"):
+            told = "its UNet is that of Stable Diffusion XL, but its model_index.json that of 1.x or 2.x"
+            raise StudioError(f"{path}: {told}: put the model_index.json of this very model there")
+        return True
     from studio.families import single_file
 
     return single_file.is_sd(path)

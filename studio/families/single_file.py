@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from studio.errors import StudioError, first_line
 from studio.families.bundled import CONFIGS
 from studio.families.bundled import read as bundled
+from studio.families.editions import says
 from studio.families.folder import INPAINTING
 from studio.families.header import Header, read_header
 from studio.families.kl_file import kl_config, kl_state
@@ -37,6 +38,7 @@ OPEN_CLIP_NAMES = (
     (".c_proj.", ".fc2."), ("ln_final.", "final_layer_norm."), ("token_embedding.", "embeddings.token_embedding."),
     ("positional_embedding", "embeddings.position_embedding.weight"),
 )  # fmt: skip
+V_PREDICTION = r"(?i)(?<![a-z])v[-_ ]?pred"  # in names of files made before marks for it were
 PREDICTION_TYPES = {"epsilon": "epsilon", "eps": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
 
 
@@ -128,7 +130,6 @@ def unet_config(header: Header, folder: Path) -> dict:
     if not any(attended):
         raise StudioError(f"{header.path}: its UNet reads no text: this is no Stable Diffusion model")
     attention = firsts[attended.index(True)] + "1."
-    depths = [header.count(first + "1.transformer_blocks.") if a else 1 for first, a in zip(firsts, attended, strict=True)]
     per_depth = isinstance(config.get("transformer_layers_per_block"), list)
     config |= {
         "in_channels": header.shape(UNET + "input_blocks.0.0.weight")[1],
@@ -138,11 +139,32 @@ def unet_config(header: Header, folder: Path) -> dict:
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
         "cross_attention_dim": header.shape(attention + "transformer_blocks.0.attn2.to_k.weight")[1],
-        "transformer_layers_per_block": depths if per_depth else depths[attended.index(True)],
+        **_depths(header, per_level, attended, per_depth),
         "use_linear_projection": len(header.shape(attention + "proj_in.weight")) == 2,
     }
     if isinstance(config["attention_head_dim"], list):  # the number of heads, despite its name
         config["attention_head_dim"] = [max(1, width // HEAD_WIDTH) for width in widths]
+    return config
+
+
+def _depths(header: Header, per_level: int, attended: list[bool], per_depth: bool) -> dict:
+    """How many transformer blocks each block of the UNet has; smaller models made from XL (SSD-1B, Vega) have others on the way up."""
+
+    def depth(block: str) -> int:
+        return header.count(f"{UNET}{block}.1.transformer_blocks.") or 1
+
+    def by_level(way: str, first: int, count: int, order: list[bool]) -> list[list[int]]:
+        return [[depth(f"{way}.{first + i * per_level + j}") if a else 1 for j in range(count)] for i, a in enumerate(order)]
+
+    down, up = by_level("input_blocks", 1, per_level - 1, attended), by_level("output_blocks", 0, per_level, attended[::-1])
+    plain = [level[0] for level in down]
+    is_plain = all(set(level) == {n} for n, level in (*zip(plain, down, strict=True), *zip(plain[::-1], up, strict=True)))
+    config: dict = {"transformer_layers_per_block": plain if per_depth else plain[attended.index(True)]}
+    if not is_plain:
+        config = {"transformer_layers_per_block": [n if len(set(level)) == 1 else level for n, level in zip(plain, down, strict=True)]}
+        config["reverse_transformer_layers_per_block"] = up
+    if not header.has(f"{UNET}middle_block.1."):
+        config["mid_block_type"] = "UNetMidBlock2D" if header.has(f"{UNET}middle_block.0.") else None
     return config
 
 
@@ -250,14 +272,14 @@ def schedule(header: Header, folder: Path, modules: "dict[str, nn.Module]", size
 
 
 def prediction_type(header: Header, unet: "nn.Module") -> str:
-    """What the UNet predicts: as declared by `modelspec.prediction_type` or a tensor named `v_pred`; else 1.x epsilon, 2.x by trial.
+    """What the UNet predicts: as declared by `modelspec.prediction_type`, a tensor `v_pred` or the name; else 1.x epsilon, 2.x by trial.
 
     2.x's epsilon and v checkpoints have equal names and shapes; only what they compute differs.
     """
     declared = PREDICTION_TYPES.get(header.metadata.get("modelspec.prediction_type", "").lower())
     if declared:
         return declared
-    if "v_pred" in header.shapes or (header.has(OPEN_CLIP) and not returns_noise(unet)):
+    if "v_pred" in header.shapes or says(header, V_PREDICTION) or (header.has(OPEN_CLIP) and not returns_noise(unet)):
         return "v_prediction"
     return "epsilon"
 

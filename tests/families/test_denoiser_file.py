@@ -90,3 +90,26 @@ def test_it_is_trained_and_costs_what_its_folder_costs(tmp_path):
     run = carry_out(create_run(workspace, Request(data.root.name, str(file), settings=SMALL)))
     _, verified = export_run(workspace, run, None, None, tmp_path / "adapter.safetensors")
     assert verified.layers == verified.expected > 0
+
+
+def test_a_file_that_only_a_folder_completes_finds_it_near_and_in_the_hubs_cache(tmp_path, monkeypatch):
+    cache = tmp_path / "hub" / "models--someone--sana"
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache.parent))
+    rest = tiny(MODELS["sana"].build, tmp_path / "sana")
+    file = tmp_path / "models" / "diffusion_models" / "mine" / "tuned.safetensors"
+    file.parent.mkdir(parents=True)
+    put(rest, file, dict)
+    with pytest.raises(
+        StudioError, match="folder diffusers next to mine; one in the hub's cache is found by itself .models get Eff"
+    ) as told:
+        find_base(str(file))
+    assert str(file) in str(told.value) and "\n" not in str(told.value)
+    (cache / "snapshots").mkdir(parents=True)
+    rest.rename(cache / "snapshots" / "0123")
+    assert assemble(file).rest == cache / "snapshots" / "0123"
+    near = file.parents[2] / "diffusers" / "sana"
+    near.parent.mkdir()
+    (cache / "snapshots" / "0123").rename(near)
+    base = find_base(str(file))
+    parts = registry.family("sana").load(base.path, torch.float32, CPU)
+    assert (base.family, base.folder) == ("sana", near) and not any(p.is_meta for p in parts.modules["transformer"].parameters())

@@ -1,5 +1,8 @@
 """Stable Diffusion XL as one file: equal to the model as a folder and to what diffusers makes of it, offline; relatives are refused."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -130,3 +133,36 @@ def test_the_picture_size_of_a_file_is_known_before_it_is_loaded(tmp_path):
     assert find_base(str(plain)).shape_px == (1024, 32)
     declared = sdxl_to_single_file(folder, metadata={"modelspec.resolution": "832x768"})
     assert find_base(str(declared)).shape_px == (768, 32)
+
+
+SMALLER = {  # changes of the UNet, as in models that were made smaller from XL
+    "SSD-1B": {
+        "transformer_layers_per_block": [1, [2, 2], [3, 3]],
+        "reverse_transformer_layers_per_block": [[3, 3, 5], [2, 1, 1], 1],
+        "mid_block_type": "UNetMidBlock2D",
+    },
+    "KOALA": {"transformer_layers_per_block": [1, 2, 3], "mid_block_type": None},
+}
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_smaller_models_made_from_it_are_read_and_written(models, tmp_path, name):
+    from diffusers import UNet2DConditionModel
+
+    folder = shutil.copytree(models[0], tmp_path / name)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    shutil.rmtree(folder / "unet")
+    UNet2DConditionModel.from_config(config | SMALLER[name]).save_pretrained(folder / "unet")
+    file = sdxl_to_single_file(folder, metadata=SIZE)
+    a, b = load(folder), load(file)
+    states = [parts.modules["unet"].state_dict() for parts in (a, b)]
+    assert states[0].keys() == states[1].keys() and all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert distance(outputs(sdxl, a, "a red disc"), outputs(sdxl, b, "a red disc")) < 1e-5
+    written = sdxl.checkpoint(b)
+    assert {n for n in load_file(file) if n.startswith(UNET)} == {n for n in written if n.startswith(UNET)}
+
+
+def test_a_name_tells_v_prediction_where_nothing_else_does(models, tmp_path):
+    assert load(change(models[1], tmp_path / "noobai-Vpred-1.0.safetensors")).facts.prediction_type == "v_prediction"
+    said = change(models[1], tmp_path / "from-vpred.safetensors", metadata={"modelspec.prediction_type": "epsilon"})
+    assert load(said).facts.prediction_type == "epsilon"
