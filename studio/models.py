@@ -11,7 +11,7 @@ from typing import Any
 from studio import model_facts, registry
 from studio.errors import StudioError, one_line
 from studio.families import assembly, flow, schedules
-from studio.families.folder import check_folder, check_named, check_whole, refuse_pickle
+from studio.families.folder import check_folder, check_named, check_whole, component, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import HAS_FAMILY, identify, refuse_other
 from studio.families.signs import CHECKPOINT, WRAPPED
@@ -100,7 +100,7 @@ def _unknown(path: Path) -> str:
             return f"this is a {kind}, which reads more than text and noise: use its plain version"
         return f"{kind + ' is' if kind else 'this is'} a kind of model that is not known here{known_families()}: {OTHER_BASE}"
     kind = identify(path)
-    if not HAS_FAMILY.match(kind.title):
+    if not HAS_FAMILY.match(kind.title) and not assembly.family_of(kind.title):
         return f"this is {kind.words()}, which is not known here{known_families()}: {OTHER_BASE}"
     if left := re.match(WRAPPED, read_header(path).text):
         named = f"the names of whose tensors begin with {left[0]} as training programs leave them"
@@ -119,7 +119,8 @@ def check(base: Base) -> None:
     if base.path.is_dir():
         check_whole(base.path)
         card = registry.family(base.family).card
-        schedules.check(base.path, is_flow=card.timesteps == flow.KIND)
+        if component(base.path, "scheduler") != base.path or (base.path / "scheduler_config.json").is_file():
+            schedules.check(base.path, is_flow=card.timesteps == flow.KIND)
         if card.text:  # models of pixels may have their parts side by side
             optional = frozenset(need.component for need in (card.file.needs if card.file else ()) if need.optional)
             check_named(base.path, ("vae", card.denoiser, *card.text_encoders), optional)

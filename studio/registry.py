@@ -17,6 +17,7 @@ FAMILIES = {
     "qwen_image": "studio.families.qwen_image",
     "z_image": "studio.families.z_image",
     "sana": "studio.families.sana",
+    "lumina2": "studio.families.lumina2",
 }
 METHODS = {
     "lora": "studio.methods.lora",

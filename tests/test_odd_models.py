@@ -139,7 +139,7 @@ ODD = {  # name -> (names and shapes, kind, words that tell what it is)
 }  # fmt: skip
 NOT_KNOWN = {
     "kolors-in-original-names", "kandinsky-2", "sana-sprint", "sana-video", "z-image-omni", "qwen-image-layered", "lumina-next",
-    "hunyuan-dit-in-diffusers-names", "ltx-2", "anima", "omnigen", "bagel", "wan", "hunyuan-video", "ltx", "hidream", "lumina", "aura",
+    "hunyuan-dit-in-diffusers-names", "ltx-2", "anima", "omnigen", "bagel", "wan", "hunyuan-video", "ltx", "hidream", "aura",
     "kolors", "cascade-c", "cogvideox", "chroma-radiance", "svd",
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ from tests.fixtures.runs import carry_out, dataset
 from tests.fixtures.shelf import SDXL, sparse_safetensors
 
 FIT_8 = {  # without the extra that keeps bases in few bits: those that train on 8 GB, one picture of 1024 px (or their own 512) at a time
-    "sd15", "sdxl", "sd3", "pixart", "sana",
+    "sd15", "sdxl", "sd3", "pixart", "sana", "lumina2",
 }  # fmt: skip
 FEW_BITS_8 = {"flux2": 8, "z_image": 4}  # those that do with it -> bits of the base, at 1024 px
 TRAINED = {  # millions of numbers of a LoRA of rank 16 on attention and feed-forward, counted by hand from widths and depths

@@ -14,11 +14,6 @@ from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
 from studio.model_places import hub_models
 
-KINDS = {  # what such a file is -> its family
-    "FLUX.1 dev": "flux", "FLUX.1 schnell": "flux", "FLUX.1": "flux", "FLUX.2": "flux2", "Chroma": "chroma", "Z-Image": "z_image",
-    "Stable Diffusion 3": "sd3", "Qwen-Image": "qwen_image", "PixArt": "pixart", "Sana": "sana",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Assembly:
@@ -43,11 +38,16 @@ class Assembly:
         return sorted({piece.path for piece in self.pieces.values()} - {self.path})
 
 
+def family_of(title: str) -> str:
+    """The key of the family whose denoisers' files are called so; empty where there is none."""
+    return next((key for key in registry.FAMILIES if title in registry.family(key).card.titles), "")
+
+
 def title_of(path: Path) -> str:
     """What a file is that is not whole by itself alone, a denoiser of one of these kinds; empty for all others."""
     with contextlib.suppress(StudioError):  # of a damaged file others tell
         kind = identify(path) if path.is_file() else None
-        if kind and kind.what == CHECKPOINT and not kind.shard and kind.title in KINDS:
+        if kind and kind.what == CHECKPOINT and not kind.shard and family_of(kind.title):
             return kind.title
     return ""
 
@@ -57,11 +57,12 @@ def assemble(path: Path) -> Assembly | None:
     title = title_of(path)
     if not title:
         return None
-    family = registry.family(KINDS[title])
+    key = family_of(title)
+    family = registry.family(key)
     layout, rest = family.card.file, _find_rest(path, family.PIPELINES, far=family.card.file is None)
     there = {name for name, value in check_folder(rest).items() if isinstance(value, list) and any(value)} if rest else set()
     pieces, missing = find_pieces(path, layout, there) if layout else ({}, [])
-    return Assembly(path, title, KINDS[title], layout, rest, pieces, tuple(missing))
+    return Assembly(path, title, key, layout, rest, pieces, tuple(missing))
 
 
 def _find_rest(path: Path, pipelines: set[str], far: bool) -> Path | None:

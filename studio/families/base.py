@@ -44,6 +44,7 @@ class Card:
     guidance: float | None = None  # the guidance scale that pictures are drawn with unless told otherwise; None = the usual one
     negative: bool = True  # whether a negative prompt means anything
     file: FileLayout | None = None  # how its models are kept as files, where not only as folders
+    titles: tuple[str, ...] = ()  # what files with its denoiser are called in `signs`, where other parts of it lie elsewhere
     completed_by: str = ""  # id of a folder on the hub with all that its files lack, where nothing else completes them
     refuses: dict[str, str] = field(default_factory=dict)  # method -> why the family cannot take it, in a sentence
 

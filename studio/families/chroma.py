@@ -30,6 +30,7 @@ def _edition(header: Header) -> str:
 card = Card(
     key="chroma",
     title="Chroma",
+    titles=("Chroma",),
     licence="Apache 2.0",
     denoiser="transformer",
     text_encoders=("text_encoder",),

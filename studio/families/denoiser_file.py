@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.file_layout import prefix_of
 from studio.families.header import read_header
-from studio.families.import_names import RULES
+from studio.families.import_names import REFINED, RULES
 from studio.families.tensors import fill, read_tensors
 
 if TYPE_CHECKING:
@@ -24,13 +24,24 @@ MORE_OF_FLUX = (  # beside the layers that adapters know: (their name with {} fo
     ("distilled_guidance_layer.layers.{}.in_layer", "distilled_guidance_layer.layers.{}.linear_1"),
     ("distilled_guidance_layer.layers.{}.out_layer", "distilled_guidance_layer.layers.{}.linear_2"),
 )
-PARTS_OF_Z_IMAGE = ("layers", "noise_refiner", "context_refiner")
 MORE_OF_Z_IMAGE = (
-    *((f"{p}.{{}}.attention.{n}_norm", f"{p}.{{}}.attention.norm_{n}") for p in PARTS_OF_Z_IMAGE for n in "qk"),
+    *((f"{p}.{{}}.attention.{n}_norm", f"{p}.{{}}.attention.norm_{n}") for p in REFINED for n in "qk"),
     ("x_embedder", "all_x_embedder.2-1"),
     ("final_layer.linear", "all_final_layer.2-1.linear"),
     ("final_layer.adaLN_modulation.{}", "all_final_layer.2-1.adaLN_modulation.{}"),
 )  # fmt: skip
+MORE_OF_LUMINA = (
+    *((f"{p}.{{}}.attention.{n}_norm", f"{p}.{{}}.attn.norm_{n}") for p in REFINED for n in "qk"),
+    ("context_refiner.{}.attention_norm1", "context_refiner.{}.norm1"),
+    *((f"{p}.{{}}.attention_norm1", f"{p}.{{}}.norm1.norm") for p in REFINED),
+    *((f"{p}.{{}}.attention_norm2", f"{p}.{{}}.norm2") for p in REFINED),
+    *((f"{p}.{{}}.adaLN_modulation.1", f"{p}.{{}}.norm1.linear") for p in REFINED),
+    ("cap_embedder.{}", "time_caption_embed.caption_embedder.{}"),
+    ("t_embedder.mlp.0", "time_caption_embed.timestep_embedder.linear_1"),
+    ("t_embedder.mlp.2", "time_caption_embed.timestep_embedder.linear_2"),
+    ("final_layer.adaLN_modulation.1", "norm_out.linear_1"),
+    ("final_layer.linear", "norm_out.linear_2"),
+)
 MORE_OF_FLUX2 = (
     *MORE_OF_FLUX,
     ("time_in.in_layer", "time_guidance_embed.timestep_embedder.linear_1"),
@@ -47,7 +58,12 @@ MORE_OF_PIXART = (
     ("final_layer", ""),  # of which a table is left
     ("blocks.{}", "transformer_blocks.{}"),
 )
-MORE = {"ZImageTransformer2DModel": MORE_OF_Z_IMAGE, "Flux2Transformer2DModel": MORE_OF_FLUX2, "PixArtTransformer2DModel": MORE_OF_PIXART}
+MORE = {
+    "Lumina2Transformer2DModel": MORE_OF_LUMINA,
+    "ZImageTransformer2DModel": MORE_OF_Z_IMAGE,
+    "Flux2Transformer2DModel": MORE_OF_FLUX2,
+    "PixArtTransformer2DModel": MORE_OF_PIXART,
+}
 CONVERTERS = {  # a tensor of a file -> diffusers' own function for its kind
     "joint_blocks.0.x_block.attn.qkv.weight": "convert_sd3_transformer_checkpoint_to_diffusers",
     "blocks.0.mlp.inverted_conv.conv.weight": "convert_sana_transformer_to_diffusers",

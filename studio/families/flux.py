@@ -28,6 +28,7 @@ def _has_guidance(header: Header) -> bool:
 card = Card(
     key="flux",
     title="FLUX.1",
+    titles=("FLUX.1 dev", "FLUX.1 schnell", "FLUX.1"),
     licence="FLUX.1 [dev] Non-Commercial, or Apache 2.0 for schnell",
     denoiser="transformer",
     text_encoders=("text_encoder", "text_encoder_2"),

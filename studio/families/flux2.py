@@ -41,6 +41,7 @@ def _is_distilled(path: Path, rest: Path) -> bool:
 card = Card(
     key="flux2",
     title="FLUX.2 klein",
+    titles=("FLUX.2",),
     licence="Apache 2.0 for klein 4B, FLUX Non-Commercial for 9B",
     denoiser="transformer",
     text_encoders=("text_encoder",),

@@ -74,9 +74,19 @@ SD3: Rules = (
     ("joint_blocks.{}.context_block.adaLN_modulation.1", ("transformer_blocks.{}.norm1_context.linear",)),
     ("context_embedder", ("context_embedder",)),
 )
+REFINED = ("layers", "noise_refiner", "context_refiner")  # lists of blocks of Lumina and its kin
+LUMINA: Rules = tuple(
+    (f"{part}.{{}}.{theirs}", tuple(f"{part}.{{}}.{n}" for n in ours))
+    for part in REFINED
+    for theirs, ours in (
+        ("attention.qkv", QKV),
+        ("attention.out", ("attn.to_out.0",)),
+        *((f"feed_forward.w{i}", (f"feed_forward.linear_{i}",)) for i in (1, 2, 3)),
+    )
+)
 Z_IMAGE: Rules = tuple(
     (f"{part}.{{}}.attention.{theirs}", tuple(f"{part}.{{}}.attention.{n}" for n in ours))
-    for part in ("layers", "noise_refiner", "context_refiner")
+    for part in REFINED
     for theirs, ours in (("qkv", ("to_q", "to_k", "to_v")), ("out", ("to_out.0",)))
 )
 PIXART: Rules = (
@@ -90,7 +100,7 @@ PIXART: Rules = (
 )
 RULES = {  # diffusers class of a denoiser -> what its original names are
     "FluxTransformer2DModel": FLUX, "ChromaTransformer2DModel": FLUX, "Flux2Transformer2DModel": FLUX2, "SD3Transformer2DModel": SD3,
-    "ZImageTransformer2DModel": Z_IMAGE, "Lumina2Transformer2DModel": Z_IMAGE, "PixArtTransformer2DModel": PIXART,
+    "ZImageTransformer2DModel": Z_IMAGE, "Lumina2Transformer2DModel": LUMINA, "PixArtTransformer2DModel": PIXART,
     "SanaTransformer2DModel": PIXART,
 }  # fmt: skip
 
@@ -148,7 +158,8 @@ def our_endings(name: str, is_original: bool = True) -> list[str]:
 
     `is_original`: names outside blocks are the makers' too, as `img_in` is in FLUX; Qwen-Image calls one so here.
     """
-    for theirs, ours in {rule for rules in RULES.values() for rule in rules if is_original or "{}" in rule[0]}:
+    known = {rule for rules in RULES.values() for rule in rules if rules is not LUMINA}  # whose names Z-Image has for other layers
+    for theirs, ours in {rule for rule in known if is_original or "{}" in rule[0]}:
         if re.fullmatch(_pattern(theirs.replace(".", "_")), name):
             return ["_" + o.replace("{}", "0").replace(".", "_") for o in ours]
     for ours, theirs in RESNET.items():

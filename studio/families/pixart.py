@@ -41,6 +41,7 @@ def _places(header: Header, config: dict[str, Any]) -> dict[str, Any]:
 card = Card(
     key="pixart",
     title="PixArt-Sigma",
+    titles=("PixArt",),
     licence="CreativeML OpenRAIL++-M, unless the model says otherwise",
     denoiser="transformer",
     text_encoders=("text_encoder",),

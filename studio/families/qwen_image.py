@@ -21,6 +21,7 @@ __all__ = ["add_noise", "card", "collate", "sample_t", "target", "weight"]
 card = Card(
     key="qwen_image",
     title="Qwen-Image",
+    titles=("Qwen-Image",),
     licence="Apache 2.0",
     denoiser="transformer",
     text_encoders=("text_encoder",),

@@ -19,6 +19,7 @@ __all__ = ["add_noise", "card", "collate", "sample_t", "target", "weight"]
 card = Card(
     key="sana",
     title="Sana",
+    titles=("Sana",),
     licence="Apache 2.0 (its weights: as the model says)",
     denoiser="transformer",
     text_encoders=("text_encoder",),

@@ -42,6 +42,7 @@ def _blocks(header: Header) -> dict[str, Any]:
 card = Card(
     key="sd3",
     title="Stable Diffusion 3",
+    titles=("Stable Diffusion 3",),
     licence="Stability AI Community License",
     denoiser="transformer",
     text_encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),

@@ -16,7 +16,7 @@ READABLE = {"", "fp8", "scaled fp8"}
 INTEGERS = re.compile(r"^[IU](8|16|32)$")  # precisions that no plain weight has
 MIN_VECTOR = 8  # numbers of a word's vector
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-HAS_FAMILY = re.compile(r"Stable Diffusion (1|2|XL|3)|FLUX\.[12]|(Chroma|Qwen-Image|Z-Image|Sana)$|PixArt|DDPM")  # titles that are read
+HAS_FAMILY = re.compile(r"Stable Diffusion (1|2|XL)|DDPM")  # titles that are read where a file has all
 NOT_PLAIN = re.compile(r"inpainting|depth|Pix2Pix|upscaler|unCLIP|Control|LCM|GLIGEN")
 WAY_OUT = {
     ADAPTER: "give the base model that it was made for, then drop it on Compare or continue it with --from",

@@ -1,5 +1,6 @@
 """Z-Image (Tongyi 2025): a transformer over lists of pictures and captions, Qwen3 text; it answers z - eps, and is fed 1 - t."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,15 @@ def _head_width(header: Header) -> int:
 
 def _edition(header: Header) -> str:
     """Turbo and its merges, or the plain model, whose noise levels are shifted further: told by names that say Z-Image and no turbo."""
-    is_plain = says(header, r"(?i)z[-_ ]?image") and not says(header, r"(?i)turbo")
+    is_named = re.search(r"(?i)z[-_ ]?image", f"{header.path.stem}\n{header.metadata.get('modelspec.title', '')}")
+    is_plain = is_named and not says(header, r"(?i)turbo")  # an architecture of this name is written for both
     return "z_image_base" if is_plain else "z_image"
 
 
 card = Card(
     key="z_image",
     title="Z-Image",
+    titles=("Z-Image",),
     licence="Apache 2.0",
     denoiser="transformer",
     text_encoders=("text_encoder",),

@@ -14,7 +14,7 @@ from studio.jobs.identity import base_identity
 from studio.models import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace
-from tests.fixtures.original_names import to_original
+from tests.fixtures.original_names import lumina_to_original, to_original
 from tests.fixtures.runs import carry_out, dataset
 from tests.fixtures.tiny_flow import MODELS, tiny
 
@@ -29,16 +29,16 @@ def put(folder, file, change=to_original, prefix=""):
     return file
 
 
-@pytest.mark.parametrize("name", ["flux", "flux schnell", "chroma", "z_image"])
+@pytest.mark.parametrize("name", ["flux", "flux schnell", "chroma", "z_image", "lumina2"])
 def test_it_is_the_same_model_as_the_folder(name, tmp_path):
     row = MODELS[name]
     theirs, rest = tiny(row.build, tmp_path / "theirs", seed=1), tiny(row.build, tmp_path / "shelf" / "rest")
-    family, files = registry.family(row.family), {}
-    files["original"] = put(theirs, tmp_path / "shelf" / "tuned.safetensors")
-    files["as ComfyUI saves it"] = put(theirs, tmp_path / "shelf" / "comfy.safetensors", prefix="model.diffusion_model.")
-    files["as averages of training"] = put(theirs, tmp_path / "shelf" / "ema.safetensors", prefix="ema.")
+    family, files, change = registry.family(row.family), {}, lumina_to_original if name == "lumina2" else to_original
+    files["original"] = put(theirs, tmp_path / "shelf" / "tuned.safetensors", change)
+    files["as ComfyUI saves it"] = put(theirs, tmp_path / "shelf" / "comfy.safetensors", change, prefix="model.diffusion_model.")
+    files["as averages of training"] = put(theirs, tmp_path / "shelf" / "ema.safetensors", change, prefix="ema.")
     files["as training in several processes"] = put(
-        theirs, tmp_path / "shelf" / "module.safetensors", prefix="module.model.diffusion_model."
+        theirs, tmp_path / "shelf" / "module.safetensors", change, prefix="module.model.diffusion_model."
     )
     files["diffusers"] = put(theirs, tmp_path / "shelf" / "ours.safetensors", dict)
     wanted = family.load(theirs, torch.float32, CPU).modules["transformer"].state_dict()

@@ -22,6 +22,8 @@ QWEN = {"transformer_blocks.0.img_mod.1.weight": (18432, 3072)}
         ("z_image", "Z-Image-Base-fp8", {}, "z_image_base"),
         ("z_image", "moody-mix-v5", {}, "z_image"),
         ("z_image", "mine", {"modelspec.title": "Z-Image"}, "z_image_base"),
+        ("z_image", "mine", {"modelspec.architecture": "Z-Image"}, "z_image"),
+        ("z_image", "z-image-mix", {"modelspec.title": "made from Turbo"}, "z_image"),
         ("chroma", "Chroma1-HD", {}, "chroma"),
         ("chroma", "chroma-unlocked-v50", {}, "chroma"),
         ("chroma", "Chroma1-Base", {}, "chroma_base"),

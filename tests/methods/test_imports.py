@@ -184,7 +184,7 @@ def foreign(module, spell):
     """A LoRA of rank 3, alpha 6, on layers of the original model behind `module`, where `spell` gives a key for their dotted name."""
     out = {}
     for i, (name, ours) in enumerate(sorted(layer_names(module).items())):
-        rule = next((found.groups() and t.format(*found.groups()) for t, found in matches(name)), None)
+        rule = next((found.groups() and t.format(*found.groups()) for t, found in matches(name, module)), None)
         if rule is None or "processor" in rule or not (key := spell(rule)):
             continue
         weights = [module.get_submodule(n).weight for n in ours]
@@ -193,8 +193,8 @@ def foreign(module, spell):
     return out
 
 
-def matches(name):
-    for theirs in dict.fromkeys(rule[0] for rules in RULES.values() for rule in rules):
+def matches(name, module):
+    for theirs, _ in RULES[type(module).__name__]:
         if "{}" in theirs and (found := re.fullmatch(theirs.replace(".", "_").replace("{}", r"(\d+)"), name)):
             yield theirs, found
 
