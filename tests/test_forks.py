@@ -73,7 +73,7 @@ def test_it_ends_with_its_input(decoder):
 def test_a_detached_one_is_in_a_session_of_its_own(tmp_path):
     process = spawn("studio.jobs.scan", str(tmp_path), log=tmp_path / "log.txt", talking=True)
     assert process._line and os.getsid(process.pid) == process.pid
-    process.communicate(b"\n", timeout=60)
+    process.communicate(b"{}\n", timeout=60)
     assert process.returncode == 0 and (tmp_path / "log.txt").read_text() == ""
 
 
