@@ -7,7 +7,8 @@ from studio.families.header import Header
 
 ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.lora_(?:A|B|down|up)(?:\.[\w-]+)?\.weight": "LoRA",
-    r"\.lora_(?:A|B)(?:\.[\w-]*)?": "LoRA",
+    r"\.lora_(?:A|B)(?:\.(?!bias$)[\w-]*)?": "LoRA",
+    r"\.lora_B(?:\.[\w-]+)?\.bias": "biases",
     r"\.lora_linear_layer\.(?:down|up)\.weight": "LoRA",
     r"\.lora\.(?:down|up)\.weight": "LoRA",
     r"_lora\.(?:down|up)\.weight": "LoRA",
@@ -17,15 +18,16 @@ ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.oft_(?:blocks|diag|R)(?:\.\w+)?(?:\.weight)?": "OFT",
     r"\.(?:a1|a2|b1|b2)\.weight": "GLoRA",
     r"\.on_input": "IA3",
-    r"\.(?:diff|diff_b)": "full difference",
+    r"\.(?:diff|diff_b|w_norm|b_norm)": "full difference",
 }
 PLAIN = (  # one part as several programs spell it, PEFT's with the name of the adapter in it -> as it is called here
-    (re.compile(r"^\.(lora_[AB])(\.[\w-]*)?(\.weight)?$"), r".\1.weight"),
+    (re.compile(r"^\.(lora_[AB])(\.(?!bias$)[\w-]*)?(\.weight)?$"), r".\1.weight"),
+    (re.compile(r"^\.lora_B(\.[\w-]+)?\.bias$"), ".lora_B.bias"),
     (re.compile(r"^\.(lora_down|lora_up)\.[\w-]+\.weight$"), r".\1.weight"),
     (re.compile(r"^\.lora_linear_layer\."), ".lora."),
 )
 XLABS = re.compile(r"\.processor\.(qkv|proj)_lora(\d?)\.(down|up)\.weight$")  # two layers at one place, told by the number
-ALSO = re.compile(r"\.(alpha|dora_scale|bias|w_norm|b_norm)$|\.lora_magnitude_vector(\.\w+)*$")
+ALSO = re.compile(r"\.(alpha|dora_scale|bias)$|\.lora_magnitude_vector(\.\w+)*$")
 END = {re.compile(rf"(?:{end})$"): kind for end, kind in ENDS.items()}
 LAYOUTS = (  # (whose, how its names begin or end); the first that is found
     ("xlabs", r"\.processor\.\w+_lora\d\.(down|up)\."),

@@ -109,7 +109,7 @@ def layer_names(module: "nn.Module") -> dict[str, tuple[str, ...]]:
     """Every name of a layer of `module`, dots as underscores -> our layers, in order of their outputs where several are one there."""
     from torch import nn
 
-    layers = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)]
+    layers = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding) or _is_norm(m)]
     layers = list(dict.fromkeys(n.removesuffix(".base_layer") for n in layers if ".lora_" not in n))
     found: dict[str, tuple[str, ...]] = {}
     for theirs, ours in RULES.get(type(module).__name__, ()):
@@ -124,6 +124,11 @@ def layer_names(module: "nn.Module") -> dict[str, tuple[str, ...]]:
         if name.endswith("to_out.0"):  # as diffusers wrote it in 2023
             found.setdefault(name.removesuffix(".0").replace(".", "_"), (name,))
     return found
+
+
+def _is_norm(module: "nn.Module") -> bool:
+    """Whether it is a normalisation with weights of its own, of which files of differences have some."""
+    return type(module).__name__.endswith("Norm") and getattr(module, "weight", None) is not None
 
 
 def _pattern(name: str) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+BIAS = ".lora_B.bias"  # of PEFT's lora_bias: the layer's own gets it, scaled as the factors are
+
 
 @dataclass(frozen=True)
 class Change:
@@ -49,6 +51,9 @@ def _put(found: Renamed, here: dict[str, tuple[int, ...]], theirs: "dict[str, Te
         return odd
     factors = lora_factors(theirs)
     own = factors | {_part(end): t for end, t in theirs.items() if not factors or not end.startswith((".lora", "_lora", ".alpha"))}
+    if factors and BIAS in theirs:
+        alpha, rank = theirs.get(".alpha"), factors["lora_A.weight"].shape[0]
+        own["diff_b"] = theirs[BIAS].float() * (1.0 if alpha is None else float(alpha) / rank)
     if not formulas.known(own):
         return NOT_READ
     if len(here) > 1 and not formulas.is_by_output(own):
@@ -65,7 +70,7 @@ def _put(found: Renamed, here: dict[str, tuple[int, ...]], theirs: "dict[str, Te
 
 def _part(end: str) -> str:
     """What a part is called in the formulas."""
-    return "magnitude" if "magnitude" in end else end.lstrip(".")
+    return "magnitude" if "magnitude" in end else {".w_norm": "diff", ".b_norm": "diff_b"}.get(end, end.lstrip("."))
 
 
 def _fits(own: formulas.Own, shape: tuple[int, ...]) -> bool:

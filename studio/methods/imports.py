@@ -139,7 +139,7 @@ def oddity(own: "State") -> str:
     alpha = own.get(".alpha")
     if alpha is not None and alpha.numel() != 1:
         return f"an alpha of {alpha.numel()} numbers, where one is meant"
-    if not all(tensor.is_floating_point() for end, tensor in own.items() if end != ".alpha"):
+    if not all(tensor.is_floating_point() for tensor in own.values() if tensor.numel() > 1):
         return "whole numbers, packed in a way that is not read"
     finite = all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1)
     return "" if finite else "numbers that are none: NaN or infinite"

@@ -185,3 +185,32 @@ def test_a_dora_is_not_continued_and_the_way_out_is_said(tiny_parts, tmp_path):
     write_tensors(tmp_path / "d.safetensors", tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.ones(8, 1)})
     with pytest.raises(StudioError, match=r"this is an adapter \(DoRA\).*, which cannot be continued here: merge it into its base"):
         describe_file(tmp_path / "d.safetensors", sd.card)
+
+
+@pytest.mark.parametrize("name", [".default", ""])
+def test_biases_beside_factors_and_differences_of_norms_are_taken_in_and_counted(tiny_parts, tmp_path, name):
+    """PEFT's `lora_bias`, and LyCORIS' trained norms; whatever a file has is in the count."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    block = tiny_parts.modules["unet"].mid_block.attentions[0].transformer_blocks[0]
+    layer, norm = block.attn1.to_out[0], block.norm1
+    path = "mid_block.attentions.0.transformer_blocks.0"
+    holder = nn.ModuleDict({"layer": nn.Linear(layer.in_features, layer.out_features)})
+    holder["layer"].load_state_dict(layer.state_dict())
+    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=6, lora_bias=True, target_modules=["layer"]), holder)
+    file = {}
+    for i, (part, end) in enumerate((("lora_A", "weight"), ("lora_B", "weight"), ("lora_B", "bias"))):
+        tensor = getattr(getattr(holder["layer"], part)["default"], end)
+        tensor.data = numbers(*tensor.shape, key=i)
+        file[f"unet.{path}.attn1.to_out.0.{part}{name}.{end}"] = tensor.data
+    file |= {f"unet.{path}.attn1.to_out.0.alpha": torch.tensor(6.0)}
+    flat = "lora_unet_" + path.replace(".", "_") + "_norm1"
+    file |= {f"{flat}.w_norm": numbers(*norm.weight.shape, key=7), f"{flat}.b_norm": numbers(*norm.bias.shape, key=8)}
+    write_tensors(tmp_path / "x.safetensors", file)
+    assert is_foreign(tmp_path / "x.safetensors")
+    adapter, x, plain = Foreign(tiny_parts, file), numbers(3, layer.in_features, key=9), norm.weight.data.clone()
+    assert adapter.words() == "2/2 layers"
+    with adapter.at([1.0]), torch.no_grad():
+        torch.testing.assert_close(layer(x), holder["layer"](x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(norm.weight.data, plain + file[f"{flat}.w_norm"])
+    assert torch.equal(norm.weight.data, plain)
