@@ -130,3 +130,14 @@ def test_scripts_import_what_there_is_and_use_it():
             for name in (each.split(" as ") for each in names.split(",") if each.strip()):
                 assert name[0].strip() in exports[source], f"{path.name}: {source} has no {name[0].strip()}"
                 assert len(re.findall(rf"\b{name[-1].strip()}\b", text)) > 1, f"{path.name}: {name[-1].strip()} is not used"
+
+
+def test_functions_of_scripts_are_short():
+    """Of about 60 lines, as in Python: what holds more together is a class with methods."""
+    begins = re.compile(r"^( *)(?:export )?(?:static )?(?:async )?(?!if|for|while|switch|catch)(?:function\*? )?\w+\(.*\{$")
+    for path in SCRIPTS:
+        lines = path.read_text("utf-8").splitlines()
+        for number, line in enumerate(lines):
+            if found := begins.match(line):
+                num_lines = next(i for i, end in enumerate(lines[number:], 1) if end.startswith(found[1] + "}"))
+                assert num_lines <= 60, f"{path.name}:{number + 1}: {num_lines} lines"

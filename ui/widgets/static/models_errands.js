@@ -89,76 +89,79 @@ const FEW = 8; // adapters that need no search
 const WHAT = { into: 'Into its base, as a new model', together: 'Several adapters as one', resize: 'At a smaller rank' };
 
 // Merging: what, which adapters, and a name; the result is read back and compared before it is there.
-export function mergePanel(refresh) {
-  const what = h('select', { class: 'studio-input', 'aria-label': 'What to make' }, Object.entries(WHAT).map(([value, text]) => h('option', { value, text })));
-  const list = h('div', { class: 'adapters', role: 'group', 'aria-label': 'Adapters to merge' });
-  const search = h('input', { class: 'studio-input', type: 'search', 'aria-label': 'Search adapters', placeholder: 'Search adapters', oninput: sift });
-  const columns = h('div', { class: 'row columns muted', 'aria-hidden': 'true' }, search, h('span', { class: 'spring' }), h('span', { class: 'strength', text: 'Strength' }));
-  const base = h('select', { class: 'studio-input', 'aria-label': 'Base' });
-  const rank = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, value: 8, 'aria-label': 'Rank' });
-  const name = h('input', { class: 'studio-input', 'aria-label': 'Name of the result', placeholder: 'Name of the result' });
-  const said = h('div', { class: 'said', role: 'status' });
-  const go = h('button', { class: 'btn', type: 'submit', text: 'Merge and verify' });
-  const errand = new Errand('merge', {
-    words: state => state.note,
-    told: state => {
-      go.disabled = state.state === 'running';
-      if (state.state === 'finished') { clear(said, h('p', { class: 'good', text: state.text }), h('p', { class: 'mono path', text: state.path })); refresh(); }
-      else if (state.state === 'failed') clear(said, h('p', { class: 'wrong', role: 'alert', text: state.error.replace(/^--/, '') }));
-      else if (state.state === 'stopped') clear(said, h('p', { class: 'muted', text: 'Stopped. Nothing was made.' }));
-      else clear(said);
-    },
-  });
-  const panel = h('details', { class: 'panel merge' }, h('summary', {}, h('strong', { text: 'Merge adapters' })),
-    h('p', { class: 'muted', text: 'The originals stay as they are; the result goes into your models folder once it has been read back and compared.' }),
-    h('form', { onsubmit: submit }, h('div', { class: 'row' }, what, base, rank, name), columns, list, go), errand.bar, said);
-  const boxes = () => [...list.querySelectorAll('[type=checkbox]')];
-  const only = one => { if (what.value !== 'together' && one?.checked) boxes().filter(box => box !== one).forEach(box => { box.checked = false; }); };
-  list.onchange = event => { if (event.target.type === 'checkbox') only(event.target); };
-  what.onchange = () => { rank.hidden = what.value !== 'resize'; only(boxes().find(box => box.checked)); };
-  what.onchange();
-  panel.refill = () => { if (panel.open) fill(); };
-  panel.addEventListener('toggle', panel.refill);
+export function mergePanel(refresh) { return new MergePanel(refresh).panel; }
+
+class MergePanel {
+  constructor(refresh) {
+    this.what = h('select', { class: 'studio-input', 'aria-label': 'What to make' }, Object.entries(WHAT).map(([value, text]) => h('option', { value, text })));
+    this.list = h('div', { class: 'adapters', role: 'group', 'aria-label': 'Adapters to merge' });
+    this.search = h('input', { class: 'studio-input', type: 'search', 'aria-label': 'Search adapters', placeholder: 'Search adapters', oninput: () => this.sift() });
+    this.columns = h('div', { class: 'row columns muted', 'aria-hidden': 'true' }, this.search, h('span', { class: 'spring' }), h('span', { class: 'strength', text: 'Strength' }));
+    this.base = h('select', { class: 'studio-input', 'aria-label': 'Base' });
+    this.rank = h('input', { class: 'studio-input', type: 'number', min: 1, max: 1024, value: 8, 'aria-label': 'Rank' });
+    this.name = h('input', { class: 'studio-input', 'aria-label': 'Name of the result', placeholder: 'Name of the result' });
+    this.said = h('div', { class: 'said', role: 'status' });
+    const go = h('button', { class: 'btn', type: 'submit', text: 'Merge and verify' });
+    this.errand = new Errand('merge', {
+      words: state => state.note,
+      told: state => {
+        go.disabled = state.state === 'running';
+        if (state.state === 'finished') { clear(this.said, h('p', { class: 'good', text: state.text }), h('p', { class: 'mono path', text: state.path })); refresh(); }
+        else if (state.state === 'failed') clear(this.said, h('p', { class: 'wrong', role: 'alert', text: state.error.replace(/^--/, '') }));
+        else if (state.state === 'stopped') clear(this.said, h('p', { class: 'muted', text: 'Stopped. Nothing was made.' }));
+        else clear(this.said);
+      },
+    });
+    this.panel = h('details', { class: 'panel merge' }, h('summary', {}, h('strong', { text: 'Merge adapters' })),
+      h('p', { class: 'muted', text: 'The originals stay as they are; the result goes into your models folder once it has been read back and compared.' }),
+      h('form', { onsubmit: event => this.submit(event) }, h('div', { class: 'row' }, this.what, this.base, this.rank, this.name), this.columns, this.list, go), this.errand.bar, this.said);
+    const boxes = () => [...this.list.querySelectorAll('[type=checkbox]')];
+    const only = one => { if (this.what.value !== 'together' && one?.checked) boxes().filter(box => box !== one).forEach(box => { box.checked = false; }); };
+    this.list.onchange = event => { if (event.target.type === 'checkbox') only(event.target); };
+    this.what.onchange = () => { this.rank.hidden = this.what.value !== 'resize'; only(boxes().find(box => box.checked)); };
+    this.what.onchange();
+    this.panel.refill = () => { if (this.panel.open) this.fill(); };
+    this.panel.addEventListener('toggle', this.panel.refill);
+  }
 
   // What there is now; what was chosen and is still there stays chosen.
-  async function fill() {
+  async fill() {
     let adapters, models;
     try {
       [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
     } catch (error) {
-      return clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+      return clear(this.said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
     }
-    const chosen = base.value, rows = new Map([...list.querySelectorAll('label')].map(row => [row.querySelector('[type=checkbox]').value, row]));
-    clear(base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
-    base.value = models.some(m => m.usable && m.source === chosen) ? chosen : '';
-    clear(list, adapters.length ? adapters.map(a => rows.get(a.source) || h('label', { class: 'row' },
+    const chosen = this.base.value, rows = new Map([...this.list.querySelectorAll('label')].map(row => [row.querySelector('[type=checkbox]').value, row]));
+    clear(this.base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
+    this.base.value = models.some(m => m.usable && m.source === chosen) ? chosen : '';
+    clear(this.list, adapters.length ? adapters.map(a => rows.get(a.source) || h('label', { class: 'row' },
       h('input', { type: 'checkbox', value: a.source, 'aria-label': a.label }), h('span', { text: a.label }), h('span', { class: 'muted', text: a.what }),
       h('input', { class: 'studio-input strength', type: 'number', step: 0.05, value: 1, 'aria-label': `Strength of ${a.label}` })))
       : h('p', { class: 'muted', text: 'No adapters yet: train one, or add a folder that holds some.' }));
-    search.hidden = adapters.length <= FEW;
-    columns.hidden = !adapters.length;
-    sift();
+    this.search.hidden = adapters.length <= FEW;
+    this.columns.hidden = !adapters.length;
+    this.sift();
   }
 
   // What the search leaves; what is chosen is always there.
-  function sift() {
-    const words = search.hidden ? [] : search.value.trim().toLowerCase().split(/\s+/);
-    for (const row of list.querySelectorAll('label')) {
+  sift() {
+    const words = this.search.hidden ? [] : this.search.value.trim().toLowerCase().split(/\s+/);
+    for (const row of this.list.querySelectorAll('label')) {
       const text = row.textContent.toLowerCase();
       row.hidden = !row.querySelector('[type=checkbox]').checked && !words.every(word => text.includes(word));
     }
   }
 
-  async function submit(event) {
+  async submit(event) {
     event.preventDefault();
-    const adapters = [...list.querySelectorAll('label')].filter(l => l.querySelector('[type=checkbox]').checked)
+    const adapters = [...this.list.querySelectorAll('label')].filter(l => l.querySelector('[type=checkbox]').checked)
       .map(l => ({ source: l.querySelector('[type=checkbox]').value, strength: Number(l.querySelector('.strength').value) }));
-    if (!adapters.length) return clear(said, h('p', { class: 'wrong', role: 'alert', text: 'Choose an adapter above.' }));
+    if (!adapters.length) return clear(this.said, h('p', { class: 'wrong', role: 'alert', text: 'Choose an adapter above.' }));
     try {
-      await errand.start('/studio/models/merge', { what: what.value, adapters, base: base.value, rank: Number(rank.value), name: name.value.trim() || 'merged' });
+      await this.errand.start('/studio/models/merge', { what: this.what.value, adapters, base: this.base.value, rank: Number(this.rank.value), name: this.name.value.trim() || 'merged' });
     } catch (error) {
-      clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+      clear(this.said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
     }
   }
-  return panel;
 }
