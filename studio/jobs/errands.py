@@ -25,12 +25,14 @@ class Errands:
         self._told: dict[str, dict[str, Any]] = {}
 
     def start(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Begin; StudioError where one of this kind is at work. A second look through the places joins the first."""
+        """Begin; StudioError where one of this kind is at work. A second look through the places joins the first, or begins it `again`."""
         with self._lock:
             if self.state(kind)["state"] == "running":
-                if kind == "scan":
+                if kind != "scan":
+                    raise StudioError(f"a {kind} is at work already: wait for it, or stop it")
+                if not request.get("again"):
                     return self.state(kind)
-                raise StudioError(f"a {kind} is at work already: wait for it, or stop it")
+                self.stop(kind)  # it may have passed by what has changed since
             log = self._workspace.cache / "errands.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             process = spawn(MODULES[kind], str(self._workspace.root), log=log, talking=True)

@@ -40,6 +40,17 @@ def test_places_are_looked_through_in_another_process(errands, tmp_path):
     assert {m["place"] for m in shelf(workspace)["models"]} == {"embedded"}
 
 
+def test_a_look_again_sees_what_has_changed_since_the_one_at_work_began(errands, tmp_path):
+    workspace, place = Workspace.at(tmp_path / "workspace"), tmp_path / "shelf"
+    place.mkdir()
+    add_model_place(workspace, str(place))
+    errands.start("scan", {})
+    before = errands._processes["scan"]
+    place.rmdir()
+    assert errands.start("scan", {"again": True})["state"] == "running" and errands._processes["scan"] is not before
+    assert over(errands, "scan")["state"] == "finished" and "it is gone" in shelf(workspace)["places"][0]["note"]
+
+
 def test_what_goes_wrong_is_told_and_a_stopped_one_is_over(errands):
     errands.start("merge", {"what": "into", "adapters": [{"source": "nothing"}], "name": "x"})
     with pytest.raises(StudioError, match="at work already"):

@@ -25,6 +25,13 @@ class Place(BaseModel):
     path: str = Field(max_length=10_000)
 
 
+class Look(BaseModel):
+    """A look through all places; `again`: from the beginning, also where one is at work."""
+
+    model_config = ConfigDict(extra="forbid")
+    again: bool = False
+
+
 class Fetch(BaseModel):
     """A model or captioner by its hub id; the token is handed on and kept nowhere."""
 
@@ -99,8 +106,8 @@ def _base_of(run: Run) -> str:
 
 def _add_errands(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/scan")
-    def scan() -> dict[str, Any]:
-        return desk.errands.start("scan", {})
+    def scan(look: Look) -> dict[str, Any]:
+        return desk.errands.start("scan", look.model_dump())
 
     @routes.post("/fetch")
     def fetch(asked: Fetch) -> dict[str, Any]:

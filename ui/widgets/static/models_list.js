@@ -42,16 +42,17 @@ class ModelsList {
     this.merge = mergePanel(() => this.refresh());
     const hub = h('details', { class: 'panel' }, h('summary', {}, h('strong', { text: 'Get from the hub' })), hubPanel(() => this.refresh()));
     clear(root,
-      h('div', { class: 'row top' }, this.memory, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Look again', title: 'Look through all places again', onclick: () => this.refresh() })),
+      h('div', { class: 'row top' }, this.memory, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Look again', title: 'Look through all places again', onclick: () => this.refresh(true) })),
       h('div', { class: 'actions' }, this.where, hub, this.merge), this.scan.bar, this.problem, this.bar, this.none, this.list, this.others);
     new IntersectionObserver(seen => { if (seen.some(s => s.isIntersecting)) this.refresh(); }).observe(root);
   }
 
-  async refresh() {
+  // Look through all places; `again`: from the beginning, also where a look is at work, which may have passed by what has changed.
+  async refresh(again = false) {
     this.root.dataset.state = 'busy';
     try {
       this.draw(await api.get('/studio/models'));
-      await this.scan.start('/studio/models/scan', {});
+      await this.scan.start('/studio/models/scan', { again });
     } catch (error) {
       this.fail(error.message);
     }
