@@ -22,8 +22,8 @@ from tests.fixtures.tiny import images, tiny_sd_four_level
 quiet.silence()
 
 
-def tune(root, base):
-    """A finished run of full tuning: (workspace, run)."""
+def tune(root, base, *more):
+    """A finished run of full tuning, with `more` settings: (workspace, run)."""
     workspace = Workspace.at(root / "workspace")
     create_dataset(workspace, "geheim", [images(root / "pictures", 10)])
     settings = [
@@ -33,6 +33,7 @@ def tune(root, base):
         "evaluate.num_timesteps=2",
         "preview.steps=2",
         "train.snapshot_every=2",
+        *more,
     ]
     run = create_run(workspace, Request("geheim", str(base), "full", settings=settings))
     return workspace, carry_out(run)
@@ -81,7 +82,7 @@ def test_one_file_has_the_original_names_and_loads_from_local_configs(tmp_path, 
     from diffusers import StableDiffusionPipeline
 
     base = tiny_sd_four_level(tmp_path / "base", version=version)
-    workspace, run = tune(tmp_path, base)
+    workspace, run = tune(tmp_path, base, "train.steps=2", "preview.every=0", "evaluate.num_timesteps=1", "evaluate.max_images=2")
     file, verified = export_run(workspace, run, "checkpoint", None, tmp_path / "tuned.safetensors")
     assert verified.layers == verified.expected and not verified.note
     adapted = load_adapted(workspace, run, None)

@@ -94,12 +94,12 @@ def test_a_page_at_rest_asks_for_no_frames(page):
         }"""
     )
 
-    def asked_in_a_second():
+    def asked_in_half_a_second():
         page.evaluate("window.requestAnimationFrame(() => { window.frames_asked = 1; })")
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(500)
         return page.evaluate("window.frames_asked")
 
-    wait_until(lambda: 1 <= asked_in_a_second() <= 5, "rest; sixty a second, where something never stops")
+    wait_until(lambda: 1 <= asked_in_half_a_second() <= 4, "rest; thirty, where something never stops")
 
 
 @pytest.mark.parametrize("label", [t.lower() for t in TABS])
