@@ -68,7 +68,6 @@ def test_a_spare_touches_no_device_and_has_done_the_slow_imports():
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 
-@pytest.mark.usefixtures("plain_starts")
 def test_the_client_keeps_one_spare_and_gives_it_away_once(shop, tiny_folder, monkeypatch):
     monkeypatch.setattr("studio.jobs.resident_client.START_AFTER_S", 0.0)
     (shop.cache / "machine.json").unlink(missing_ok=True)
