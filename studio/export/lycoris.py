@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from studio.families.base import Parts
+from studio.families.base import Parts, card_of
 from studio.methods import formulas
 from studio.methods.formulas import Own
 from studio.store import read_tensors
@@ -53,7 +53,7 @@ def by_peft(family: ModuleType, parts: Parts, target: Path, probe: str) -> "Iter
 
 def _layers(family: ModuleType, parts: Parts, tensors: "dict[str, Tensor]") -> "Iterator[tuple[str, str, nn.Module, Own]]":
     """(component, name, module, tensors) of every layer of the base that the file names."""
-    card, named = family.card, {}
+    card, named = card_of(family, parts), {}
     for name, tensor in tensors.items():
         layer, _, part = name.rpartition(".")
         named.setdefault(layer, {})[part] = tensor.float()

@@ -167,3 +167,8 @@ class Family(Protocol):
     def export_metadata(self, parts: Parts) -> dict[str, str]: ...
     def checkpoint(self, parts: Parts) -> "dict[str, Tensor]": ...  # the base as one file; where card.model_layouts has "checkpoint"
     def denoise(self, parts: Parts, cond: Cond, negative: Cond, how: Denoising) -> "Tensor": ...
+
+
+def card_of(family: Any, parts: Parts) -> Card:
+    """The card of a family for this very base: its own, unless it says that it depends on the base."""
+    return family.card_of(parts) if hasattr(family, "card_of") else family.card

@@ -1,5 +1,7 @@
 """Stable Diffusion XL (Podell 2023): a UNet conditioned on two text encoders, a pooled text, and each picture's size and crop."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from studio.families.base import stacked as collate
 from studio.families.clip import num_tokens, read_penultimate
 from studio.families.discrete import SAMPLERS, add_noise, draw, sample_t, target, told_of, weight
 from studio.families.latents import check_channels, decode_image, encode_image
-from studio.families.sdxl_names import checkpoint, kohya_name
+from studio.families.sdxl_names import PER_LEVEL, checkpoint, kohya_name
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLPipeline
@@ -35,6 +37,13 @@ card = Card(
     words={"text_encoder": "clip_l", "text_encoder_2": "clip_g"},
     file_shape_px=(1024, 32),
 )
+
+
+def card_of(parts: Parts) -> Card:
+    """The card for this very base: where a UNet has other levels than XL's (KOALA), readers know its layers by diffusers' names alone."""
+    is_plain = parts.modules["unet"].config.layers_per_block == PER_LEVEL - 1
+    return card if is_plain else replace(card, kohya_name=partial(kohya_name, stability=False))
+
 
 PIPELINES = {"StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"}
 NUM_CONDITIONS = 6  # numbers of a picture's geometry; the refiner has five, one of them an aesthetic score

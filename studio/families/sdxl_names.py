@@ -8,16 +8,18 @@ if TYPE_CHECKING:
     from studio.families.base import Parts
     from studio.families.sd_names import State
 
-PER_LEVEL, ATTENDED = 3, [True, True, False]  # of every XL UNet: blocks per level, and which up blocks have attention
+PER_LEVEL, ATTENDED = 3, [True, True, False]  # of the published UNet: blocks per level, and which up blocks have attention
 CLIP, OPEN_CLIP = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
 KOHYA_TEXT = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
 
 
-def kohya_name(layer: str) -> str:
-    """What kohya's adapter files call a layer, `unet.…`, `text_encoder.…` or `text_encoder_2.…`."""
+def kohya_name(layer: str, stability: bool = True) -> str:
+    """What kohya's adapter files call a layer, `unet.…` (as Stability counts, or diffusers), `text_encoder.…` or `text_encoder_2.…`."""
     component, _, path = layer.partition(".")
     if component in KOHYA_TEXT:
         return kohya_text_name(KOHYA_TEXT[component], path)
+    if not stability:
+        return f"lora_unet_{path}".replace(".", "_")
     return f"lora_unet_{unet_name(path + '.weight', PER_LEVEL, ATTENDED).removesuffix('.weight')}".replace(".", "_")
 
 

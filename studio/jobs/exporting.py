@@ -11,6 +11,7 @@ from studio.export.formats import FOLDERS, card_path, check_target, staged, writ
 from studio.export.metadata import Shared, file_metadata, model_card
 from studio.export.verify import PROBE, Verified, verify
 from studio.export.whole import WHOLE, verify_whole, write_whole
+from studio.families.base import card_of
 from studio.jobs.adapted import Adapted, load_adapted
 from studio.jobs.runs import Run
 from studio.jobs.warm import Warm
@@ -77,7 +78,11 @@ def _write_adapter(adapted: Adapted, own: MethodSpec, target: Path, layout: str,
     metadata = file_metadata(adapted.spec, adapted.parts, says, method.metadata(own), counts, own.kind) | aid.shared.metadata()
     aid.tell("writing")
     write_adapter(
-        target, method.export(adapted.state, own, layout, adapted.family.card), metadata, layout, method.peft_configs(adapted.state, own)
+        target,
+        method.export(adapted.state, own, layout, card_of(adapted.family, adapted.parts)),
+        metadata,
+        layout,
+        method.peft_configs(adapted.state, own),
     )
     aid.tell("verifying")
     return verify(adapted.family, adapted.parts, adapted.adapter, target, layout, method.reword(own, PROBE))
@@ -102,7 +107,7 @@ def _write_extracted(adapted: Adapted, own: MethodSpec, target: Path, layout: st
     from studio.methods import layers, lora
     from studio.methods.extraction import extract
 
-    parts, card = adapted.parts, adapted.family.card
+    parts, card = adapted.parts, card_of(adapted.family, adapted.parts)
     found = extract(parts, card, adapted.adapter.first(), adapted.state, aid.rank)
     aid.warm.bare()
     taken = aid.warm.put(object(), lambda: layers.Adapter(parts, found.spec, found.targets, lora.KIND, 0, card))

@@ -14,7 +14,7 @@ from studio import quiet, registry
 from studio.errors import StudioError
 from studio.export.formats import staged, write_adapter
 from studio.export.verify import Verified, verify
-from studio.families.base import Parts
+from studio.families.base import Parts, card_of
 from studio.jobs import talking
 from studio.jobs.merge_into import Merged, Tell, base_of, merge, new_place, structure
 from studio.jobs.merge_members import Member, lora_state
@@ -88,7 +88,7 @@ def _write(family: ModuleType, parts: Parts, fits: bool, state: dict[str, Any], 
     with staged(out) as target:
         require_free(target.parent, sum(t.numel() * 4 for t in state.values()) + 2**20, "the merged adapter")
         tell("writing", 0.0)
-        write_adapter(target, lora.export(state, spec, layout, family.card), metadata, layout, {})
+        write_adapter(target, lora.export(state, spec, layout, card_of(family, parts)), metadata, layout, {})
         tell("verifying", 0.0)
         if not fits:
             return _compare_file(parts, state, target)

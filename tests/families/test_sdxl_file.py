@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from studio.errors import StudioError
 from studio.export.verify import distance, outputs
 from studio.families import sdxl
+from studio.families.base import card_of
 from studio.families.single_file import CONFIGS
 from studio.models import find_base
 from tests.fixtures.tiny_sdxl import sdxl_to_single_file, tiny_sdxl
@@ -133,6 +134,16 @@ def test_the_picture_size_of_a_file_is_known_before_it_is_loaded(tmp_path):
     assert find_base(str(plain)).shape_px == (1024, 32)
     declared = sdxl_to_single_file(folder, metadata={"modelspec.resolution": "832x768"})
     assert find_base(str(declared)).shape_px == (768, 32)
+
+
+def test_layers_are_called_as_readers_count_them(models):
+    plain = load(models[1])
+    layer = "unet.down_blocks.1.attentions.0.proj_in"
+    assert card_of(sdxl, plain).kohya_name(layer) == "lora_unet_input_blocks_4_1_proj_in"
+    plain.modules["unet"].register_to_config(layers_per_block=1)  # as KOALA's has
+    own = card_of(sdxl, plain)
+    assert own.kohya_name(layer) == "lora_unet_down_blocks_1_attentions_0_proj_in"
+    assert own.kohya_name("text_encoder_2.x") == sdxl.card.kohya_name("text_encoder_2.x")
 
 
 SMALLER = {  # changes of the UNet, as in models that were made smaller from XL
