@@ -66,7 +66,7 @@ class LiveRuns:
             self._refresh(kept)
             history = kept.history
             token, start = _read_cursor(after)
-            whole = token != history.token or not history.replaced <= start <= history.cursor
+            whole = not token or token != history.token or not history.replaced <= start <= history.cursor
             start = 0 if whole else start
             answer = {**kept.facts, "cursor": f"{history.token}-{history.cursor}", "full": whole}
             answer["points"] = history.points(start, MAX_POINTS)

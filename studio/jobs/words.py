@@ -69,7 +69,8 @@ def verdict(state: str, facts: dict[str, Any]) -> str:
         kept = " What it has learned so far is kept as an adapter." if facts["has_adapter"] else ""
         return f"Stopped at step {facts['step']} of {facts['steps']}.{kept} Resume continues from there."
     if state == "failed":
-        return f"Failed at step {facts['step']}: {facts['error'] or 'the reason was not written down, look into its log.txt'}"
+        reason = facts["error"] or "the reason was not written down, look into its log.txt"
+        return f"Failed at {reason}" if reason.startswith("step ") else f"Failed at step {facts['step']}: {reason}"
     if state == "interrupted" and not facts["step"]:
         return "The process of this run is gone, before its first step. Resume starts it again."
     if state == "interrupted":

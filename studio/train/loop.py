@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Emit = Callable[..., None]
 DROPOUT_FROM = 20  # pictures; below, every caption is needed
+MAX_NAMED = 4  # pictures of a batch that an error names
 MAX_OVERFLOWS = 24
 
 
@@ -236,8 +237,10 @@ def _refuse(run: Training, loss: float, norm: float) -> None:
             f"{run.parts.source}: this base answers with no numbers before anything is trained (loss {loss}): its weights are damaged, "
             "or too large for its precision: try train.precision=fp32, or fetch it again"
         )
-    files = ", ".join(dict.fromkeys(run.draw(run.step).files))
+    files = list(dict.fromkeys(run.draw(run.step).files))
+    told = ", ".join(files[:MAX_NAMED]) + (f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else "")
+    finer = "" if run.precision == "fp32" else ", or train.precision=fp32"
     raise StudioError(
-        f"step {run.step + 1}: the loss is no longer a number (loss {loss}, gradient norm {norm}); pictures: {files}. "
-        f"The adapter as of step {run.step} is kept: start again with a lower method.lr, or train.precision=fp32"
+        f"step {run.step + 1}: the loss is no longer a number (loss {loss}, gradient norm {norm}); pictures: {told}. "
+        f"The adapter as of step {run.step} is kept: start again with a lower learning rate (method.lr){finer}"
     )

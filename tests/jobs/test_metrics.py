@@ -48,6 +48,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr("studio.jobs.metrics.FRESH_S", -1)
 
 
+def test_a_run_that_has_told_nothing_yet_is_whole_too(workspace, run):
+    answer = fresh(workspace).live(run.id, "0")
+    assert answer["full"] and answer["name"] == "shapes lora", "else a page goes on showing the run before under the state of this one"
+
+
 def test_a_whole_answer_and_then_only_what_is_new(workspace, run, impatient):
     log, live = EventLog(run.events), fresh(workspace)
     log.emit("loaded", base="tiny", family="SD", device="cpu", precision="fp32")
@@ -244,7 +249,7 @@ def test_the_verdict_is_honest(workspace, run, state, score, expected):
 
 def test_failures_and_gone_processes_say_what_to_do(workspace, run):
     ended(run, "failed", error="step 41: the loss is no longer a number")
-    assert fresh(workspace).live(run.id)["verdict"] == "Failed at step 40: step 41: the loss is no longer a number"
+    assert fresh(workspace).live(run.id)["verdict"] == "Failed at step 41: the loss is no longer a number"
     point = run.folder / "resume" / "000030"
     point.mkdir(parents=True)
     (point / "done").write_text("{}")

@@ -215,7 +215,7 @@ def test_nan_stops_before_the_weights_change(make, monkeypatch, where):
         monkeypatch.setattr(loop, "batch_loss", lambda *a: real(*a) * float("nan"))
     else:
         next(iter(run.adapter.state().values())).register_hook(lambda g: g * float("inf"))
-    with pytest.raises(StudioError, match=r"step 2: the loss is no longer a number.*pictures: .*lower method.lr"):
+    with pytest.raises(StudioError, match=r"step 2: the loss is no longer a number.*pictures: .*lower learning rate \(method.lr\)"):
         train(run, NoHooks(), lambda kind, **v: None)
     assert all(torch.equal(t, kept[n]) for n, t in _state(run).items())
     assert all(t.isfinite().all() for t in run.average.tensors.values())

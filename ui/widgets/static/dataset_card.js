@@ -26,7 +26,7 @@ class Card {
     this.unread = unreadNote(this.text);
     this.said = saidOf(caption => { this.text.value = caption; this.save(); });
     this.root = h('article', { class: 'card', dataset: { file: this.file } }, this.thumb, h('label', { class: 'pick' }, this.box),
-      h('div', { class: 'name mono muted', text: this.item.source, title: this.item.source }), this.text, this.unread.root, this.said.root, h('div', { class: 'foot' }, this.badges, this.told));
+      h('div', { class: 'name mono muted', title: this.item.source }, h('bdi', { text: this.item.source })), this.text, this.unread.root, this.said.root, h('div', { class: 'foot' }, this.badges, this.told));
     this.saved = this.item.caption;
     this.force = false;
     this.saving = null;
