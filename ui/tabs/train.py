@@ -30,15 +30,16 @@ from ui.train_form import (
 from ui.training import start_training
 
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
-# A reply {asked, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it since it
-# `asked`, the reply is about something else: nothing is touched, and the form asks again. Without `asked` it is a wish, always done.
+# A reply {asked, plain, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it since it
+# `asked`, the reply is about something else: nothing is touched (choices least of all, somebody may be about to click one), and the form
+# asks again. Without `asked` it is a wish, always done.
 MEET = """(reply, ...now) => {
-  const { asked, defaults, settings, label, levels, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
+  const { asked, plain, defaults, settings, label, levels, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
   if (asked && asked.some((value, i) => text(value) !== text(now[i]))) {
     window.studio?.askAgain?.();
     return [];
   }
-  return [defaults, ...settings, { __type__: 'update', label }, levels, note, { __type__: 'update', interactive: ready }];
+  return [defaults, ...settings, { __type__: 'update', label }, levels, note, { __type__: 'update', interactive: ready }, ...plain];
 }"""
 TELL_DATASET = "value => { window.studio?.place.set({ dataset: value || null }); return value; }"
 
@@ -118,27 +119,21 @@ class TrainPage:
         told = {name: str(value or "") for name, value in zip(PLAIN, plain, strict=True)}
         return Draft(**told, values=self.form.read(rest[1:]), defaults=undump(rest[0]))
 
-    def show(self, draft: Draft, note: dict[str, Any], asked: tuple | None = None) -> list[Any]:
-        """A reply for `MEET`, and updates of the plain controls, of which those are left alone that are as the page `asked`."""
+    def show(self, draft: Draft, note: dict[str, Any], asked: tuple | None = None) -> str:
+        """A reply for `MEET`: every control; of the plain ones what there is to choose from, and the value where it is not as `asked`."""
         before = self.read(asked) if asked else None
         told = {name: {} if before and getattr(draft, name) == getattr(before, name) else {"value": getattr(draft, name)} for name in PLAIN}
         for name in ("dataset", "base"):
             told[name] = {key: value or None for key, value in told[name].items()}
-        plain = {
-            "dataset": gr.Dropdown(choices=dataset_choices(self.desk.workspace), **told["dataset"]),
-            "base": gr.Dropdown(choices=base_choices(self.desk.workspace), **told["base"]),
-            "recipe": gr.Radio(
-                choices=recipe_choices(self.desk.workspace, draft.base),
-                info=about(self.desk.workspace, draft.recipe, draft.base),
-                **told["recipe"],
-            ),
-            "preset": gr.Radio(choices=preset_choices(note.get("costs", {})), **told["preset"]),
-            **{name: told[name].get("value", gr.skip()) for name in ("name", "start_from")},
-        }
+        workspace = self.desk.workspace
+        told["dataset"]["choices"] = dataset_choices(workspace)
+        told["base"]["choices"] = base_choices(workspace)
+        told["recipe"] |= {"choices": recipe_choices(workspace, draft.base), "info": about(workspace, draft.recipe, draft.base)}
+        told["preset"]["choices"] = preset_choices(note.get("costs", {}))
         foreign = self.train.foreign(draft)
-        now = asked and [*(told[name].get("value", value) for name, value in zip(PLAIN, asked, strict=False)), *asked[len(PLAIN) :]]
         reply = {
-            "asked": now,
+            "asked": asked,
+            "plain": [{"__type__": "update", **told[name]} for name in PLAIN],
             "defaults": dump(draft.defaults),
             "settings": [self._control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
             "label": self._advanced(note.get("num_changed", 0), foreign),
@@ -146,16 +141,16 @@ class TrainPage:
             "note": note | {"chosen": {name: getattr(draft, name) for name in ("dataset", "base", "recipe")}},
             "ready": bool(draft.dataset),
         }
-        return [dump(reply), *(plain[name] for name in PLAIN)]
+        return dump(reply)
 
-    def _follow(self, draft: Draft, values: tuple) -> list[Any]:
+    def _follow(self, draft: Draft, values: tuple) -> str:
         return self.show(*self.train.refresh(draft), asked=values)
 
-    def refresh(self, *values: Any) -> list[Any]:
+    def refresh(self, *values: Any) -> str:
         """After a change: what follows from it."""
         return self._follow(self.read(values), values)
 
-    def arrive(self, *values: Any) -> list[Any]:
+    def arrive(self, *values: Any) -> str:
         """When the screen is shown: a dataset is chosen where there is one."""
         draft = self.read(values)
         known = [name for _, name in dataset_choices(self.desk.workspace)]
@@ -163,7 +158,7 @@ class TrainPage:
             draft.dataset = known[0] if known else ""
         return self._follow(draft, values)
 
-    def take_place(self, event: gr.EventData, *values: Any) -> list[Any]:
+    def take_place(self, event: gr.EventData, *values: Any) -> str:
         """Another screen has chosen a dataset or a base."""
         draft = self.read(values)
         asked = {"dataset": event.dataset, "base": getattr(event, "base", "")}
@@ -171,28 +166,28 @@ class TrainPage:
         chosen = {key: value for key, value in asked.items() if value in [name for _, name in known[key]]}
         return self._follow(replace(draft, **chosen), values)
 
-    def reset_settings(self, *values: Any) -> list[Any]:
+    def reset_settings(self, *values: Any) -> str:
         """Back to what recipe and preset say: a wish, done also when the button is pressed straight out of a field."""
         return self.show(*self.train.refresh(replace(self.read(values), values={}, defaults={})))
 
-    def take_advice(self, event: gr.EventData, *values: Any) -> list[Any]:
+    def take_advice(self, event: gr.EventData, *values: Any) -> str:
         """The recipe, preset and settings that the advisor recommends: a wish."""
         draft = replace(self.read(values), recipe=str(event.recipe), preset=str(event.preset), values={}, defaults={}, start_from="")
         return self.show(*self.train.take(draft, [str(s) for s in event.settings]))
 
-    def forget_start(self, *values: Any) -> list[Any]:
+    def forget_start(self, *values: Any) -> str:
         """Do not continue from another run."""
         return self._follow(replace(self.read(values), start_from=""), values)
 
-    def clone(self, event: gr.EventData) -> list[Any]:
+    def clone(self, event: gr.EventData) -> str:
         """The settings of a run, all of them."""
         return self._fill(event.run, extend=False)
 
-    def extend(self, event: gr.EventData) -> list[Any]:
+    def extend(self, event: gr.EventData) -> str:
         """The settings of a run, to go on from its adapter."""
         return self._fill(event.run, extend=True)
 
-    def _fill(self, run: str, extend: bool) -> list[Any]:
+    def _fill(self, run: str, extend: bool) -> str:
         try:
             return self.show(*self.train.draft_of(run, extend))
         except (StudioError, OSError) as error:
@@ -229,10 +224,11 @@ class TrainPage:
     def _answer(self, act: Callable, inputs: Any = None) -> Callable[[Callable], None]:
         """What has `act` answer an event, and the form meet its reply."""
         reply = gr.Textbox(visible=False)
-        outputs = [self.defaults, *self.form.controls, self.advanced, self.levels, self.note, self.button]
+        plain = [self.plain[name] for name in PLAIN]
+        outputs = [self.defaults, *self.form.controls, self.advanced, self.levels, self.note, self.button, *plain]
 
         def tie(event: Callable) -> None:
-            asked = event(fn=act, inputs=inputs, outputs=[reply, *(self.plain[name] for name in PLAIN)], queue=False, **QUIET)
+            asked = event(fn=act, inputs=inputs, outputs=reply, queue=False, **QUIET)
             asked.success(None, [reply, *self.inputs], outputs, js=MEET, **QUIET)
 
         return tie
