@@ -55,7 +55,7 @@ export function bucketsPanel(root, open) {
         bucket.most_cut_percent - bucket.cut_percent > 5 ? `, at most ${share(bucket.most_cut_percent)}` : '',
         bucket.enlarged ? `; ${bucket.enlarged === bucket.images ? 'all' : bucket.enlarged} enlarged, up to ${bucket.most_enlarged.toFixed(1)} times` : ''),
       h('div', { class: 'examples-row' }, bucket.examples.map(each => h('button', { class: 'sample', type: 'button', title: `${each.file}: ${share(each.cut_percent)} cut away`, 'aria-label': `Frame ${each.file}`, onclick: () => open(each.file) },
-        h('img', { src: each.src, alt: '', loading: 'lazy', width: bucket.width, height: bucket.height })))))));
+        h('img', { src: each.src, alt: '', width: bucket.width, height: bucket.height })))))));
   }
 }
 
