@@ -75,8 +75,11 @@ def refusal(name: str, base: Base) -> str | None:
     refusals = [registry.method(m["kind"]).supports(card) for m in recipe["methods"]]
     if any(refusals):
         return next(filter(None, refusals))
-    known = [registry.family(key).card.title for key in recipe["bases"] if key in registry.FAMILIES]
-    return None if _presets(recipe, base) else f"there are no presets for this kind of base, only for {', '.join(known or recipe['bases'])}"
+    if _presets(recipe, base):
+        return None
+    families = [registry.family(key).card.title for key in recipe["bases"] if key in registry.FAMILIES]
+    single = [key for key in recipe["bases"] if key not in registry.FAMILIES]  # one base: an embedded one
+    return f"there are no presets for this kind of base, only for {', '.join([*families, *single])}"
 
 
 def _presets(recipe: dict[str, Any], base: Base) -> dict[str, Any] | None:

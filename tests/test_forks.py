@@ -65,6 +65,11 @@ def test_it_is_a_process_that_can_be_waited_for_and_killed(decoder):
     assert decoder.poll() == decoder.wait() == decoder.returncode == -signal.SIGKILL
 
 
+def test_one_that_was_forgotten_while_it_ran_does_no_harm_to_others(decoder):
+    decoder._line.close()  # as the collector may do before it
+    assert decoder.poll() == -signal.SIGKILL
+
+
 def test_it_ends_with_its_input(decoder):
     decoder.stdin.close()
     assert decoder.wait(20) == 0

@@ -9,7 +9,7 @@ import threading
 import psutil
 import pytest
 
-from studio.dataset import intake
+from studio.dataset import taking
 from studio.dataset.intake import create_dataset
 from studio.dataset.rows import Dataset, list_datasets
 from studio.errors import StudioError
@@ -98,7 +98,7 @@ def test_a_full_disk_stops_the_import_and_leaves_nothing(workspace, pictures, mo
         def ask(self, request, tick):
             return {"errno": 28}
 
-    monkeypatch.setattr(intake, "Worker", Full)
+    monkeypatch.setattr(taking, "Worker", Full)
     with pytest.raises(OSError, match="No space left"):
         create_dataset(workspace, "Full", [pictures])
     assert list(workspace.datasets.iterdir()) == []

@@ -11,6 +11,7 @@ from tests.ui.browser import open_tab, shows, wait_until
 from tests.ui.test_train import finished_run, form, press_train, set_advanced
 
 SAID = ("prompt", "negative", "guidance")
+ASKING = re.compile("/gradio_api/(run|queue)/")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,7 @@ def test_a_late_answer_about_another_base_does_no_harm(studio, shapes, new_page)
     """Two questions cross: what is known of the form last is not what it says, and it goes on."""
     page, held, is_slow = new_page(f"{studio.url}/?tab=train&dataset=shapes"), [], True
     page.wait_for_selector(".train-note[data-state=ready]")
-    asking = re.compile("/gradio_api/(run|queue)/")
-    page.route(asking, lambda route: held.append(route) if is_slow else route.continue_())
+    page.route(ASKING, lambda route: held.append(route) if is_slow else route.continue_())
     page.evaluate("window.studio.askAgain()")
     wait_until(lambda: held or page.wait_for_timeout(50), "the question about the first base")
     is_slow = False
@@ -45,12 +45,27 @@ def test_a_late_answer_about_another_base_does_no_harm(studio, shapes, new_page)
     wait_until(
         lambda: form(page).get_by_label("DDPM LoRA").is_visible() and form(page).get_by_label("DDPM LoRA").is_checked(), "its methods"
     )
-    with page.expect_response(asking):
+    with page.expect_response(ASKING):
         for route in held:
             route.continue_()
     form(page).get_by_label("DDPM full").check()
     wait_until(lambda: "every weight" in form(page).locator("#train-recipe").inner_text(), "what this method does")
     wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")
+
+
+def test_a_base_chosen_on_another_screen_is_taken_though_something_was_typed_before_the_answer(studio, shapes, new_page):
+    page, held, is_slow = new_page(f"{studio.url}/?tab=train&dataset=shapes"), [], True
+    page.wait_for_selector(".train-note[data-state=ready]")
+    page.route(ASKING, lambda route: held.append(route) if is_slow else route.continue_())
+    page.evaluate("window.studio.place.open('train', { base: 'pixels' })")
+    form(page).get_by_label("Name", exact=True).fill("mine")
+    wait_until(lambda: held or page.wait_for_timeout(50), "the question about that base")
+    is_slow = False
+    for route in held:
+        route.continue_()
+    wait_until(lambda: form(page).get_by_role("combobox", name="Base").input_value() == "pixels", "the base")
+    wait_until(lambda: form(page).get_by_label("DDPM LoRA").is_visible(), "its methods")
+    assert form(page).get_by_label("Name", exact=True).input_value() == "mine"
 
 
 def test_from_the_pixel_base_to_pictures_without_a_word(studio, shapes, new_page):

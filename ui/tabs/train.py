@@ -30,16 +30,18 @@ from ui.train_form import (
 from ui.training import start_training
 
 PLAIN = ("dataset", "base", "recipe", "preset", "name", "start_from")  # of a Draft, in the order of the page's inputs
-# A reply {asked, plain, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it since it
-# `asked`, the reply is about something else: nothing is touched (choices least of all, somebody may be about to click one), and the form
-# asks again. Without `asked` it is a wish, always done.
+# A reply {asked, wish, plain, defaults, settings, label, levels, note, ready} meets the form as it is by now. If somebody has changed it
+# since it `asked`, the reply is about something else: nothing is touched, choices least of all (somebody may be about to click one), but
+# what another screen has chosen (`wish`, by place among the plain ones) where that is as it was; and the form asks again. Without `asked`
+# all of it is a wish, always done.
 MEET = """(reply, ...now) => {
-  const { asked, plain, defaults, settings, label, levels, note, ready } = JSON.parse(reply), text = value => String(value ?? '').trim();
-  if (asked && asked.some((value, i) => text(value) !== text(now[i]))) {
-    window.studio?.askAgain?.();
-    return [];
-  }
-  return [defaults, ...settings, { __type__: 'update', label }, levels, note, { __type__: 'update', interactive: ready }, ...plain];
+  const { asked, wish, plain, defaults, settings, label, levels, note, ready } = JSON.parse(reply);
+  const text = value => String(value ?? '').trim();
+  const rest = [defaults, ...settings, { __type__: 'update', label }, levels, note, { __type__: 'update', interactive: ready }];
+  const isAsItWas = i => text(asked[i]) === text(now[i]), still = { __type__: 'update' };
+  if (!asked || asked.every((_, i) => isAsItWas(i))) return [...rest, ...plain];
+  window.studio?.askAgain?.();
+  return [...rest.map(() => still), ...plain.map((update, i) => wish.includes(i) && isAsItWas(i) ? update : still)];
 }"""
 TELL_DATASET = "value => { window.studio?.place.set({ dataset: value || null }); return value; }"
 
@@ -119,7 +121,7 @@ class TrainPage:
         told = {name: str(value or "") for name, value in zip(PLAIN, plain, strict=True)}
         return Draft(**told, values=self.form.read(rest[1:]), defaults=undump(rest[0]))
 
-    def show(self, draft: Draft, note: dict[str, Any], asked: tuple | None = None) -> str:
+    def show(self, draft: Draft, note: dict[str, Any], asked: tuple | None = None, wish: tuple[int, ...] = ()) -> str:
         """A reply for `MEET`: every control; of the plain ones what there is to choose from, and the value where it is not as `asked`."""
         before = self.read(asked) if asked else None
         told = {name: {} if before and getattr(draft, name) == getattr(before, name) else {"value": getattr(draft, name)} for name in PLAIN}
@@ -133,6 +135,7 @@ class TrainPage:
         foreign = self.train.foreign(draft)
         reply = {
             "asked": asked,
+            "wish": wish,
             "plain": [{"__type__": "update", **told[name]} for name in PLAIN],
             "defaults": dump(draft.defaults),
             "settings": [self._control(s.name, draft.values.get(s.name), foreign) for s in self.form.settings],
@@ -144,7 +147,9 @@ class TrainPage:
         return dump(reply)
 
     def _follow(self, draft: Draft, values: tuple) -> str:
-        return self.show(*self.train.refresh(draft), asked=values)
+        before = self.read(values)
+        wish = tuple(i for i, name in enumerate(PLAIN) if getattr(draft, name) != getattr(before, name))
+        return self.show(*self.train.refresh(draft), asked=values, wish=wish)
 
     def refresh(self, *values: Any) -> str:
         """After a change: what follows from it."""
