@@ -37,7 +37,7 @@ def test_processes_are_forked_whatever_else_was_imported(words):
     for name in ("rasterio", "gradio", "diffusers", "pydicom", "nibabel", "pyarrow"):
         pytest.importorskip(name)
     *options, module = words
-    env = {**os.environ, "PYTHONPATH": str(forks.ROOT)} | (_ENVIRONMENT if module.endswith("decode") else {})
+    env = {**os.environ, "PYTHONPATH": str(forks.ROOT), "LINES": "24"} | (_ENVIRONMENT if module.endswith("decode") else {})
     command = [sys.executable, *options, "-m", module, "x"]
     assert forks._order(command, forks.ROOT, env, True, False), forks.settings(env).items() ^ forks.settings(forks.helpers.env).items()
 
