@@ -242,9 +242,8 @@ def _pattern(patterns: Any, layer: str, otherwise: Any) -> Any:
     """PEFT's setting of one layer, by the end of its name."""
     if not isinstance(patterns, dict):
         return otherwise
-    if odd := next(
-        (p for p in patterns if not re.fullmatch(r"\^?[\w.-]+", str(p))), None
-    ):  # an expression, which a file may not have run here
+    odd = next((p for p in patterns if not re.fullmatch(r"\^?[\w.-]+", str(p))), None)
+    if odd:  # an expression, which a file may not have run here
         raise StudioError(f"its alpha_pattern {odd!r} is an expression, which is not read: save it with the names of the layers")
     name = layer.removeprefix("base_model.model.")
     whole = next((value for p, value in patterns.items() if p == f"^{name}"), otherwise)
