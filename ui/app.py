@@ -135,7 +135,7 @@ def build_page(desk: Desk) -> gr.Blocks:
                 tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
                 for tie in take_on_show():
                     tie(tab.select)
-        strip.open_tab(_open_tab, None, tabs, queue=False, **QUIET)
+        strip.open_tab(_open_tab, None, tabs, queue=False, trigger_mode="always_last", **QUIET)
         page.load(_open_linked, None, tabs, queue=False, **QUIET)
     page.queue(default_concurrency_limit=16)
     queue = page._queue  # looks for work every millisecond, which takes 6 % of a core from whatever trains here

@@ -53,18 +53,21 @@ def test_a_late_answer_about_another_base_does_no_harm(studio, shapes, new_page)
     wait_until(lambda: {name[:4] for name in _methods(page)} == {"DDPM"}, "the methods of this base alone")
 
 
-def test_a_base_chosen_on_another_screen_is_taken_though_something_was_typed_before_the_answer(studio, shapes, new_page):
+def test_what_another_screen_chose_is_taken_though_more_was_chosen_and_typed_before_the_answer(studio, shapes, new_page):
+    create_dataset(studio.workspace, "others", [images(studio.workspace.root / "more", 2)])
     page, held, is_slow = new_page(f"{studio.url}/?tab=train&dataset=shapes"), [], True
     page.wait_for_selector(".train-note[data-state=ready]")
     page.route(ASKING, lambda route: held.append(route) if is_slow else route.continue_())
+    page.evaluate("window.studio.place.open('train', { dataset: 'others' })")
     page.evaluate("window.studio.place.open('train', { base: 'pixels' })")
     form(page).get_by_label("Name", exact=True).fill("mine")
-    wait_until(lambda: held or page.wait_for_timeout(50), "the question about that base")
+    wait_until(lambda: len(held) >= 2 or page.wait_for_timeout(50), "both questions")
     is_slow = False
     for route in held:
         route.continue_()
     wait_until(lambda: form(page).get_by_role("combobox", name="Base").input_value() == "pixels", "the base")
     wait_until(lambda: form(page).get_by_label("DDPM LoRA").is_visible(), "its methods")
+    wait_until(lambda: form(page).get_by_role("combobox", name="Dataset").input_value().startswith("others"), "the dataset")
     assert form(page).get_by_label("Name", exact=True).input_value() == "mine"
 
 

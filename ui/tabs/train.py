@@ -214,7 +214,7 @@ class TrainPage:
         chosen = [self.plain[name].input for name in ("dataset", "base", "recipe", "preset")]
         left = [control.blur if isinstance(control, gr.Textbox) else control.input for control in self.form.controls]
         follow = self._answer(self.refresh, self.inputs)
-        follow(partial(gr.on, [*chosen, *left], trigger_mode="always_last"))
+        follow(partial(gr.on, [*chosen, *left]), trigger_mode="always_last")
         follow(self.note.again)
         self.plain["dataset"].input(None, self.plain["dataset"], self.plain["dataset"], js=TELL_DATASET, **QUIET)
         on_show(self._answer(self.arrive, self.inputs))
@@ -232,8 +232,8 @@ class TrainPage:
         plain = [self.plain[name] for name in PLAIN]
         outputs = [self.defaults, *self.form.controls, self.advanced, self.levels, self.note, self.button, *plain]
 
-        def tie(event: Callable) -> None:
-            asked = event(fn=act, inputs=inputs, outputs=reply, queue=False, **QUIET)
-            asked.success(None, [reply, *self.inputs], outputs, js=MEET, **QUIET)
+        def tie(event: Callable, trigger_mode: str = "multiple") -> None:  # "once" would drop what is chosen before the answer to the last
+            asked = event(fn=act, inputs=inputs, outputs=reply, queue=False, trigger_mode=trigger_mode, **QUIET)
+            asked.success(None, [reply, *self.inputs], outputs, js=MEET, trigger_mode="multiple", **QUIET)
 
         return tie

@@ -17,7 +17,7 @@ export class Matrix {
   build() {
     const zoomButton = (text, title, act) => h('button', { class: 'btn quiet', type: 'button', text, title, 'aria-label': title, onclick: act });
     this.kind = h('span', { class: 'muted' });
-    this.toggle = h('button', { class: 'btn', type: 'button', 'aria-expanded': 'false', text: 'Draw from the same seeds…', onclick: () => this.open(this.form.hidden) });
+    this.toggle = h('button', { class: 'btn', type: 'button', disabled: true, 'aria-expanded': 'false', text: 'Draw from the same seeds…', onclick: () => this.open(this.form.hidden) });
     this.back = h('button', { class: 'btn quiet', type: 'button', text: 'Back to previews', hidden: true, onclick: () => place.set({ matrix: null }) });
     this.form = h('form', { class: 'ask', hidden: true, onsubmit: event => { event.preventDefault(); this.ask(); } });
     this.progress = h('div', { class: 'row progress', role: 'status', hidden: true });
@@ -58,6 +58,7 @@ export class Matrix {
     this.asked = key;
     this.busy = told.busy?.length ? told.busy : null;
     this.suggested = told.suggested || this.suggested;
+    this.toggle.disabled = !this.suggested;
     const text = JSON.stringify([told, wanted]);
     if (text === this.told) return;
     this.told = text;
