@@ -86,12 +86,15 @@ def _say_read(told: dict[str, Any]) -> str:
         return f"captions: what the base reads of them cannot be told: {told['error']}"
     if not told["limit"]:
         return ""
-    num, reads = len(told["long"]), f"this base reads {told['limit']} tokens"
+    num, empty, reads = len(told["long"]), told["num_empty"], f"this base reads {told['limit']} tokens"
+    if empty and empty == told["num"]:
+        return "captions: no picture has one yet, so what is learned is tied to no words; caption writes them"
+    wordless = [f"captions: {empty} of {told['num']} pictures have none"] if empty else []
     if not num:
-        return f"captions: all {told['num']} are read to their end ({reads})"
+        return "\n".join([*wordless, f"captions: all {told['num'] - empty} are read to their end ({reads})"])
     first = [f"  {each['file']}: read to “…{each['read'][-40:]}”; not read: “{each['rest'][:80]}”" for each in told["long"][:SHOWN_CUT]]
     rest = [f"  and {num - SHOWN_CUT} more; --json has them all"] if num > SHOWN_CUT else []
-    return "\n".join([f"captions: {num} of {told['num']} are longer than is read of them ({reads})", *first, *rest])
+    return "\n".join([*wordless, f"captions: {num} of {told['num']} are longer than is read of them ({reads})", *first, *rest])
 
 
 def _end(result: dict, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from studio.errors import StudioError, one_line
 from studio.jobs.board_facts import (
     EXACT,
     FACTS,
+    MEASURED,
     NONE,
     base_title,
     cost_facts,
@@ -79,11 +80,13 @@ def compare(workspace: Workspace, ids: Iterable[str]) -> dict[str, Any]:
 
 
 def _row(key: str, title: str, unit: str, columns: "list[Column]") -> dict[str, Any]:
-    told = [c.values.get(key, NONE) for c in columns if not c.error]
     group = key.partition(".")[0]
+    told = {c.values.get(key, NONE) for c in columns if not c.error}
+    if key in MEASURED:
+        told.discard(NONE)  # what is not known (yet) is not different; a setting that a run does not have is
     row = {"group": GROUP_TITLES.get(group, group.capitalize()), "key": key, "title": title, "unit": unit}
     row["values"] = [c.values.get(key, NONE) for c in columns]
-    return row | {"differs": len(set(told)) > 1, "personal": any(key in c.personal for c in columns)}
+    return row | {"differs": len(told) > 1, "personal": any(key in c.personal for c in columns)}
 
 
 def _in_groups(keys: list[str]) -> list[str]:

@@ -48,6 +48,8 @@ FACTS = (  # key, title, unit
     ("cost.memory", "Peak memory", "GiB"),
     ("cost.device", "Device", ""),
 )
+CARD = ("what.method", "what.method_family", "what.paper", "what.year", "what.creators")
+MEASURED = {key for key, *_ in FACTS} - set(CARD)  # known only once a run has come so far; a card that names no year is known to
 
 
 def result_facts(run: Run, log: dict[str, Any]) -> dict[str, Any]:

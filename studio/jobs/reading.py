@@ -31,11 +31,11 @@ def read_texts(family: str, path: Path, texts: list[str]) -> dict[str, Any]:
 
 
 def tell_long(base: Base, captions: dict[str, str]) -> dict[str, Any]:
-    """{"limit", "num", "long": [{"file", "read", "rest"}]} of captions by file: those that the base does not read to their end."""
+    """{"limit", "num", "num_empty", "long": [{"file", "read", "rest"}]} of captions by file: "long" are not read to their end."""
     answer = read_texts(base.family, base.path, list(captions.values()))
     pairs = zip(captions.items(), answer["ends"], strict=True)
     long = [{"file": file, "read": text[:end], "rest": text[end:].strip()} for (file, text), end in pairs if end is not None]
-    return {"limit": answer["limit"], "num": len(captions), "long": long}
+    return {"limit": answer["limit"], "num": len(captions), "num_empty": sum(not c.strip() for c in captions.values()), "long": long}
 
 
 def main() -> int:

@@ -34,13 +34,14 @@ class Reading:
     ends: list[int | None] = field(default_factory=list)
 
     def told(self) -> dict[str, Any]:
-        """As pages get it: "long" are the first of those that are not read to their end, "num_long" how many there are."""
+        """As pages get it: "long" are the first of those that are not read to their end, "num_long" how many there are; "num_empty" say nothing."""
         card = registry.family(self.base.family).card
         about = {"state": self.state, "done": self.done, "total": len(self.captions), "error": self.error, "limit": self.limit}
         named = {"base": self.base.name, "family": card.title, "reads": card.text}
         pairs = list(zip(self.captions.items(), self.ends, strict=False)) if self.state == "told" else []
         long = [{"file": f, "read": text[:end], "rest": text[end:].strip()} for (f, text), end in pairs if end is not None]
-        return about | named | {"num_long": len(long), "long": long[:MAX_SHOWN]}
+        empty = sum(not text.strip() for text in self.captions.values())
+        return about | named | {"num_empty": empty, "num_long": len(long), "long": long[:MAX_SHOWN]}
 
 
 class Readings:

@@ -67,6 +67,24 @@ def test_the_least_difference_of_a_setting_is_marked(workspace):
     assert _rows(board)["method.lr"]["values"] == ["0.0001", "0.000100001"]
 
 
+def test_what_is_not_known_yet_is_not_marked_as_different(workspace):
+    done, waiting = kept_run(workspace), kept_run(workspace, state="queued")
+    for name in ("events.jsonl", "origin.json", "status.json"):
+        (waiting.folder / name).unlink()
+    rows = _rows(compare(workspace, [done.id, waiting.id]))
+    unknown = {key for key, row in rows.items() if row["values"][1] == NONE and row["values"][0] != NONE}
+    assert {"result.held_out", "what.train", "what.parameters", "cost.minutes", "cost.size"} <= unknown
+    assert not {key for key in unknown if rows[key]["differs"]}
+    assert rows["result.state"]["differs"] and rows["cost.steps"]["differs"]
+    further = kept_run(workspace, change=-0.1)
+    assert _rows(compare(workspace, [done.id, waiting.id, further.id]))["result.change"]["differs"], "two that are known still differ"
+    spec = json.loads((further.folder / "spec.json").read_text())
+    spec["methods"] = [{"kind": "textual_inversion"}]
+    (further.folder / "spec.json").write_text(json.dumps(spec))
+    rank = _rows(compare(workspace, [done.id, further.id]))["method.rank"]
+    assert rank["values"] == ["16", NONE] and rank["differs"], "a setting that a method does not have is no unknown one"
+
+
 def test_what_cannot_be_compared_is_said(workspace):
     runs = [kept_run(workspace), kept_run(workspace, dataset="icons"), kept_run(workspace, base="starter")]
     notes = compare(workspace, [r.id for r in runs])["notes"]

@@ -1,10 +1,12 @@
 """Captions that a base does not read to their end are shown cut: on Train for the chosen base, and beside the text on Dataset."""
 
+import shutil
+
 import pytest
 
 from studio.dataset.intake import create_dataset
 from tests.fixtures.tiny import images
-from tests.ui.browser import open_tab, wait_until
+from tests.ui.browser import address, open_tab, wait_until
 
 LONG = "an axial slice of the upper brain, T1 weighted, " * 12 + "with the last word 😀 <b>never</b>"
 MIDDLE = "tree " * 25 + "leaves"  # more than the tiny base reads, letter by letter, less than the embedded one
@@ -15,6 +17,12 @@ def words(studio, tiny_base):
     folder = images(studio.workspace.root / "given", 4)
     for name, text in (("001", MIDDLE), ("002", LONG)):
         (folder / f"{name}.txt").write_text(text, "utf-8")
+    (folder / "mute").mkdir()
+    for i in range(4):
+        shutil.copy(folder / f"{i:03}.png", folder / "mute")
+    (folder / "mute" / "000.txt").write_text("a tree", "utf-8")
+    create_dataset(studio.workspace, "mute", [folder / "mute"])
+    shutil.rmtree(folder / "mute")
     return create_dataset(studio.workspace, "words", [folder])
 
 
@@ -37,6 +45,15 @@ def test_train_shows_each_caption_that_its_base_cuts(studio, words, new_page):
     page.locator("#train-form").get_by_label("Name", exact=True).click()  # the form is asked again
     page.wait_for_timeout(800)
     cut.wait_for()  # the list stays open
+    chosen = page.locator("#train-form").get_by_label("Dataset", exact=True)
+    chosen.click()
+    page.get_by_role("option", name="mute").click()
+    note.get_by_text("3 of 4 pictures have no caption.").wait_for()
+    note.get_by_role("button", name="Write captions").click()
+    page.locator(".dataset-grid[data-state=ready]").get_by_text("3").first.wait_for()
+    wait_until(
+        lambda: "tab=dataset" in address(page) and "dataset=mute" in address(page), "its dataset on the screen where captions are written"
+    )
 
 
 def test_the_editor_says_what_the_chosen_base_does_not_read_while_one_types(studio, words, new_page):

@@ -1,6 +1,7 @@
 // Captions as a base reads them: how many are longer than it reads, each with the part that is not read struck through.
 
 import * as api from './api.js';
+import * as place from './place.js';
 import { clear, h } from './dom.js';
 import { base, shapeMenu } from './dataset_shapes.js';
 import { onChange, openDataset, path } from './dataset_state.js';
@@ -38,12 +39,18 @@ function draw(root, told, isOpen) {
   if (told.state === 'failed') return clear(root, h('p', { class: 'muted', text: `What this base reads of captions cannot be told: ${told.error}` }));
   if (!told.reads) return clear(root, h('p', { class: 'muted', text: `${told.family} reads no captions.` }));
   const limit = `${told.base} reads ${told.limit} tokens`;
-  if (!told.num_long) return clear(root, h('p', { class: 'muted', text: `All captions are read to their end (${limit}).` }));
+  if (told.total && told.num_empty === told.total) return clear(root, wordless('No picture has a caption yet: what is learned is tied to no words.'));
+  const some = told.num_empty ? wordless(`${told.num_empty} of ${told.total} pictures ${told.num_empty === 1 ? 'has' : 'have'} no caption.`) : null;
+  if (!told.num_long) return clear(root, some, h('p', { class: 'muted', text: `All captions are read to their end (${limit}).` }));
   const wasOpen = root.querySelector('details')?.open ?? isOpen, are = told.num_long === 1 ? 'is' : 'are';
-  return clear(root, h('details', { class: 'cut-captions', open: wasOpen }, h('summary', { text: `${told.num_long} of ${told.total} captions ${are} longer than ${told.base} reads (${told.limit} tokens). See what is cut` }),
+  return clear(root, some, h('details', { class: 'cut-captions', open: wasOpen }, h('summary', { text: `${told.num_long} of ${told.total} captions ${are} longer than ${told.base} reads (${told.limit} tokens). See what is cut` }),
     h('ul', {}, told.long.map(each => h('li', {}, h('span', { class: 'mono muted', text: each.file }), h('p', {}, struck(each.read, each.rest))))),
     told.num_long > told.long.length ? h('p', { class: 'muted', text: `and ${told.num_long - told.long.length} more` }) : null));
 }
+
+// What pictures without a caption mean, and the way to where captions are written; on the screen that writes them, no way is needed.
+const wordless = text => h('p', { class: 'wordless', text: `${text} ` }, place.get().tab === 'train'
+  ? h('button', { class: 'btn quiet', type: 'button', text: 'Write captions', onclick: () => place.open('dataset', { dataset: window.studio.chosen.dataset }) }) : null);
 
 // What is read, and what is not: struck through, and said aloud by screen readers.
 const struck = (read, rest) => [`${read} `, h('s', { class: 'unread', title: 'Not read', 'aria-label': `not read: ${rest}`, text: rest })];
