@@ -203,7 +203,10 @@ class Imports:
         with self._lock:
             self._give_up_abandoned()
             going = [job for job in self._imports.values() if job.state in {READING, LOOKING} or (job.state in OPEN and job.names)]
-            return [{"id": job.id, "done": job.done, "total": job.total or len(job.names), "name": job.name} for job in going]
+            return [
+                {"id": job.id, "done": job.done, "total": job.total or len(job.names), "name": job.name, "state": job.state}
+                for job in going
+            ]
 
     def close(self) -> None:
         """Cancel what is under way and free its space."""

@@ -3,7 +3,7 @@
 import threading
 from base64 import b64encode
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from studio.errors import StudioError
 from studio.store import write_bytes
 
 MAX_SETS = 500  # that are shown
+ANY_RANGES = [[[0.0, 1.0], [0.0, 1.0]]]  # what becomes black and white does not change how many pictures there are
 
 
 class Look:
@@ -57,9 +58,10 @@ class Look:
         }
 
     def preview(self, choices: Choices, number: int, share: float) -> dict[str, Any]:
-        """How a picture of set `number` would look, `share` of the way through it: {"picture", "note", "caption", "name", "num"}.
+        """How a picture of set `number` would look, `share` of the way through it: {"picture", "note", "caption", "name", "num", "total"}.
 
-        "num" counts the pictures of this set, empty ones among them. StudioError where there is none, or it cannot be read.
+        "num" counts the pictures of this set, "total" those of all that `choices` take, plain ones too; empty ones are among them.
+        StudioError where there is none, or it cannot be read.
         """
         (found,) = chosen_sets(self.sets, choices.model_copy(update={"series": str(number)}))
         reader = registry.reader(found.reader)
@@ -74,7 +76,7 @@ class Look:
             write_bytes(target, b"")  # says early where nothing can be written
             ask = {"reader": found.reader, "source": str(take.file.path), "ask": take.ask, "target": str(target)}
             answer = self._worker.ask(ask, lambda: None)
-            told = {"num": len(takes), "name": take.name, "picture": "", "note": "", "caption": ""}
+            told = {"num": len(takes), "total": self._total(choices), "name": take.name, "picture": "", "note": "", "caption": ""}
             if "empty" in answer:
                 return told | {"note": "this one shows next to nothing and would be left out"}
             if "reason" in answer:
@@ -83,3 +85,13 @@ class Look:
             target.unlink()
         caption = fill(choices.caption or reader.CAPTION, take.facts | answer["facts"])
         return told | {"picture": picture, "note": answer["note"], "caption": caption}
+
+    def _total(self, choices: Choices) -> int:
+        """How many pictures the import would bring at most; a set that these choices do not suit brings none."""
+        num = self.num_plain
+        for each in chosen_sets(self.sets, choices):
+            reader = registry.reader(each.reader)
+            with suppress(StudioError):
+                here = len(reader.plan(each, choices, ANY_RANGES if reader.measured(each, choices) else []))
+                num += min(here, getattr(choices, reader.LIMIT) or here) if reader.LIMIT else here
+        return num

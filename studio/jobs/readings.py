@@ -34,7 +34,7 @@ class Reading:
     ends: list[int | None] = field(default_factory=list)
 
     def told(self) -> dict[str, Any]:
-        """As pages get it: "long" are the first of those that are not read to their end, "num_long" how many there are; "num_empty" say nothing."""
+        """As pages get it: "long" are the first that are not read to their end, "num_long" how many there are; "num_empty" say nothing."""
         card = registry.family(self.base.family).card
         about = {"state": self.state, "done": self.done, "total": len(self.captions), "error": self.error, "limit": self.limit}
         named = {"base": self.base.name, "family": card.title, "reads": card.text}

@@ -51,9 +51,7 @@ def test_train_shows_each_caption_that_its_base_cuts(studio, words, new_page):
     note.get_by_text("3 of 4 pictures have no caption.").wait_for()
     note.get_by_role("button", name="Write captions").click()
     page.locator(".dataset-grid[data-state=ready]").get_by_text("3").first.wait_for()
-    wait_until(
-        lambda: "tab=dataset" in address(page) and "dataset=mute" in address(page), "its dataset on the screen where captions are written"
-    )
+    wait_until(lambda: "tab=dataset" in address(page) and "dataset=mute" in address(page), "its dataset, where captions are written")
 
 
 def test_the_editor_says_what_the_chosen_base_does_not_read_while_one_types(studio, words, new_page):

@@ -1,5 +1,6 @@
 """Scans and scenes dropped on the page: what was found is shown with choices and a preview, then imported as chosen."""
 
+import re
 import zipfile
 
 from studio.dataset.rows import open_dataset
@@ -68,6 +69,7 @@ def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(s
     drop(page, "body", [place, volume])
     box = dialog(page)
     shows(box, "2 series, volumes or scenes found", "Here: 1 B2, 2 B3, 3 B4, 4 B8")
+    shows(page.locator(".status-strip"), "An import waits for your choices")
     box.get_by_role("button", name="Cancel").click()
     wait_until(lambda: "Cancelled: nothing was added." in page.locator(".dataset-import").inner_text(), "the word")
     wait_until(lambda: not page.locator(".dataset-grid .card").count())
@@ -79,6 +81,15 @@ def test_a_scene_becomes_tiles_of_the_bands_chosen_and_cancelling_adds_nothing(s
     box.get_by_label("Tile (px)").fill("64")
     box.get_by_label("Overlap").fill("0.1")
     wait_until(lambda: "one of 16" in box.inner_text(), "sixteen tiles")
+    shows(box, "Takes at most 16 pictures")
+    box.get_by_text("More choices").click()
+    box.get_by_label("Tiles at most").fill("9")
+    shows(box, "Takes at most 9 pictures")
+    box.get_by_label("Tiles at most").fill("1000")
+    box.get_by_role("checkbox", name="Take volume").check()
+    wait_until(lambda: int(re.search(r"Takes at most (\d+) pictures", box.inner_text())[1]) > 16, "the slices as well")
+    box.get_by_role("checkbox", name="Take volume").uncheck()
+    shows(box, "Takes at most 16 pictures")
     seen(box)
     shows(box, "bands B8, B4, B3")
     box.get_by_role("button", name="Import").click()

@@ -24,6 +24,7 @@ class Choosing {
     this.caption = h('p', { class: 'caption' });
     this.note = h('p', { class: 'muted' });
     this.place = h('input', { type: 'range', min: 0, max: 1000, value: 500, 'aria-label': 'Which picture of the set is shown', oninput: event => { this.share = event.target.value / 1000; this.soon(); } });
+    this.total = h('p', { class: 'total', role: 'status' });
     this.go = h('button', { class: 'btn primary', type: 'submit', text: 'Import' });
     this.sets = h('div', { class: 'found', role: 'group', 'aria-label': 'What was found' }, this.look.sets.map(each => this.drawSet(each)));
     const names = Object.keys(this.look.fields).filter(name => name !== 'blocks' || this.look.subjects === 1);
@@ -36,7 +37,7 @@ class Choosing {
             h('details', {}, h('summary', { text: 'More choices' }), h('div', { class: 'form' }, more.map(name => this.control(name))))),
           h('figure', { 'aria-live': 'polite' }, this.picture, this.place, this.caption, this.note)),
         this.problem,
-        h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => this.element.close() }), this.go)));
+        h('div', { class: 'row end' }, this.total, h('span', { class: 'spring' }), h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => this.element.close() }), this.go)));
     this.element.addEventListener('close', () => { clearTimeout(this.timer); this.element.remove(); resolve(this.element.returnValue === 'go' ? this.collected() : null); });
     document.body.append(this.element);
     this.element.showModal();
@@ -53,7 +54,7 @@ class Choosing {
 
   drawSet(each) {
     const box = h('input', { type: 'checkbox', checked: this.chosen.has(each.number), disabled: this.look.sets.length === 1, 'aria-label': `Take ${each.title}`,
-      onchange: event => { if (event.target.checked) this.chosen.add(each.number); else this.chosen.delete(each.number); this.mark(); } });
+      onchange: event => { if (event.target.checked) this.chosen.add(each.number); else this.chosen.delete(each.number); this.mark(); this.soon(); } });
     return h('div', { class: 'set-line', dataset: { number: each.number } }, box,
       h('button', { class: 'btn quiet', type: 'button', 'aria-pressed': 'false', onclick: () => { this.shown = each.number; this.mark(); this.preview(); } },
         h('strong', { text: each.title }), h('span', { class: 'muted', text: [each.about, ...each.notes, each.aside ? `${each.aside}: taken only if it is ticked` : ''].filter(Boolean).join('; ') })));
@@ -104,7 +105,7 @@ class Choosing {
     const now = this.asked += 1;
     this.picture.setAttribute('aria-busy', 'true');
     try {
-      const seen = await api.post(`/studio/imports/${this.id}/preview`, { choices: this.values, set: this.shown, share: this.share });
+      const seen = await api.post(`/studio/imports/${this.id}/preview`, { choices: this.collected(), set: this.shown, share: this.share });
       if (now !== this.asked) return;
       this.problem.hidden = true;
       this.picture.src = seen.picture || '';
@@ -112,6 +113,7 @@ class Choosing {
       this.picture.alt = seen.caption || seen.note;
       clear(this.caption, seen.caption ? `“${seen.caption}”` : '');
       clear(this.note, [seen.note, `${seen.name}, one of ${seen.num}`].filter(Boolean).join(' · '));
+      this.total.textContent = `Takes ${this.values.skip_empty === false ? '' : 'at most '}${seen.total} ${seen.total === 1 ? 'picture' : 'pictures'}`;
       this.place.hidden = seen.num < 2;
       this.element.dataset.state = 'ready';
     } catch (error) {
@@ -124,6 +126,7 @@ class Choosing {
   fail(error) {
     clear(this.problem, error.message);
     this.problem.hidden = false;
+    this.total.textContent = '';
     this.element.dataset.state = 'problem';
   }
 

@@ -66,8 +66,15 @@ function draw(view, status) {
   if (drawing) drawing.textContent = [status.resident.doing, status.resident.note].filter(Boolean).join(', ');
   for (const job of status.imports || []) {
     const element = view.strip.querySelector(`[data-import="${CSS.escape(job.id)}"]`);
-    if (element) element.textContent = `Reading pictures ${job.done ?? 0}/${job.total ?? '?'}`;
+    if (element) element.textContent = importing(job);
   }
+}
+
+// What an import does now: only what is counted has a number.
+function importing(job) {
+  if (job.state === 'choosing') return 'An import waits for your choices';
+  if (job.state === 'receiving') return 'Receiving files';
+  return `${job.state === 'looking' ? 'Looking into files' : 'Reading pictures'} ${job.done}/${job.total || '…'}`;
 }
 
 function parts(status) {
