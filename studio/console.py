@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from studio.errors import StudioError, one_line, printable
-from studio.jobs.runs import Run
-from studio.jobs.supervisor import follow, request_stop
-from studio.jobs.words import describe, number
+from studio.jobs.processes.supervisor import follow, request_stop
+from studio.jobs.runs.folders import Run
+from studio.jobs.runs.words import describe, number
 from studio.store import DEFAULT_WORKSPACE
 
 WorkspaceOption = Annotated[

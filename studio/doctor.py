@@ -126,7 +126,7 @@ def _workspace(path: Path) -> dict[str, Any]:
 
 
 def _starter() -> dict[str, Any]:
-    from studio.models import STARTER
+    from studio.models.bases import STARTER
 
     ok = (STARTER / "model_index.json").is_file()
     return _check("embedded base model", ok, str(STARTER) if ok else "missing", "get a whole copy of the studio")

@@ -10,7 +10,7 @@ from studio import domains, registry, subject
 from studio.dataset.rows import Dataset
 from studio.errors import StudioError
 from studio.methods import several
-from studio.models import EMBEDDED_BASES, Base
+from studio.models.bases import EMBEDDED_BASES, Base
 from studio.overrides import apply_setting, text_settings
 from studio.spec import NO_GUIDANCE, MethodSpec, RunSpec, clean_prompt, fixed_steps, validate
 from studio.store import ASSETS, read_json

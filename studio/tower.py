@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
-from studio.models import STARTER
+from studio.models.bases import STARTER
 
 if TYPE_CHECKING:
     import torch

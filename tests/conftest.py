@@ -27,12 +27,12 @@ LONG = (
     "ui/test_train", "ui/test_dataset", "ui/test_story", "ui/test_compare", "methods/test_every_pair", "ui/test_serve", "ui/test_runs",
     "ui/test_frame", "train/test_loop", "cli/test_family_story", "cli/test_methods", "test_launch", "families/test_assembly",
     "ui/test_captioner", "ui/test_models", "ui/test_dreambooth", "ui/test_framing_story", "ui/test_doctor", "export/test_whole",
-    "cli/test_bad_disk", "jobs/test_spare", "jobs/test_park", "ui/test_layer_methods", "ui/test_export", "train/test_recorded",
+    "cli/test_bad_disk", "jobs/test_spare", "jobs/processes/test_park", "ui/test_layer_methods", "ui/test_export", "train/test_recorded",
     "families/test_single_file", "ui/test_duel", "ui/test_scans", "methods/test_layer_variants", "cli/test_bad_files",
     "families/test_flow", "ui/test_dataset_routes", "ui/test_ddpm", "cli/test_demos", "cli/test_variants",
     "dataset/doctor/test_diagnosis", "families/test_ddpm", "cli/test_live", "ui/test_attacks", "jobs/test_resident",
-    "methods/test_lora", "ui/test_captions_read", "cli/test_bad_input", "jobs/test_metrics", "cli/test_privacy",
-    "cli/test_flow_story", "jobs/test_merging", "dataset/test_geo", "cli/test_word", "cli/test_story", "families/test_reading",
+    "methods/test_lora", "ui/test_captions_read", "cli/test_bad_input", "jobs/runs/test_metrics", "cli/test_privacy",
+    "cli/test_flow_story", "jobs/merge/test_merging", "dataset/test_geo", "cli/test_word", "cli/test_story", "families/test_reading",
     "dataset/test_faults", "cli/test_caption", "starter/test_training", "cli/test_bad_pictures",
 )  # fmt: skip
 

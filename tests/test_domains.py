@@ -7,7 +7,7 @@ from studio.dataset.intake import create_demo, list_demos
 from studio.dataset.rows import open_dataset
 from studio.domains import DOMAINS, contradicted
 from studio.errors import StudioError
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.recipes import Choice, resolve
 from studio.spec import DataSpec
 from studio.store import Workspace, read_json

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from studio.dataset.worker import _ENVIRONMENT
-from studio.jobs.supervisor import spawn
+from studio.jobs.processes.supervisor import spawn
 from tests.fixtures import forks
 
 pytestmark = pytest.mark.skipif(subprocess.Popen is not forks.Popen, reason="forks on Linux alone, and where they are wanted")
@@ -76,7 +76,7 @@ def test_it_ends_with_its_input(decoder):
 
 
 def test_a_detached_one_is_in_a_session_of_its_own(tmp_path):
-    process = spawn("studio.jobs.scan", str(tmp_path), log=tmp_path / "log.txt", talking=True)
+    process = spawn("studio.jobs.models.scan", str(tmp_path), log=tmp_path / "log.txt", talking=True)
     assert process._line and os.getsid(process.pid) == process.pid
     process.communicate(b"{}\n", timeout=60)
     assert process.returncode == 0 and (tmp_path / "log.txt").read_text() == ""

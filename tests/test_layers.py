@@ -11,20 +11,32 @@ from studio.recipes import list_recipes
 ROOT = Path(__file__).parent.parent
 ORDER = ["dataset", "encode", "train", "sample", "evaluate", "export", "jobs"]
 SHARED = {
-    "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "model_places", "model_facts",
-    "memory_plan", "model_sizes", "settings", "overrides", "model_list",
+    "errors", "store", "trash", "registry", "spec", "device", "quiet", "families", "methods", "models", "settings", "overrides",
     "extras", "tower", "subject", "domains", "__init__", "__version__",
 }  # fmt: skip
+JOBS = {  # each room of jobs, and which others it may import; what lies in none of them puts them together
+    "runs": set(),
+    "plan": {"runs"},
+    "processes": {"runs"},
+    "training": {"runs", "processes"},
+    "datasets": {"processes"},
+    "models": {"processes"},
+    "draw": {"runs", "processes"},
+    "board": {"runs", "processes", "draw"},
+    "export": {"runs", "processes", "draw"},
+    "merge": {"runs", "processes", "draw"},
+}
 CHOICES = {"recipes", "method_cards"}  # what people choose among
 FRONT = {"cli", "console", "commands", "doctor"}
 NO_TORCH = [
-    "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models", "studio.recipes", "studio.families.sd",
+    "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models.bases", "studio.recipes", "studio.families.sd",
     "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
-    "studio.jobs.runs", "studio.jobs.supervisor", "studio.jobs.create", "studio.dataset.intake",
-    "studio.jobs.metrics", "studio.jobs.estimate", "studio.jobs.planning",
-    "studio.memory_plan", "studio.model_sizes", "studio.jobs.hub", "studio.jobs.reading", "studio.jobs.readings",
-    "studio.jobs.drawings", "studio.jobs.exports", "studio.jobs.board",
-    "studio.jobs.board_export", "studio.method_cards", "studio.extras", "studio.dataset.looking", "studio.dataset.export",
+    "studio.jobs.runs.folders", "studio.jobs.processes.supervisor", "studio.jobs.runs.create", "studio.dataset.intake",
+    "studio.jobs.runs.metrics", "studio.jobs.plan.estimate", "studio.jobs.plan.planning",
+    "studio.models.memory_plan", "studio.models.sizes", "studio.jobs.models.hub",
+    "studio.jobs.datasets.reading", "studio.jobs.datasets.readings",
+    "studio.jobs.draw.drawings", "studio.jobs.export.exports", "studio.jobs.board.table",
+    "studio.jobs.board.export", "studio.method_cards", "studio.extras", "studio.dataset.looking", "studio.dataset.export",
     "studio.jobs.resident_client", "studio.dataset.captioning", "studio.dataset.picking",
 ]  # fmt: skip
 
@@ -38,14 +50,14 @@ def _room(path):
     return parts[0] if len(parts) > 1 else path.stem
 
 
-def _imports(path):
-    """(rooms imported, only at type-checking time or not) of a file."""
+def _imports(path, package="studio"):
+    """What a file imports from a package, by its name in there: a room or a module."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "studio":
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [a.name for a in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{package}."):
+            rest = node.module.removeprefix(package).removeprefix(".")
+            yield from [rest.partition(".")[0]] if rest else [a.name for a in node.names]
         elif isinstance(node, ast.Import):
-            yield from [a.name.split(".")[1] for a in node.names if a.name.startswith("studio.")]
+            yield from [a.name.removeprefix(f"{package}.").partition(".")[0] for a in node.names if a.name.startswith(f"{package}.")]
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -61,10 +73,19 @@ def test_imports_point_left(path):
             assert other in SHARED | CHOICES | {"dataset"}, f"{path} imports studio.{other}"
 
 
+@pytest.mark.parametrize("room", JOBS)
+def test_rooms_of_jobs_import_only_what_they_rest_on(room):
+    paths = sorted((ROOT / "studio" / "jobs" / room).glob("*.py"))
+    assert len(paths) > 1
+    for path in paths:
+        assert set(_imports(path, "studio.jobs")) <= JOBS[room] | {room}, f"{path} imports more of jobs than {sorted(JOBS[room])}"
+
+
 def test_the_walk_is_not_empty():
     assert len(_files()) > 50
     rooms = {_room(p) for p in _files()}
     assert rooms >= set(ORDER)
+    assert {p.parent.name for p in (ROOT / "studio" / "jobs").glob("*/*.py")} == set(JOBS)
     assert not rooms - SHARED - set(ORDER) - FRONT - CHOICES - {"starter"}, "a new room: place it in ORDER"
 
 

@@ -13,10 +13,10 @@ from pydantic import ValidationError, validate_call
 from studio.dataset.intake import create_dataset
 from studio.dataset.rows import list_datasets as find_datasets
 from studio.errors import StudioError
-from studio.jobs.asked import OVER, Asked
-from studio.jobs.create import Request
-from studio.jobs.overview import RunRows
-from studio.jobs.runs import find_run
+from studio.jobs.processes.asked import OVER, Asked
+from studio.jobs.runs.create import Request
+from studio.jobs.runs.folders import find_run
+from studio.jobs.runs.overview import RunRows
 from studio.settings import explain
 from ui.compare import picture_url
 from ui.desk import Desk

@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError
-from studio.jobs.drawings import AdapterUse, DrawRequest, parse_request
-from studio.jobs.runs import find_run
-from studio.models import reads_text
+from studio.jobs.draw.drawings import AdapterUse, DrawRequest, parse_request
+from studio.jobs.runs.folders import find_run
+from studio.models.bases import reads_text
 from studio.spec import NO_GUIDANCE
 from ui import compare
 from ui.desk import Desk

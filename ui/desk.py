@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from studio.dataset.views import Views
 from studio.errors import StudioError
-from studio.jobs.checkups import create_checkup
+from studio.jobs.datasets.checkups import create_checkup
+from studio.jobs.datasets.readings import Readings
 from studio.jobs.errands import Errands
-from studio.jobs.metrics import LiveRuns
-from studio.jobs.readings import Readings
 from studio.jobs.resident_client import Resident
+from studio.jobs.runs.metrics import LiveRuns
 from studio.store import Workspace
 from ui.imports import Imports
 

@@ -23,7 +23,7 @@ import psutil
 
 from studio import quiet
 from studio.errors import StudioError
-from studio.jobs.runs import boot_id, process_lives
+from studio.jobs.runs.folders import boot_id, process_lives
 from studio.store import Workspace, read_json, write_json
 from ui.hosts import ANY, Hosts, is_loopback, own_addresses
 

@@ -7,10 +7,10 @@ from dataclasses import astuple
 from typing import Any
 
 from studio.errors import StudioError
-from studio.jobs import supervisor
-from studio.jobs.create import Request, create_run
-from studio.jobs.metrics import open_run
-from studio.jobs.runs import ALIVE, Run
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.folders import ALIVE, Run
+from studio.jobs.runs.metrics import open_run
 from ui.desk import Desk
 
 TWICE_S = 3.0  # the same request of the same page within this time is the same click

@@ -26,14 +26,14 @@ def board(
     as_json: JsonOption = False,
 ) -> None:
     """Put runs side by side: facts and settings in rows, rows that differ marked with ≠."""
-    from studio.jobs import board as boards
-    from studio.jobs.board_export import check_target, write_board
+    from studio.jobs.board.export import check_target, write_board
+    from studio.jobs.board.table import compare, named_runs
 
     place = Workspace.at(workspace)
     if out:
         check_target(out)  # before anything is read
-    ids = boards.named_runs(place, runs)
-    value = boards.compare(place, ids)
+    ids = named_runs(place, runs)
+    value = compare(place, ids)
     if differs:
         value["rows"] = [row for row in value["rows"] if row["differs"]]
     file = write_board(place, ids, out, prompts) if out else None
@@ -89,9 +89,9 @@ def duel(
     as_json: JsonOption = False,
 ) -> int:
     """Train the same pictures by several recipes with an equal budget, one after the other; Ctrl-C stops them all."""
-    from studio.jobs import supervisor
-    from studio.jobs.duel import Wanted, create_duel
-    from studio.jobs.runs import ALIVE
+    from studio.jobs.plan.duel import Wanted, create_duel
+    from studio.jobs.processes import supervisor
+    from studio.jobs.runs.folders import ALIVE
 
     place = Workspace.at(workspace)
     held, runs = create_duel(place, Wanted(dataset, recipes.split(","), base, preset.value, settings or []))
@@ -108,8 +108,8 @@ def duel(
 
 def _follow_all(runs: list[Any], processes: list[Any]) -> list[dict[str, Any]]:
     """Follow each run to its end; once one is stopped, the others are, and once one is left to itself, all are."""
-    from studio.jobs.runs import ALIVE
-    from studio.jobs.supervisor import request_stop
+    from studio.jobs.processes.supervisor import request_stop
+    from studio.jobs.runs.folders import ALIVE
 
     results, left = [], False
     for run, process in zip(runs, processes, strict=True):
@@ -136,7 +136,7 @@ def advise(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend a recipe and settings for a dataset, each with its reason and who found it."""
-    from studio.jobs.advisor import advise_for
+    from studio.jobs.plan.advisor import advise_for
     from studio.recipes import stand_in
 
     told = advise_for(Workspace.at(workspace), dataset, goal, memory, base)

@@ -57,9 +57,9 @@ def dataset_check(
 def _for_base(place: Workspace, name: str, source: str) -> dict[str, Any]:
     """What a base model draws and how far it reads each caption; without one named, that of the newest run, as far as it reads."""
     from studio.dataset.rows import open_dataset
-    from studio.jobs.reading import read_texts
-    from studio.jobs.runs import last_base
-    from studio.models import STARTER, find_base
+    from studio.jobs.datasets.reading import read_texts
+    from studio.jobs.runs.folders import last_base
+    from studio.models.bases import STARTER, find_base
 
     dataset = open_dataset(place, name)
     try:

@@ -110,7 +110,7 @@ def dataset_buckets(
     from studio.dataset.rows import open_dataset
     from studio.domains import defaults
     from studio.encode.plan import plan, summary
-    from studio.models import find_base
+    from studio.models.bases import find_base
     from studio.spec import DataSpec
 
     place = Workspace.at(workspace)

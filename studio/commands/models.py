@@ -28,7 +28,7 @@ def models(
 @command
 def _list(places: list[Path] | None, workspace: Path, as_json: bool) -> None:
     from studio.errors import StudioError
-    from studio.model_list import list_models
+    from studio.models.listing import list_models
 
     place = Workspace.at(workspace)
     for folder in places or []:
@@ -47,7 +47,7 @@ def _remark(row: dict) -> str:
 @command
 def add(place: PlaceArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Remember a folder with models, to be looked through from now on; nothing is copied or moved."""
-    from studio.model_places import add_model_place
+    from studio.models.places import add_model_place
 
     path = add_model_place(Workspace.at(workspace), str(Path(place).expanduser().absolute()))
     answer({"place": str(path)}, as_json, f"looking for models in {path} from now on")
@@ -57,7 +57,7 @@ def add(place: PlaceArgument, workspace: WorkspaceOption = DEFAULT, as_json: Jso
 @command
 def remove(place: PlaceArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Forget a folder; what lies there stays as it is."""
-    from studio.model_places import remove_model_place
+    from studio.models.places import remove_model_place
 
     path = str(Path(place).expanduser().absolute())
     remove_model_place(Workspace.at(workspace), path)
@@ -79,7 +79,7 @@ def get(
 def get_from_hub(kind: str, hub_id: str, yes: bool, workspace: Workspace, as_json: bool) -> None:
     """Tell what a repository of this kind (a key of `hub_kinds.KINDS`) is; fetch it where `yes`."""
     from studio import console
-    from studio.jobs import hub
+    from studio.jobs.models import hub
 
     hub.online()
     hub_id = hub.plain_id(hub_id)
@@ -107,8 +107,8 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Put an adapter into its base, as a new model folder that is loaded back and compared."""
-    from studio.jobs.merge_members import Member
-    from studio.jobs.merging import merge as carry_out
+    from studio.jobs.merge.members import Member
+    from studio.jobs.merge.merging import merge as carry_out
 
     _tell(carry_out(Workspace.at(workspace), Member(adapter, strength), base, out, _say), as_json)
 
@@ -123,8 +123,8 @@ def combine(
     as_json: JsonOption = False,
 ) -> None:
     """Several LoRAs as one that does what they do together, exactly; read back and compared."""
-    from studio.jobs.merge_members import Member
-    from studio.jobs.merging import combine as carry_out
+    from studio.jobs.merge.members import Member
+    from studio.jobs.merge.merging import combine as carry_out
 
     members = [Member(*_weighted(text)) for text in adapters]
     _tell(carry_out(Workspace.at(workspace), members, base, out, _say), as_json)
@@ -141,8 +141,8 @@ def resize(
     as_json: JsonOption = False,
 ) -> None:
     """A LoRA at a smaller rank, by its singular values; says what share of its change is lost."""
-    from studio.jobs.merge_members import Member
-    from studio.jobs.merging import shrink
+    from studio.jobs.merge.members import Member
+    from studio.jobs.merge.merging import shrink
 
     _tell(shrink(Workspace.at(workspace), Member(adapter), base, rank, out, _say), as_json)
 

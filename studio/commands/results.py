@@ -33,7 +33,7 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Draw base and adapted side by side, from the same noise."""
-    from studio.jobs import sampling
+    from studio.jobs.draw import sampling
 
     wanted = sampling.Wanted(prompt, negative, seed, steps, guidance, sampler, strength, snapshot, count)
     with console.progress("drawing") as update:
@@ -53,11 +53,11 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the adapter for other programs; it is read back and compared first."""
-    from studio.jobs import runs
-    from studio.jobs.exporting import Aid, export_run
+    from studio.jobs.export.exporting import Aid, export_run
+    from studio.jobs.runs.folders import find_run
 
     place = Workspace.at(workspace)
-    file, verified = export_run(place, runs.find_run(place, run), layout or None, snapshot, out, Aid(rank=rank))
+    file, verified = export_run(place, find_run(place, run), layout or None, snapshot, out, Aid(rank=rank))
     value = {"file": str(file), "layers": verified.layers, "max_difference": verified.max_difference}
     value |= {} if verified.lacks is None else {"lacks": verified.lacks}
     answer(value, as_json, f"{file}\nverified: {verified}")

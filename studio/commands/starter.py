@@ -40,7 +40,7 @@ def starter_report(
     as_json: JsonOption = False,
 ) -> None:
     """Grade the embedded base model: what it draws, in which styles, how it follows guidance, how it adapts to the demos."""
-    from studio.models import STARTER
+    from studio.models.bases import STARTER
     from studio.starter.figures import table
     from studio.starter.report import Scope, report
 

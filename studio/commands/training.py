@@ -39,8 +39,8 @@ def train(
     as_json: JsonOption = False,
 ) -> int:
     """Train an adapter in a process of its own and follow it; Ctrl-C stops it cleanly, closing the terminal does not."""
-    from studio.jobs import supervisor
-    from studio.jobs.create import Request, create_run
+    from studio.jobs.processes import supervisor
+    from studio.jobs.runs.create import Request, create_run
 
     place = Workspace.at(workspace)
     request = Request(dataset, base, recipe, preset.value, name, start_from, settings or [])
@@ -54,8 +54,8 @@ def train(
 
 def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
     """What a run would cost, and the memory plan; 1 where it does not fit."""
-    from studio.jobs.create import settle
-    from studio.jobs.estimate import estimate, in_words
+    from studio.jobs.plan.estimate import estimate, in_words
+    from studio.jobs.runs.create import settle
 
     spec, opened, base, _ = settle(place, request)
     cost = estimate(place, spec, opened, base)
@@ -71,7 +71,7 @@ def _tell_cost(place: Workspace, request: Any, as_json: bool) -> int:
 
 def _read_captions(spec: Any, opened: Any, base: Any) -> dict[str, Any]:
     """What the base reads of all captions as the run would train on them."""
-    from studio.jobs.reading import tell_long
+    from studio.jobs.datasets.reading import tell_long
     from studio.recipes import worded
 
     try:
@@ -99,7 +99,7 @@ def _say_read(told: dict[str, Any]) -> str:
 
 def _end(result: dict, as_json: bool) -> int:
     """Tell how a run ended; 1, with the reason on stderr, when it failed or broke off."""
-    from studio.jobs.runs import ALIVE
+    from studio.jobs.runs.folders import ALIVE
 
     well = result["state"] in ALIVE | {"finished", "stopped"}
     if not well:
@@ -127,9 +127,10 @@ def settings(
 @command
 def stop(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Stop a run after its current step, keeping all it has learned."""
-    from studio.jobs import runs, supervisor
+    from studio.jobs.processes import supervisor
+    from studio.jobs.runs import folders
 
-    summary = supervisor.stop(runs.find_run(Workspace.at(workspace), run))
+    summary = supervisor.stop(folders.find_run(Workspace.at(workspace), run))
     answer(summary, as_json, f"run {summary['run']}: {summary['state']} at step {summary['step']} of {summary['steps']}")
 
 
@@ -137,11 +138,12 @@ def stop(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOp
 @command
 def resume(run: RunArgument, workspace: WorkspaceOption = DEFAULT, as_json: JsonOption = False) -> int:
     """Continue a run from its newest resume point, or follow it while it runs."""
-    from studio.jobs import runs, supervisor
+    from studio.jobs.processes import supervisor
+    from studio.jobs.runs import folders
 
-    found = runs.find_run(Workspace.at(workspace), run)
+    found = folders.find_run(Workspace.at(workspace), run)
     cursor, process = found.events.stat().st_size if found.events.exists() else 0, None
-    if found.status()["state"] not in runs.ALIVE | {"finished"}:
+    if found.status()["state"] not in folders.ALIVE | {"finished"}:
         try:
             process = supervisor.start(found)
         except StudioError:
@@ -159,10 +161,10 @@ def list_runs(
     as_json: JsonOption = False,
 ) -> None:
     """List runs with their true state."""
-    from studio.jobs import runs
+    from studio.jobs.runs import folders
 
     place = Workspace.at(workspace)
-    found = runs.list_runs(place) if run is None else [runs.find_run(place, run)]
+    found = folders.list_runs(place) if run is None else [folders.find_run(place, run)]
     if run is not None:
         found[0].spec()  # damaged settings are an error of this run alone, in a list only a remark
     rows = [r.summary() for r in found]

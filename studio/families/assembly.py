@@ -12,7 +12,7 @@ from studio.families.header import read_header
 from studio.families.pieces import HEIGHT, Piece, find_pieces, find_vae, say_missing
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
-from studio.model_places import hub_models
+from studio.models.places import hub_models
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from studio.errors import StudioError
 from studio.families import assembly, bundled, components
 from studio.families.base import Parts
 from studio.families.folder import check_folder
-from studio.model_facts import configuration
+from studio.models.facts import configuration
 from studio.store import ASSETS
 
 KNOWN = ("CLIPTokenizer", "T5Tokenizer", "Qwen2Tokenizer", "GemmaTokenizer")  # classes that we choose among

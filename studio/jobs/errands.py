@@ -7,10 +7,15 @@ import threading
 from typing import Any
 
 from studio.errors import StudioError
-from studio.jobs.supervisor import spawn
+from studio.jobs.processes.supervisor import spawn
 from studio.store import Workspace
 
-MODULES = {"scan": "studio.jobs.scan", "fetch": "studio.jobs.hub", "captioner": "studio.jobs.hub", "merge": "studio.jobs.merging"}
+MODULES = {
+    "scan": "studio.jobs.models.scan",
+    "fetch": "studio.jobs.models.hub",
+    "captioner": "studio.jobs.models.hub",
+    "merge": "studio.jobs.merge.merging",
+}
 GRACE_S = 10.0
 LOST = "its process ended before it was done: try again; the reason may be in cache/errands.log"
 

@@ -21,15 +21,19 @@ from typing import Any, TextIO
 
 import psutil
 
-from studio import model_facts, quiet, registry
+from studio import quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
 from studio.errors import StudioError, one_line
-from studio.jobs import caption_tasks, captionings, checkup_tasks, checkups, drawing_tasks, drawings, export_tasks, exports, park, room
-from studio.jobs.asked import OVER
-from studio.jobs.runs import BUSY, Run, identify, list_runs
-from studio.jobs.talking import own_output
-from studio.jobs.warm import Warm
-from studio.models import find_base
+from studio.jobs.datasets import caption_tasks, captionings, checkup_tasks, checkups
+from studio.jobs.draw import drawing_tasks, drawings
+from studio.jobs.export import export_tasks, exports
+from studio.jobs.processes import park, room
+from studio.jobs.processes.asked import OVER
+from studio.jobs.processes.talking import own_output
+from studio.jobs.processes.warm import Warm
+from studio.jobs.runs.folders import BUSY, Run, identify, list_runs
+from studio.models import facts
+from studio.models.bases import find_base
 from studio.store import Workspace, write_json
 
 TELL_EVERY_S = 0.2
@@ -258,8 +262,8 @@ class Server:
         base = find_base(wanted.source, self._workspace)
         if self._warm.path != base.path:
             self._warm.clear()
-        weights = 0 if self._warm.path and kind == "draw" else model_facts.num_parameters(base.path)
-        own = model_facts.size_px(base.path, registry.family(base.family).card.denoiser)
+        weights = 0 if self._warm.path and kind == "draw" else facts.num_parameters(base.path)
+        own = facts.size_px(base.path, registry.family(base.family).card.denoiser)
         size = self._room(kind).bytes_per_value
         return room.drawing(weights, wanted.width or own, wanted.height or own, wanted.count, size)
 

@@ -11,12 +11,15 @@ import psutil
 
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.jobs import captionings, checkups, drawings, exports, room
-from studio.jobs.asked import OVER
-from studio.jobs.estimate import estimate
-from studio.jobs.runs import BUSY, Run, list_runs
-from studio.jobs.supervisor import spawn
-from studio.models import find_base
+from studio.jobs.datasets import captionings, checkups
+from studio.jobs.draw import drawings
+from studio.jobs.export import exports
+from studio.jobs.plan.estimate import estimate
+from studio.jobs.processes import room
+from studio.jobs.processes.asked import OVER
+from studio.jobs.processes.supervisor import spawn
+from studio.jobs.runs.folders import BUSY, Run, list_runs
+from studio.models.bases import find_base
 from studio.store import Workspace, read_json
 
 MAX_WAITING = 20

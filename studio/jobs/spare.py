@@ -11,9 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 from studio import quiet
-from studio.jobs import libraries
+from studio.jobs.processes import libraries
 
-MODULES = ("studio.dataset.decode", "studio.jobs.adapted", "studio.jobs.exporting", "studio.jobs.worker")
+MODULES = ("studio.dataset.decode", "studio.jobs.draw.adapted", "studio.jobs.export.exporting", "studio.jobs.worker")
 
 
 def main() -> int:

@@ -19,20 +19,22 @@ from studio.errors import StudioError, one_line
 from studio.families import editions
 from studio.families.assembly import title_of
 from studio.families.base import Parts
-from studio.jobs import libraries, planning, queue
-from studio.jobs.candidates import choose_adapter
-from studio.jobs.events import plain
-from studio.jobs.hooks import RunHooks
-from studio.jobs.identity import base_identity
-from studio.jobs.job import Job, Stopped
-from studio.jobs.origin import write_origin
-from studio.jobs.prior import Maker, encode_prior
-from studio.jobs.runs import Run
-from studio.jobs.warm import load_base
+from studio.jobs.plan import planning
+from studio.jobs.processes import libraries
+from studio.jobs.processes.warm import load_base
+from studio.jobs.runs import queue
+from studio.jobs.runs.events import plain
+from studio.jobs.runs.folders import Run
+from studio.jobs.runs.identity import base_identity
+from studio.jobs.runs.origin import write_origin
+from studio.jobs.training.candidates import choose_adapter
+from studio.jobs.training.hooks import RunHooks
+from studio.jobs.training.job import Job, Stopped
+from studio.jobs.training.prior import Maker, encode_prior
 from studio.methods import several
 from studio.methods.imports import add_alphas, rename, said_by
 from studio.methods.layers import LayerSpec
-from studio.models import check, find_base
+from studio.models.bases import check, find_base
 from studio.recipes import worded
 from studio.spec import RunSpec
 from studio.store import read_metadata, read_tensors, require_free, tensors_to_bytes, write_bytes, write_json
@@ -225,7 +227,7 @@ def _require_effect(training: Training, state: dict[str, Any]) -> None:
     """StudioError when the adapter does not change what the base predicts, or makes it predict no numbers."""
     import torch
 
-    from studio.jobs.hooks import showing
+    from studio.jobs.training.hooks import showing
     from studio.train.objective import sample_losses
 
     batch = training.draw(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.families.base import Card, Parts
-from studio.model_sizes import Sizes
+from studio.models.sizes import Sizes
 from studio.spec import MethodSpec
 
 if TYPE_CHECKING:

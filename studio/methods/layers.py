@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods.imports import Renamed, rename
-from studio.model_sizes import Sizes
+from studio.models.sizes import Sizes
 from studio.settings import setting
 from studio.spec import MethodSpec
 

@@ -7,7 +7,7 @@ from studio import registry
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods.base import Attached
-from studio.model_sizes import Sizes
+from studio.models.sizes import Sizes
 from studio.spec import MethodSpec
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.methods import embedding_files
-from studio.model_sizes import Sizes
+from studio.models.sizes import Sizes
 from studio.settings import setting
 from studio.spec import MethodSpec
 from studio.store import slug

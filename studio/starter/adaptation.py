@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from studio.dataset.rows import Dataset
-    from studio.jobs.adapted import Adapted
-    from studio.jobs.runs import Run
+    from studio.jobs.draw.adapted import Adapted
+    from studio.jobs.runs.folders import Run
     from studio.store import Workspace
 
 DEMOS = ("icons", "brain-mri", "satellite")
@@ -60,7 +60,7 @@ class Pairs:
 def grade_demo(model: Path, demo: str, world: World, plan: Plan, progress: Callable[[str], None]) -> tuple[dict[str, Any], Pairs]:
     """Adapt the base in `model` to a demo in a workspace that is thrown away; figures, and the pictures they were measured on."""
     from studio.dataset.intake import create_demo
-    from studio.jobs.adapted import load_adapted
+    from studio.jobs.draw.adapted import load_adapted
     from studio.store import Workspace
 
     with tempfile.TemporaryDirectory(prefix="starter-report-") as place:
@@ -77,10 +77,10 @@ def grade_demo(model: Path, demo: str, world: World, plan: Plan, progress: Calla
 
 def adapt(model: Path, dataset: "Dataset", workspace: "Workspace", plan: Plan, progress: Callable[[str], None]) -> "Run":
     """Train an adapter as the command line does and wait for it; StudioError where the run does not finish."""
-    from studio.jobs import supervisor
-    from studio.jobs.runs import make_run
-    from studio.jobs.words import describe
-    from studio.models import STARTER, find_base
+    from studio.jobs.processes import supervisor
+    from studio.jobs.runs.folders import make_run
+    from studio.jobs.runs.words import describe
+    from studio.models.bases import STARTER, find_base
     from studio.recipes import Choice, resolve
 
     base = find_base(str(model), workspace)
@@ -103,7 +103,7 @@ def adapt(model: Path, dataset: "Dataset", workspace: "Workspace", plan: Plan, p
 
 def learned(run: "Run") -> dict[str, Any]:
     """Held-out loss of the chosen adapter beside the base's, at fixed noise, and the minutes from loading to choosing."""
-    from studio.jobs.events import read_events
+    from studio.jobs.runs.events import read_events
 
     chosen = run.read("scores.json", "chosen")
     score = chosen["held_out"]
@@ -126,7 +126,7 @@ def sample_prompts(dataset: "Dataset", given: list[str], count: int) -> list[str
 
 def draw_pairs(workspace: "Workspace", adapted: "Adapted", dataset: "Dataset", plan: Plan) -> Pairs:
     """Draw base and adapted with the product's sampler from the same noise."""
-    from studio.jobs.adapted import draw_pairs as draw_rows
+    from studio.jobs.draw.adapted import draw_pairs as draw_rows
     from studio.sample.pair import Sampling
 
     size_px = adapted.parts.facts.size_px

@@ -102,7 +102,7 @@ def _open(model: Path, out: Path, scope: Scope, tell: Callable[[str], None]) -> 
     import torch
 
     from studio import registry
-    from studio.models import find_base
+    from studio.models.bases import find_base
     from studio.starter.judge import load_judge
 
     if not (model / "judge" / "judge.safetensors").exists():

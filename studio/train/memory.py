@@ -6,9 +6,9 @@ from studio import extras
 from studio.device import memory_gib
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
-from studio.memory_plan import Drawing, Plan
-from studio.model_facts import GIB, Memory
-from studio.model_sizes import QUANTISED
+from studio.models.facts import GIB, Memory
+from studio.models.memory_plan import Drawing, Plan
+from studio.models.sizes import QUANTISED
 
 
 def memory_of(device: Any) -> Memory:

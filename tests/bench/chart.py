@@ -21,9 +21,9 @@ from common import parser, report
 from playwright.sync_api import Page, sync_playwright
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.events import EventLog
-from studio.jobs.runs import Run, make_run
-from studio.models import find_base
+from studio.jobs.runs.events import EventLog
+from studio.jobs.runs.folders import Run, make_run
+from studio.models.bases import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace
 from tests.fixtures.tiny import images

@@ -157,7 +157,7 @@ def picture_dataset(workspace: Any, folder: Path) -> tuple[Any, Path]:
 
 def spec_with(dataset: Any, base: Path, *settings: str) -> Any:
     """The spec that training `dataset` on `base` has by default, with `settings` (key=value) on top."""
-    from studio.models import find_base
+    from studio.models.bases import find_base
     from studio.recipes import Choice, resolve
 
     return resolve(Choice(dataset, find_base(str(base)), settings=list(settings)))

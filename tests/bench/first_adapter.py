@@ -18,8 +18,8 @@ from typing import Any
 
 from common import ROOT, parser, report
 
-from studio.jobs.events import read_events
-from studio.jobs.runs import Run
+from studio.jobs.runs.events import read_events
+from studio.jobs.runs.folders import Run
 from studio.store import Workspace, read_json
 
 TARGET_S = 300.0

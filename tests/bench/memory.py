@@ -14,9 +14,9 @@ import psutil
 from common import load, num_threads, parser, picture_dataset, report, spec_with
 
 from studio.device import peak_memory_gib
-from studio.jobs.events import EventLog
-from studio.jobs.hooks import RunHooks
-from studio.jobs.runs import make_run
+from studio.jobs.runs.events import EventLog
+from studio.jobs.runs.folders import make_run
+from studio.jobs.training.hooks import RunHooks
 from studio.store import Workspace
 from studio.train.loop import train
 from tests.fixtures.runs import training

@@ -15,8 +15,8 @@ from typing import Any
 from common import interleaved, load, num_threads, parser, picture_dataset, report, small_sd, spec_with
 
 from studio.families import sd
-from studio.jobs.adapted import Adapted, draw_pairs
-from studio.jobs.runs import Run
+from studio.jobs.draw.adapted import Adapted, draw_pairs
+from studio.jobs.runs.folders import Run
 from studio.methods import lora
 from studio.sample.pair import Sampling
 from studio.spec import PreviewSpec

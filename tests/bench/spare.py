@@ -11,9 +11,9 @@ from typing import Any
 from common import num_threads, parser, report
 
 from studio.dataset.intake import create_dataset
-from studio.jobs import supervisor
-from studio.jobs.create import Request, create_run
-from studio.jobs.supervisor import spawn
+from studio.jobs.processes import supervisor
+from studio.jobs.processes.supervisor import spawn
+from studio.jobs.runs.create import Request, create_run
 from studio.store import Workspace
 from tests.fixtures.tiny import images
 

@@ -18,7 +18,7 @@ from common import Timing, interleaved, load, num_parameters, num_threads, parse
 from example import Example
 
 from studio.evaluate.heldout import HeldOut
-from studio.jobs.events import EventLog
+from studio.jobs.runs.events import EventLog
 from studio.sample.pair import Sampling, Shot, draw
 from studio.spec import RunSpec
 from studio.store import Workspace

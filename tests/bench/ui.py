@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from common import ROOT, Client, ask, parser, report
 
-from studio.jobs.events import read_events
+from studio.jobs.runs.events import read_events
 from studio.store import Workspace
 from tests.fixtures.tiny import images
 from tests.ui.browser import Studio, wait_until

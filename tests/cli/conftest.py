@@ -195,7 +195,8 @@ def own(tmp_path):
 @pytest.fixture()
 def inline(monkeypatch):
     """Work on runs in this process: for tests of what a run says, where its process does not matter."""
-    from studio.jobs import supervisor, worker
+    from studio.jobs import worker
+    from studio.jobs.processes import supervisor
 
     class Ended:
         def __init__(self, code):

@@ -6,7 +6,7 @@ import shutil
 import psutil
 import pytest
 
-from studio.jobs.runs import boot_id
+from studio.jobs.runs.folders import boot_id
 
 DAMAGE = {
     "empty": b"", "half": b'{"state": "run', "NUL": b"\0" * 200, "list": b"[]", "null": b"null", "number": b"5", "text": b'"x"',

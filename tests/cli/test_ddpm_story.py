@@ -80,7 +80,7 @@ def test_recipes_and_bases_that_do_not_fit_say_so(shop):
 
 
 def test_without_a_base_the_pixel_base_is_taken(shop):
-    from studio.jobs.create import Request, create_run
+    from studio.jobs.runs.create import Request, create_run
     from studio.store import Workspace
 
     cli = shop[0]
@@ -95,7 +95,7 @@ def test_the_export_is_for_peft_alone_and_a_plain_pipeline_draws_the_same(shop, 
     from diffusers import DDPMPipeline
     from peft import PeftModel
 
-    from studio.jobs.exports import options
+    from studio.jobs.export.exports import options
     from studio.store import Workspace
     from studio.train.randomness import generator
 

@@ -9,7 +9,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from studio.models import STARTER
+from studio.models.bases import STARTER
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = ["train.steps=6", "train.batch_size=4", "preview.steps=2", "preview.every=6", "train.snapshot_every=3", "evaluate.num_timesteps=2"]

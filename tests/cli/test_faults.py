@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.jobs.runs import Run
+from studio.jobs.runs.folders import Run
 from studio.train.checkpoint import whole_steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="forks a process, as on Linux")]
@@ -51,7 +51,7 @@ def nursery():
 @pytest.fixture(scope="module")
 def reference(home, nursery, tmp_path_factory):
     """(a workspace with a run that has not begun, its adapter's bytes in the end, how many operations that took)."""
-    from studio.jobs.create import Request, create_run
+    from studio.jobs.runs.create import Request, create_run
     from studio.store import Workspace
 
     root = tmp_path_factory.mktemp("faults") / "workspace"

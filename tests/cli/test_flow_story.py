@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from studio.cli import app
-from studio.jobs.create import Request, create_run
+from studio.jobs.runs.create import Request, create_run
 from studio.store import Workspace
 from tests.fixtures.runs import carry_out
 from tests.fixtures.tiny import images

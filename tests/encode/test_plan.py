@@ -11,7 +11,7 @@ from studio.dataset.rows import Row
 from studio.encode.buckets import MAX_BUCKETS, assign_buckets, bucket_shapes, frames
 from studio.encode.plan import MAX_SAMPLES, count_samples, geometry, num_samples, plan, summary
 from studio.families import ddpm, sd
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.spec import DataSpec
 
 

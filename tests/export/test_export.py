@@ -12,9 +12,9 @@ from studio import quiet
 from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.families import sd
-from studio.jobs.adapted import load_adapted
-from studio.jobs.create import Request, create_run
-from studio.jobs.exporting import export_run
+from studio.jobs.draw.adapted import load_adapted
+from studio.jobs.export.exporting import export_run
+from studio.jobs.runs.create import Request, create_run
 from studio.sample.pair import Sampling, Shot, draw
 from studio.store import Workspace, read_metadata, tensors_to_bytes
 from tests.fixtures.runs import carry_out

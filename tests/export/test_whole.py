@@ -10,11 +10,11 @@ from studio.dataset.intake import create_dataset
 from studio.errors import StudioError
 from studio.export.verify import outputs
 from studio.families import sd
-from studio.jobs.adapted import load_adapted
-from studio.jobs.create import Request, create_run
-from studio.jobs.exporting import Aid, export_run
+from studio.jobs.draw.adapted import load_adapted
+from studio.jobs.export.exporting import Aid, export_run
+from studio.jobs.runs.create import Request, create_run
 from studio.methods import layers, lora, targets
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.store import Workspace, read_metadata, read_tensors
 from tests.fixtures.runs import carry_out
 from tests.fixtures.tiny import images, tiny_sd_four_level

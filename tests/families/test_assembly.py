@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families.assembly import assemble
-from studio.model_sizes import read_sizes
-from studio.models import examine, find_base
+from studio.models.bases import examine, find_base
+from studio.models.sizes import read_sizes
 from tests.fixtures import tiny_files
 
 SCHEDULE = ("shift", "use_dynamic_shifting", "max_shift", "max_image_seq_len", "shift_terminal", "beta_schedule", "timestep_spacing")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from studio import registry
 from studio.errors import StudioError
-from studio.models import find_base
+from studio.models.bases import find_base
 from tests.fixtures.tiny_flow import MODELS, kl_vae, tiny
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -5,7 +5,7 @@ import torch
 
 from studio import registry
 from studio.families.base import Denoising
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.sample.pair import make_scheduler
 from studio.train.randomness import generator
 from tests.fixtures.families import MODELS

@@ -10,7 +10,7 @@ import torch
 from studio.errors import StudioError
 from studio.families import ddpm
 from studio.methods import lora
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.sample.pair import Sampling, Shot, check_size, draw, settle_text
 from studio.train.randomness import generator
 from tests.fixtures.tiny import tiny_ddpm

@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families.assembly import assemble
-from studio.jobs.create import Request, create_run
-from studio.jobs.estimate import estimate
-from studio.jobs.exporting import export_run
-from studio.jobs.identity import base_identity
-from studio.models import find_base
+from studio.jobs.export.exporting import export_run
+from studio.jobs.plan.estimate import estimate
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.identity import base_identity
+from studio.models.bases import find_base
 from studio.recipes import Choice, resolve
 from studio.store import Workspace
 from tests.fixtures.original_names import lumina_to_original, to_original

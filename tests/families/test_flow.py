@@ -9,7 +9,7 @@ from studio.families import flow, packing, timesteps
 from studio.families.base import FLOW, Denoising
 from studio.families.timesteps import Timesteps
 from studio.methods import full, lora
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.sample.pair import make_scheduler
 from studio.train.randomness import generator
 from tests.fixtures.tiny_flow import MODELS, tiny

@@ -6,9 +6,9 @@ import torch
 from studio import registry
 from studio.errors import StudioError
 from studio.export.metadata import file_metadata
-from studio.jobs import exports
-from studio.jobs.warm import load_base
-from studio.models import find_base
+from studio.jobs.export import exports
+from studio.jobs.processes.warm import load_base
+from studio.models.bases import find_base
 from studio.recipes import Choice, refusal, resolve, suitable
 from studio.sample.pair import settle_text
 from studio.spec import BaseSpec

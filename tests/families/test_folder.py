@@ -8,7 +8,7 @@ import pytest
 from studio.errors import StudioError
 from studio.families import sd
 from studio.families.folder import check_folder, refuse_pickle, weight_variant
-from studio.models import check, find_base
+from studio.models.bases import check, find_base
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families import pixart, sd3
-from studio.models import find_base
+from studio.models.bases import find_base
 from tests.fixtures import tiny_flow, tiny_text
 from tests.fixtures.original_names import sd3_to_original
 from tests.fixtures.tiny_pixart import tiny_pixart

@@ -57,7 +57,7 @@ def test_no_torch_is_imported_for_it_and_a_checkpoint_file_reads_with_clip(folde
 
 @pytest.mark.parametrize("name", ["flux dev", "z_image"])
 def test_a_file_and_its_pieces_are_read_by_the_bundled_tokenizers(tmp_path, name):
-    from studio.models import find_base
+    from studio.models.bases import find_base
 
     folder = tiny_files.save(name, tmp_path / "folder" / "model")
     whole, several = (

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from studio.errors import StudioError
 from studio.families import editions, sdxl
 from studio.methods import textual_inversion
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.train.randomness import generator
 from tests.fixtures.tiny import tiny_sd
 from tests.fixtures.tiny_sdxl import tiny_sdxl

@@ -12,7 +12,7 @@ from studio.export.verify import distance, outputs
 from studio.families import sdxl
 from studio.families.base import card_of
 from studio.families.single_file import CONFIGS
-from studio.models import find_base
+from studio.models.bases import find_base
 from tests.fixtures.tiny_sdxl import sdxl_to_single_file, tiny_sdxl
 
 CPU = torch.device("cpu")

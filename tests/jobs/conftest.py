@@ -3,7 +3,7 @@
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.create import Request, create_run
+from studio.jobs.runs.create import Request, create_run
 from studio.store import Workspace
 from tests.fixtures.runs import carry_out as carry_out_here
 from tests.fixtures.tiny import images

@@ -4,8 +4,8 @@ import pytest
 
 from studio.errors import StudioError
 from studio.jobs.errands import Errands
-from studio.jobs.scan import shelf
-from studio.model_places import add_model_place
+from studio.jobs.models.scan import shelf
+from studio.models.places import add_model_place
 from studio.store import Workspace, write_json
 from tests.fixtures.shelf import SHELF, mixed_shelf
 from tests.fixtures.waiting import wait_until

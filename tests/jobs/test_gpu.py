@@ -6,8 +6,8 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.create import Request, create_run
-from studio.jobs.hooks import RunHooks
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.training.hooks import RunHooks
 from studio.store import Workspace, read_tensors
 from tests.fixtures.families import FAMILIES
 from tests.fixtures.runs import carry_out

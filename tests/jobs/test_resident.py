@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from studio.errors import StudioError
-from studio.jobs import drawing_tasks, exports
-from studio.jobs.adapted import draw_pairs, load_adapted
-from studio.jobs.create import Request, create_run
-from studio.jobs.drawings import create_drawing
-from studio.jobs.events import read_events
-from studio.jobs.exports import create_export
+from studio.jobs.draw import drawing_tasks
+from studio.jobs.draw.adapted import draw_pairs, load_adapted
+from studio.jobs.draw.drawings import create_drawing
+from studio.jobs.export import exports
+from studio.jobs.export.exports import create_export
+from studio.jobs.processes.warm import Warm
 from studio.jobs.resident_client import CRASHED, MAX_WAITING, Resident
-from studio.jobs.warm import Warm
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.events import read_events
 from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
 from studio.store import write_json, write_tensors
@@ -89,8 +90,8 @@ def test_all_together_is_the_sum_and_one_alone_is_itself(shop, two_runs):
 
 @pytest.mark.parametrize("kind", ["loha", "lokr"])
 def test_a_dropped_lycoris_file_draws_what_its_run_draws(shop, tiny_folder, tmp_path, kind):
-    from studio.jobs.exporting import export_run
-    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.draw.restore import restore_from_adapter
+    from studio.jobs.export.exporting import export_run
 
     run = carry_out_here(make_run_of(shop, tiny_folder, "method.alpha=3", name=kind, recipe=kind))
     file, _ = export_run(shop, run, "lycoris", None, tmp_path / "mine.safetensors")
@@ -103,8 +104,8 @@ def test_a_dropped_lycoris_file_draws_what_its_run_draws(shop, tiny_folder, tmp_
 
 
 def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
-    from studio.jobs.exporting import export_run
-    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.draw.restore import restore_from_adapter
+    from studio.jobs.export.exporting import export_run
 
     run = two_runs[0]
     file, _ = export_run(shop, run, "kohya", None, tmp_path / "mine.safetensors")
@@ -120,8 +121,8 @@ def test_a_dropped_file_that_no_method_makes_draws_what_its_base_does_once_merge
     import torch
 
     from studio.families import sd
-    from studio.jobs.merging import Member, merge
-    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.draw.restore import restore_from_adapter
+    from studio.jobs.merge.merging import Member, merge
     from tests.methods.test_foreign import a_mixed_file
 
     file = tmp_path / "theirs.safetensors"
@@ -137,8 +138,8 @@ def test_a_dropped_file_that_no_method_makes_draws_what_its_base_does_once_merge
 
 
 def test_a_dropped_peft_file_is_read_and_counted(shop, two_runs, tmp_path):
-    from studio.jobs.exporting import export_run
-    from studio.jobs.restore import restore_from_adapter
+    from studio.jobs.draw.restore import restore_from_adapter
+    from studio.jobs.export.exporting import export_run
 
     run = two_runs[0]
     folder, verified = export_run(shop, run, "peft", None, tmp_path / "peft")

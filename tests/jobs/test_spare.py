@@ -7,10 +7,10 @@ import sys
 import psutil
 import pytest
 
-from studio.jobs import supervisor
+from studio.jobs.processes import supervisor
+from studio.jobs.processes.supervisor import spawn
 from studio.jobs.resident_client import Resident
-from studio.jobs.runs import Run
-from studio.jobs.supervisor import spawn
+from studio.jobs.runs.folders import Run
 from tests.fixtures.waiting import PATIENCE_S, wait_until
 from tests.jobs.conftest import make_run_of
 

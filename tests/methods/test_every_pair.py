@@ -9,7 +9,7 @@ from studio.export.verify import PROBE, outputs, verify
 from studio.export.whole import WHOLE, verify_whole, write_whole
 from studio.methods import layers, lora
 from studio.methods.extraction import extract
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.train.randomness import generator
 from tests.fixtures.families import FAMILIES, FLOW_MODELS
 

@@ -6,7 +6,7 @@ from accelerate.state import AcceleratorState
 
 from studio.device import pick_device
 from studio.families import sd
-from studio.jobs import park
+from studio.jobs.processes import park
 from studio.train import loop
 from studio.train.recorded import Steps, compiled_blocks
 from tests.fixtures.runs import NoHooks, spec_for, training

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from studio.dataset.rows import list_datasets
-from studio.jobs.runs import list_runs
+from studio.jobs.runs.folders import list_runs
 from tests.ui.browser import Studio, address, wait_until
 
 ATTACK = """async studio => {

@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 
 from studio.dataset.intake import DEMOS, create_dataset
-from studio.jobs import captionings
-from studio.jobs.captionings import read_captioning
+from studio.jobs.datasets import captionings
+from studio.jobs.datasets.captionings import read_captioning
 from studio.store import Workspace
 from tests.ui.asking import HERE, ask
 from ui.app import _tell

@@ -174,7 +174,7 @@ def hub(tmp_path_factory):
     import threading
 
     from tests.fixtures.tiny_captioners import blip
-    from tests.jobs.test_hub import Hub
+    from tests.jobs.models.test_hub import Hub
     from tests.ui.browser import Studio
 
     root = tmp_path_factory.mktemp("hub")

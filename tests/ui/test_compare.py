@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 
-from studio.jobs import supervisor
-from studio.jobs.create import Request, create_run
-from studio.jobs.drawings import create_drawing, list_drawings, read_drawing
-from studio.jobs.restore import read_png_settings
+from studio.jobs.draw.drawings import create_drawing, list_drawings, read_drawing
+from studio.jobs.draw.restore import read_png_settings
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.create import Request, create_run
 from tests.fixtures.tiny import images
 from tests.ui.browser import drop, open_tab, shows, wait_until
 
@@ -274,7 +274,7 @@ def test_dropping_anywhere_on_this_screen_restores(compare, studio, tmp_path):
 
 
 def test_a_dropped_adapter_is_tried(compare, studio, run):
-    from studio.jobs.exporting import export_run
+    from studio.jobs.export.exporting import export_run
 
     page = compare()
     file = studio.workspace.root / "mine.safetensors"

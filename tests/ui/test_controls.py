@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from studio.dataset.intake import create_dataset
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.overrides import FIXED, known_settings
 from studio.recipes import Choice, resolve
 from studio.registry import METHODS

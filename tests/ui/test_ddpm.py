@@ -5,7 +5,7 @@ import re
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.drawings import read_drawing
+from studio.jobs.draw.drawings import read_drawing
 from tests.fixtures.tiny import images, tiny_ddpm
 from tests.ui.browser import open_tab, shows, wait_until
 from tests.ui.test_train import finished_run, form, press_train, set_advanced

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from studio.cli import app as commands
 from studio.dataset.intake import create_dataset
-from studio.jobs.create import Request, create_run
-from studio.jobs.runs import last_base
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.folders import last_base
 from studio.store import Workspace
 from tests.fixtures.tiny import images, tiny_ddpm, tiny_sd
 from tests.ui.browser import wait_until

@@ -7,8 +7,8 @@ import pytest
 from studio.dataset.class_pictures import list_class_pictures
 from studio.dataset.intake import create_dataset
 from studio.dataset.rows import open_dataset
-from studio.jobs.runs import list_runs
-from studio.jobs.supervisor import stop
+from studio.jobs.processes.supervisor import stop
+from studio.jobs.runs.folders import list_runs
 from tests.fixtures.tiny import images
 from tests.ui.browser import open_tab, wait_until
 from tests.ui.test_train import SMALL_NAMES, choose, finished_run, form, press_train, set_advanced

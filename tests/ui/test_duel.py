@@ -5,9 +5,9 @@ import re
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.drawings import list_drawings
-from studio.jobs.runs import list_runs
-from studio.jobs.supervisor import stop
+from studio.jobs.draw.drawings import list_drawings
+from studio.jobs.processes.supervisor import stop
+from studio.jobs.runs.folders import list_runs
 from tests.fixtures.tiny import images
 from tests.ui.browser import address, shows, unfold, wait_until
 

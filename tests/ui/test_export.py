@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from studio.jobs import supervisor
-from studio.jobs.create import Request, create_run
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.create import Request, create_run
 from tests.fixtures.runs import dataset
 from tests.ui.browser import address, shows, wait_until
 

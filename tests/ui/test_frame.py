@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from studio.jobs.runs import make_run
-from studio.models import find_base
+from studio.jobs.runs.folders import make_run
+from studio.models.bases import find_base
 from studio.recipes import Choice, resolve
 from tests.fixtures.tiny import images
 from tests.ui.browser import ROOT, address, open_tab, settle, shows, wait_until

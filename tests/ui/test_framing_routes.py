@@ -23,7 +23,7 @@ from studio.encode.build import Encoder, encode_dataset
 from studio.encode.cache import Cache
 from studio.encode.plan import plan
 from studio.families import ddpm
-from studio.models import find_base
+from studio.models.bases import find_base
 from studio.store import Workspace
 from tests.dataset.corpus import photo
 from tests.fixtures.runs import spec_for

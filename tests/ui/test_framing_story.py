@@ -15,8 +15,8 @@ from studio.dataset.intake import create_dataset
 from studio.dataset.masks import mask_bytes, open_mask
 from studio.dataset.reframe import set_edits
 from studio.dataset.rows import open_dataset
-from studio.jobs.create import Request, create_run
-from studio.jobs.supervisor import start
+from studio.jobs.processes.supervisor import start
+from studio.jobs.runs.create import Request, create_run
 from studio.store import read_tensors, sha256_file
 from tests.dataset.corpus import photo
 from tests.fixtures.tiny import tiny_ddpm

@@ -3,10 +3,10 @@
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs import supervisor
-from studio.jobs.create import Request, create_run
-from studio.jobs.runs import list_runs
-from studio.models import find_base
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.folders import list_runs
+from studio.models.bases import find_base
 from tests.fixtures.tiny import images
 from tests.ui.browser import open_tab, shows, unfold, wait_until
 

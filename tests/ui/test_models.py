@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from studio.model_places import model_places
+from studio.models.places import model_places
 from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.shelf import mixed_shelf
 from tests.ui.browser import address, open_tab, shows, wait_until

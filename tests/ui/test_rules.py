@@ -109,8 +109,8 @@ def test_the_backend_does_not_know_the_screens():
 
 
 def test_the_page_knows_the_states_by_the_backends_words():
-    from studio.jobs.asked import OVER
-    from studio.jobs.runs import ALIVE
+    from studio.jobs.processes.asked import OVER
+    from studio.jobs.runs.folders import ALIVE
 
     text = (ROOT / "ui" / "widgets" / "static" / "states.js").read_text("utf-8")
     said = {name: set(re.findall(r"'(\w+)'", states)) for name, states in re.findall(r"export const (\w+) = new Set\(\[(.*)\]\)", text)}

@@ -6,8 +6,8 @@ import shutil
 import psutil
 import pytest
 
-from studio.jobs.manage import delete_run
-from studio.jobs.runs import list_runs
+from studio.jobs.runs.folders import list_runs
+from studio.jobs.runs.manage import delete_run
 from studio.trash import list_trash
 from tests.fixtures.kept_runs import kept_run
 from tests.ui.browser import address, look_again, open_tab, shows, wait_until

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from studio.dataset.rows import open_dataset
-from studio.jobs.runs import list_runs
+from studio.jobs.runs.folders import list_runs
 from tests.fixtures.tiny import images
 from tests.ui.browser import Studio, address, drop, open_tab, unfold, wait_until
 

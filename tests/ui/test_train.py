@@ -6,8 +6,8 @@ import re
 import pytest
 
 from studio.dataset.intake import create_dataset
-from studio.jobs.runs import Run, list_runs
-from studio.jobs.supervisor import stop
+from studio.jobs.processes.supervisor import stop
+from studio.jobs.runs.folders import Run, list_runs
 from tests.fixtures.tiny import images
 from tests.ui.browser import PATIENCE_S, address, open_tab, shows, unfold, wait_until
 

@@ -9,14 +9,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.errors import StudioError
-from studio.jobs import advisor, board, board_export, duel, matrix
+from studio.jobs.board import export, matrix, table
+from studio.jobs.plan import advisor, duel
 from studio.method_cards import for_page, list_cards
 from ui.desk import Desk
 from ui.routes.drawings import draw
 from ui.train_form import PRESETS, base_choices, dataset_choices, in_plain_words
 from ui.training import start_all
 
-KINDS = {"html": (board_export.to_html, "text/html"), "csv": (board_export.to_csv, "text/csv")}
+KINDS = {"html": (export.to_html, "text/html"), "csv": (export.to_csv, "text/csv")}
 RunsQuery = Query("", max_length=5000)
 
 
@@ -56,7 +57,7 @@ def _add_board(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/board")
     def compare(runs: str = RunsQuery) -> dict[str, Any]:
-        return board.compare(workspace, _ids(runs))
+        return table.compare(workspace, _ids(runs))
 
     @routes.get("/board/pictures")
     def pictures(runs: str = RunsQuery, wanted: str = Query("", alias="matrix", max_length=20_000)) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from studio.dataset.captioners.places import add_captioner_place, captioner_plac
 from studio.dataset.captioners.prompts import PROMPTS
 from studio.dataset.captioning import CaptionRequest, unknown_line
 from studio.errors import StudioError
-from studio.jobs import captionings
-from studio.jobs.captionings import Captioning
+from studio.jobs.datasets import captionings
+from studio.jobs.datasets.captionings import Captioning
 from ui.desk import Desk
 from ui.routes.models import Place
 

@@ -13,10 +13,10 @@ from studio.dataset.resplit import preview_split, split_dataset
 from studio.dataset.shelf import Kept
 from studio.dataset.split_rule import columns_of, known_group, parse_rule, rule_of
 from studio.errors import StudioError
-from studio.jobs import checkups
-from studio.jobs.checkups import Checkup
-from studio.jobs.runs import last_base
-from studio.models import STARTER, find_base
+from studio.jobs.datasets import checkups
+from studio.jobs.datasets.checkups import Checkup
+from studio.jobs.runs.folders import last_base
+from studio.models.bases import STARTER, find_base
 from ui.desk import Desk
 from ui.routes.datasets import here
 

@@ -12,9 +12,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from studio.errors import StudioError
-from studio.jobs import drawings
-from studio.jobs.asked import OVER
-from studio.jobs.restore import MAX_ADAPTER_BYTES, MAX_PNG_BYTES, kind_of, restore_from_adapter, restore_from_png
+from studio.jobs.draw import drawings
+from studio.jobs.draw.restore import MAX_ADAPTER_BYTES, MAX_PNG_BYTES, kind_of, restore_from_adapter, restore_from_png
+from studio.jobs.processes.asked import OVER
 from studio.store import inside, require_free, slug
 from ui import compare
 from ui.desk import Desk

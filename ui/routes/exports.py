@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from studio.errors import StudioError, one_line
-from studio.jobs import exports
-from studio.jobs.asked import OVER
+from studio.jobs.export import exports
+from studio.jobs.processes.asked import OVER
 from studio.trash import to_trash
 from ui.desk import Desk
 

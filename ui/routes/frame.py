@@ -10,7 +10,7 @@ from fastapi import APIRouter
 
 from studio import __version__
 from studio.errors import StudioError
-from studio.jobs.runs import ALIVE, Run, list_runs
+from studio.jobs.runs.folders import ALIVE, Run, list_runs
 from studio.store import read_json
 from ui.desk import Desk
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.errors import StudioError
-from studio.jobs.runs import Run, list_runs
-from studio.jobs.scan import shelf
-from studio.model_list import read_card
-from studio.model_places import add_model_place, remove_model_place
+from studio.jobs.models.scan import shelf
+from studio.jobs.runs.folders import Run, list_runs
+from studio.models.listing import read_card
+from studio.models.places import add_model_place, remove_model_place
 from ui.desk import Desk
 
 Errand = Literal["scan", "fetch", "captioner", "merge"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from studio.models import find_base
+from studio.models.bases import find_base
 from ui.desk import Desk
 
 Text = Annotated[str, Field(max_length=100_000)]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from studio.jobs import manage
+from studio.jobs.runs import manage
 from studio.trash import empty_trash, from_trash, list_trash, trash_size
 from ui.desk import Desk
 

@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from studio.errors import StudioError
-from studio.jobs import supervisor
-from studio.jobs.metrics import open_run
-from studio.jobs.overview import RunRows
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.metrics import open_run
+from studio.jobs.runs.overview import RunRows
 from studio.store import inside
 from ui.desk import Desk
 from ui.training import resume_run

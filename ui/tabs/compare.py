@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError, one_line
-from studio.jobs.asked import OVER
-from studio.jobs.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, list_drawings, parse_request, plan_shots, read_drawing
+from studio.jobs.draw.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, list_drawings, parse_request, plan_shots, read_drawing
+from studio.jobs.processes.asked import OVER
 from ui import compare
 from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, UNSAID, Form, rows_of, use_of
 from ui.desk import Desk

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import StudioError
-from studio.models import Base
+from studio.models.bases import Base
 from studio.recipes import worded
 from studio.spec import RunSpec
 from ui.controls import Form

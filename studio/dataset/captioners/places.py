@@ -12,7 +12,7 @@ from studio import registry
 from studio.dataset.captioners.base import Facts
 from studio.dataset.captioners.folder import facts_of, kind_of, open_folder
 from studio.errors import StudioError, printable
-from studio.model_places import HUB, hub_cache, hub_snapshot, model_places, place_name, remember, remove_model_place, typed_path
+from studio.models.places import HUB, hub_cache, hub_snapshot, model_places, place_name, remember, remove_model_place, typed_path
 from studio.store import Workspace
 
 KIND = "captioners"  # of remembered places

@@ -1,0 +1,1 @@
+"""Runs side by side: their facts, their pictures, and the same as a file."""

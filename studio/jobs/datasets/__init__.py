@@ -1,0 +1,1 @@
+"""What is done for a dataset in other processes: captioning, check-ups, how much of its captions a base reads."""
