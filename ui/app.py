@@ -39,8 +39,12 @@ AREAS = (
 )
 QUEUE_PAUSE_S = 0.04
 # Before any script of Gradio's. Its loading sign counts seconds frame by frame, also when it is long gone: no page would ever rest.
+# Each answer, it copies every value of every control by `structuredClone`, also numbers and texts, which are copies of themselves.
 FIRST = r"""<script>
 (() => {
+  const copy = window.structuredClone.bind(window);
+  window.structuredClone = (value, ...options) =>
+    typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value == null ? value : copy(value, ...options);
   const frame = window.requestAnimationFrame.bind(window), isCounting = act => /performance\.now\(\)-[^;]*1e3/.test(act);
   window.requestAnimationFrame = act => (isCounting(act) ? 0 : frame(act));
 })();

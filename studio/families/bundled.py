@@ -1,6 +1,10 @@
-"""What files of weights do not hold, and `assets/configs` does: configurations of the published models, and their tokenizers."""
+"""What files of weights do not hold, and `assets/configs` does: configurations of the published models, and their tokenizers.
+
+A process reads each tokenizer once: models share them, and nobody changes one, for a word is learned in a copy.
+"""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,7 @@ def read(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text("utf-8"))
 
 
+@cache
 def clip_tokenizer(pads_with: str = "end mark") -> "CLIPTokenizer":
     """CLIP's, which pads with its end mark, or, as OpenCLIP's does, with token 0 ("!")."""
     from transformers import CLIPTokenizer
@@ -32,6 +37,7 @@ def open_clip_tokenizer() -> "CLIPTokenizer":
     return clip_tokenizer("token 0")
 
 
+@cache
 def t5_tokenizer() -> "T5Tokenizer":
     """T5's, of 32,100 tokens."""
     from transformers import T5Tokenizer
@@ -39,6 +45,7 @@ def t5_tokenizer() -> "T5Tokenizer":
     return T5Tokenizer.from_pretrained(CONFIGS / "t5", local_files_only=True)
 
 
+@cache
 def qwen_tokenizer() -> "Qwen2Tokenizer":
     """That of Qwen2, Qwen2.5 and Qwen3: bytes, then one token for each merge in its order, then the added ones."""
     from tokenizers import AddedToken

@@ -58,6 +58,15 @@ def test_the_bundled_tokenizers_give_the_published_ids(no_network, kind, caption
     assert bundled.TOKENIZERS[kind]()(caption).input_ids == ids
 
 
+@pytest.mark.parametrize("kind", bundled.TOKENIZERS)
+def test_a_bundled_tokenizer_is_read_once(no_network, kind):
+    tokenizer = bundled.TOKENIZERS[kind]()
+    assert tokenizer is bundled.TOKENIZERS[kind]()
+    own = list(bundled.TOKENIZERS).index(kind)
+    others = [bundled.TOKENIZERS[k]() for k in bundled.TOKENIZERS]
+    assert [t is tokenizer for t in others] == [i == own for i in range(len(others))]
+
+
 def test_the_bundled_tokenizers_know_the_published_tokens(no_network):
     t5, qwen = bundled.t5_tokenizer(), bundled.qwen_tokenizer()
     assert (len(t5), t5.pad_token_id, t5.eos_token_id, t5.unk_token_id) == (32_100, 0, 1, 2)

@@ -164,7 +164,7 @@ def test_cancelling_while_it_reads_leaves_nothing_behind(client, desk, ten):
     before = Dataset.load(desk.workspace.datasets / ten)
     id = begin(client, dataset=ten)
     for i in range(60):
-        send(client, id, f"{i}.png", encode(photo(500 + i, (640, 480)), "PNG"))
+        send(client, id, f"{i}.jpg", encode(photo(500 + i, (640, 480)), "JPEG"))
     client.post(f"/studio/imports/{id}/finish")
     client.delete(f"/studio/imports/{id}")
     wait_until(lambda: client.get(f"/studio/imports/{id}").json()["state"] != "reading")

@@ -102,6 +102,21 @@ def test_a_page_at_rest_asks_for_no_frames(page):
     wait_until(lambda: 1 <= asked_in_half_a_second() <= 4, "rest; thirty, where something never stops")
 
 
+def test_copies_on_the_page_are_the_browsers_own(page):
+    """Texts and numbers are handed back as they are, which is a quarter of the work of an answer; all else is copied, or refused."""
+    told = page.evaluate(
+        """() => {
+            const values = ['a', 1, true, null, undefined, 2n], rows = [{a: [1]}, new Date(5)], [row, date] = structuredClone(rows);
+            const refused = [() => 1, Symbol('s')].map(v => { try { structuredClone(v); } catch (e) { return e.name; } });
+            const buffer = new ArrayBuffer(8);
+            structuredClone(buffer, {transfer: [buffer]});
+            const isOne = values.every(v => Object.is(structuredClone(v), v));
+            return [isOne, row !== rows[0], row.a !== rows[0].a, row.a[0], date.getTime(), ...refused, buffer.byteLength];
+        }"""
+    )
+    assert told == [True, True, True, 1, 5, "DataCloneError", "DataCloneError", 0]
+
+
 @pytest.mark.parametrize("label", [t.lower() for t in TABS])
 def test_nothing_is_wider_than_the_page(studio, new_page, label):
     """On a telephone from the start, and on a screen whose window is drawn larger and smaller again."""

@@ -8,6 +8,7 @@ import pytest
 
 from studio.dataset.rows import open_dataset
 from studio.jobs.runs.folders import list_runs
+from tests.fixtures import forks
 from tests.fixtures.tiny import images
 from tests.ui.browser import Studio, address, drop, open_tab, unfold, wait_until
 
@@ -24,9 +25,13 @@ def short(name):
         base["settings"].update({"preview.every": 6, "preview.steps": 4})
     return recipe
 recipes._read = short
+from tests.fixtures import forks
+if place := "{place}":
+    forks.install()
+    forks.borrow(place)
 from studio.cli import app
 app()
-"""  # the studio, with a preset that is a twentieth as long, and looks at less
+"""  # the studio, with a preset that is a twentieth as long, and looks at less; what it starts is forked where that can be
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +124,14 @@ def _changes_a_fresh_pipeline(base, file):
     assert not torch.equal(before, draw())
 
 
-@pytest.mark.parametrize(
-    "program", [pytest.param(["-m", "studio.cli"], marks=pytest.mark.slow, id="whole"), pytest.param(["-c", SHORT], id="short")]
-)
-def test_five_clicks_from_a_demo_to_a_verified_adapter(tmp_path_factory, new_page, plain_starts, program):
+@pytest.mark.parametrize("length", [pytest.param("whole", marks=pytest.mark.slow), "short"])
+def test_five_clicks_from_a_demo_to_a_verified_adapter(tmp_path_factory, new_page, request, length):
     """Nothing typed, nothing chosen: the embedded model, the demo and the preset as they are, or a twentieth as long."""
     studio = Studio(tmp_path_factory.mktemp("five"))
-    studio.program = program
+    if length == "whole":
+        request.getfixturevalue("plain_starts")
+    else:
+        studio.program = ["-c", SHORT.replace("{place}", forks.place())]
     studio.start()
     try:
         page = new_page(studio.url)
