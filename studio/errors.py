@@ -1,6 +1,9 @@
 """What a user is told: one line that says what is wrong, where, and what to do."""
 
+import contextlib
 import errno
+import re
+import traceback
 
 
 class StudioError(ValueError):
@@ -28,14 +31,26 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, StudioError):
         text = str(error)
     elif isinstance(error, OSError) and error.errno in _DISK:
-        text = f"{error.filename or 'workspace'}: {_DISK[error.errno]}"
+        text = f"{place(error.filename)}: {_DISK[error.errno]}"
     elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename or 'workspace'}: {error.strerror}"
+        text = f"{place(error.filename)}: {error.strerror}"
     elif isinstance(error, MemoryError):
         text = "out of memory: use a smaller size, batch or rank"
     else:
         text = f"{type(error).__name__}: {error}"
     return " ".join(printable(text).split())
+
+
+def place(name: object) -> str:
+    """The file or folder of a problem as a person knows it: not what was being made inside it for a moment."""
+    path = str(name or "workspace")
+    return re.split(r"[/\\]\.tmp-", path, maxsplit=1)[0] or path
+
+
+def log_traceback() -> None:
+    """What went wrong, in full, on stderr: where that is a log on the very disk that is full, what follows happens all the same."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def first_line(error: BaseException) -> str:

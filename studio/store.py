@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, place
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 NUM_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1}
@@ -124,6 +124,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode("utf-8", "replace"))
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Write `value` over the small file that is there: for a full disk, where nothing else has room. A crash may tear it."""
+    with open(path, "r+b") as file:
+        file.write(json.dumps(value).encode("utf-8", "replace"))
+        file.truncate()
 
 
 def append_lines(path: Path, values: Iterable[Any]) -> None:
@@ -256,6 +263,6 @@ def require_free(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StudioError(
-            f"{folder}: the disk is full: {what} needs {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; "
+            f"{place(folder)}: the disk is full: {what} needs {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; "
             "free some space, or choose another place with --workspace"
         )

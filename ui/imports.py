@@ -1,5 +1,6 @@
 """Imports from the page: files arrive one by one, are read by the decoding process, and become a dataset or a part of one."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -109,6 +110,8 @@ class Imports:
             check_size(label, size or 0)
             if job.num_bytes + (size or 0) > MAX_TOTAL_BYTES:
                 raise StudioError(f"{label}: more than {MAX_TOTAL_BYTES >> 30} GiB in one import: drop the rest afterwards")
+            if shutil.disk_usage(job.folder).free < SPARE_BYTES:
+                raise OSError(errno.ENOSPC, "", str(job.folder))  # no file would fit
             require_free(job.folder, (size or 0) + SPARE_BYTES, label)
             parts = reserve(job, parts_of(name))
             job.touched = time.monotonic()

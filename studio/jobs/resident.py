@@ -13,17 +13,14 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-import psutil
-
 from studio import quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
-from studio.errors import StudioError, one_line
+from studio.errors import StudioError, log_traceback, one_line
 from studio.jobs.datasets import caption_tasks, captionings, checkup_tasks, checkups
 from studio.jobs.draw import drawing_tasks, drawings
 from studio.jobs.export import export_tasks, exports
@@ -31,7 +28,7 @@ from studio.jobs.processes import park, room
 from studio.jobs.processes.asked import OVER
 from studio.jobs.processes.talking import own_output
 from studio.jobs.processes.warm import Warm
-from studio.jobs.runs.folders import BUSY, Run, identify, list_runs
+from studio.jobs.runs.folders import BUSY, Run, list_runs
 from studio.models import facts
 from studio.models.bases import find_base
 from studio.store import Workspace, write_json
@@ -77,7 +74,7 @@ class Progress:
             self.tell(state, done)
 
     def tell(self, state: str, done: float = 0.0, **values: Any) -> None:
-        """Write it now; where even that fails, for want of space, over what is there."""
+        """Write it now."""
         self._state, self._told = state, time.monotonic()
         told = {
             "done": int(done),
@@ -86,13 +83,8 @@ class Progress:
             "note": self.note,
             "created": self._created,
         }
-        try:
+        with contextlib.suppress(OSError):
             self._job.write_status(state, **told, **values)
-        except OSError:
-            status = {"state": state, **identify(psutil.Process()), **told, **values}
-            with contextlib.suppress(OSError), open(self._job.folder / "status.json", "r+b") as file:
-                file.write(json.dumps(status).encode("utf-8", "replace"))
-                file.truncate()
 
 
 class Server:
@@ -174,7 +166,7 @@ class Server:
             self._facts = {**machine_facts(self._device), "time": time.time()}
             write_json(self._workspace.cache / "machine.json", self._facts)
         except (StudioError, OSError):
-            traceback.print_exc()  # told again, to whoever asks for a picture
+            log_traceback()  # told again, to whoever asks for a picture
 
     def _work(self, kind: str, job_id: str) -> bool:
         """Carry one request out; whatever happens is told in its status. False where it stepped aside and is to be gone on with."""
@@ -186,7 +178,7 @@ class Server:
             self._asked = 0.0
             progress = Progress(job, self._what_comes_first if kind == "look" else lambda: "")
         except Exception:
-            traceback.print_exc()  # deleted or damaged meanwhile: there is nobody to tell
+            log_traceback()  # deleted or damaged meanwhile: there is nobody to tell
             return True
         try:
             self._say("busy", doing="", job=job_id)
@@ -213,7 +205,7 @@ class Server:
         """The one line of a failure; what is in memory is let go of unless the request itself was wrong."""
         if isinstance(error, StudioError):
             return str(error)
-        traceback.print_exc()
+        log_traceback()
         out_of_memory = is_out_of_memory(error)
         error.__traceback__ = None  # it holds on to tensors
         self._warm.clear()

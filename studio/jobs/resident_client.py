@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from studio.dataset.rows import open_dataset
-from studio.errors import StudioError
+from studio.errors import StudioError, one_line
 from studio.jobs.datasets import captionings, checkups
 from studio.jobs.draw import drawings
 from studio.jobs.export import exports
@@ -82,10 +82,14 @@ class Resident:
             if kind != "look" and waiting >= MAX_WAITING:
                 raise StudioError(f"{waiting} requests are waiting already: let some finish, or cancel them")
             self._waiting = [*(w for w in self._waiting if w != ("look", job_id)), (kind, job_id)]
-            if self._process is None:
-                self._start()
-            else:
+            if self._process:
                 self._send({kind: job_id})
+                return
+            try:
+                self._start()
+            except OSError as error:
+                self._waiting.remove((kind, job_id))
+                raise StudioError(one_line(error)) from None
 
     def _num_waiting(self) -> int:
         return sum(kind != "look" and job_id != self._told.get("job") for kind, job_id in self._waiting)

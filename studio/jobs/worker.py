@@ -1,10 +1,8 @@
 """One run from spec to adapter, in a process of its own: the only place where all stages meet."""
 
-import contextlib
 import os
 import sys
 import time
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from studio.device import is_out_of_memory, peak_memory_gib, pick_device
 from studio.domains import contradicted
 from studio.encode.build import Encoded, Encoder, encode_dataset
 from studio.encode.cache import Cache
-from studio.errors import StudioError, one_line
+from studio.errors import StudioError, log_traceback, one_line
 from studio.families import editions
 from studio.families.assembly import title_of
 from studio.families.base import Parts
@@ -55,7 +53,7 @@ def main(folder: Path, queued: bool = False) -> int:
         print(f"run {run.id} is already being worked on", file=sys.stderr)
         return 1
     except Exception as error:
-        _log_traceback()
+        log_traceback()
         run.write_status("failed", error=one_line(error))
         return 1
 
@@ -74,7 +72,7 @@ def _work(job: Job, queued: bool) -> int:
         job.status("stopped", step=step)
         return 0
     except Exception as error:
-        _log_traceback()
+        log_traceback()
         if is_out_of_memory(error):
             error = MemoryError()
         line = one_line(error)
@@ -98,16 +96,11 @@ def _wait_turn(job: Job) -> None:
         time.sleep(queue.POLL_S)
 
 
-def _log_traceback() -> None:
-    with contextlib.suppress(OSError):  # the log may lie on the very disk that is full
-        traceback.print_exc()
-
-
 def _tell_failure(job: Job, line: str) -> None:
     try:
         job.emit("error", message=line)
     except OSError:
-        _log_traceback()  # a full disk must not hide the first error
+        log_traceback()  # a full disk must not hide the first error
     try:
         job.status("failed", error=line)
     except OSError:

@@ -11,6 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from studio.errors import one_line
+from studio.jobs.draw.drawings import create_drawing
+from studio.jobs.processes.asked import OVER
+from studio.jobs.resident_client import Resident
+from studio.store import Workspace
+from tests.fixtures.waiting import wait_until
+
 MIB = 2**20
 ROOM = 90 * MIB
 
@@ -81,6 +88,29 @@ def test_a_full_disk_at_every_command(here, home, disk, tmp_path):
     disk.free()
     here.here("dataset", "new", "more", home.pictures).well()
     here.here("export", home.run, "--out", disk.folder / "x.safetensors").well()
+
+
+def test_pictures_asked_for_as_the_disk_fills_are_told_as_failed(here, home, disk):
+    """Whoever waits for them is told so, though neither a status nor a log has room; after making room, the same process draws."""
+    workspace, wanted = Workspace.at(here.workspace), {"prompt": "x", "steps": 1, "adapters": [{"run": home.run}]}
+    client = Resident(workspace)
+    try:
+        drawing = create_drawing(workspace, wanted)
+        disk.fill()
+        with pytest.raises(OSError) as refused:
+            create_drawing(workspace, wanted)
+        assert one_line(refused.value).startswith(f"{workspace.root / 'drawings'}: the disk is full")
+        client.draw(drawing.id)
+        wait_until(lambda: drawing.status()["state"] in OVER, "an end")
+        assert (drawing.status()["state"], "the disk is full" in drawing.status()["error"]) == ("failed", True)
+        process = client._process.pid
+        disk.free()
+        again = create_drawing(workspace, wanted)
+        client.draw(again.id)
+        wait_until(lambda: again.status()["state"] in OVER, "the pictures")
+        assert again.status()["state"] == "finished" and client._process.pid == process
+    finally:
+        client.close()
 
 
 def test_a_read_only_workspace(here, home, disk, tmp_path):

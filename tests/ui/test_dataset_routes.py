@@ -227,7 +227,9 @@ def test_limits_are_told_with_the_name(client, desk, monkeypatch):
     client.delete(f"/studio/imports/{id}")
     monkeypatch.setattr("ui.imports.SPARE_BYTES", 2**60)
     id = begin(client)
-    assert "the disk is full" in send(client, id, "a.png", b"x").json()["error"]
+    answer = send(client, id, "a.png", b"x")
+    assert answer.status_code == 507, "the page need not try the others"
+    assert "/incoming: the disk is full: free some space" in answer.json()["error"] and ".tmp-" not in answer.json()["error"]
     client.delete(f"/studio/imports/{id}")
 
 

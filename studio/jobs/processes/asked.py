@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from studio.errors import StudioError
 from studio.jobs.runs.folders import identify, process_lives
-from studio.store import read_json, write_json
+from studio.store import overwrite_json, read_json, write_json
 
 OVER = {"finished", "failed", "cancelled", "interrupted"}
 LOCK_WAIT_S = 30
@@ -67,7 +67,13 @@ class Asked:
     def write_status(self, state: str, process: psutil.Process | None = None, **values: Any) -> None:
         """Say what `process`, by default this one, does: "waiting", what it is at, or one of OVER; with progress, error, note …"""
         told = {"state": state, **identify(process or psutil.Process()), "heartbeat": time.time()}
-        write_json(self.folder / "status.json", told | values)
+        path = self.folder / "status.json"
+        try:
+            write_json(path, told | values)
+        except OSError:  # a full disk: whoever waits must still be told
+            if not path.is_file():
+                raise
+            overwrite_json(path, told | values)
 
     def status(self) -> dict[str, Any]:
         """What was last said, with the state as it truly is: its process gone, it is "interrupted", or "cancelled" as was wished."""

@@ -1,7 +1,6 @@
 """Runs as folders: made, found, and their state derived from what is true now, never believed."""
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from filelock import FileLock
 from studio.errors import StudioError
 from studio.jobs.runs.events import read_events
 from studio.spec import RunSpec, validate
-from studio.store import Workspace, read_json, slug, write_bytes, write_json
+from studio.store import Workspace, overwrite_json, read_json, slug, write_bytes, write_json
 
 ENDED = {"finished", "stopped", "failed"}
 BUSY = {"starting", "preparing", "running", "finishing", "parked"}  # at work; parked = holding at a step boundary while pictures are drawn
@@ -87,10 +86,7 @@ class Run:
 
     def overwrite_status(self, state: str, **values: Any) -> None:
         """As `write_status`, in place: for a full disk, where the small file there is still has room."""
-        data = json.dumps(_status(state, psutil.Process()) | values).encode("utf-8", "replace")
-        with open(self._status_file, "r+b") as file:
-            file.write(data)
-            file.truncate()
+        overwrite_json(self._status_file, _status(state, psutil.Process()) | values)
 
     def status(self) -> dict[str, Any]:
         """The last written status with the state as it truly is: a run whose process is gone is "interrupted"; as written: "told"."""

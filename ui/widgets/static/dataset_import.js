@@ -81,7 +81,8 @@ async function run(found) {
   job.sending = false;
   if (refused.length && refused.length >= found.length) {
     await api.del(`/studio/imports/${made.id}`).catch(() => null);
-    end({ state: 'failed', error: 'None of these files could be taken.', skipped: [] });
+    const reasons = [...new Set(refused.map(each => each.reason))];
+    end({ state: 'failed', error: reasons.length === 1 && refused.length > 1 ? `None of these files could be taken: ${reasons[0]}` : 'None of these files could be taken.', skipped: [] });
     return;
   }
   const choices = files.some(({ path }) => SCAN.test(path) || ARCHIVE.test(path)) ? await choose(job) : {};

@@ -56,7 +56,7 @@ function draw(view, status) {
   const device = facts ? `${facts.name || facts.device}${facts.device === 'cpu' && facts.cores ? ` ${facts.cores}×` : ''}` : '';
   view.leave.hidden = !status.login;
   view.machine.textContent = [device, `RAM ${(memory.used / 2 ** 30).toFixed(1)}/${Math.round(memory.total / 2 ** 30)} GiB`].filter(Boolean).join(' · ');
-  const shape = JSON.stringify([status.runs.map(r => [r.run, r.state]), status.queue, status.workspace.error, status.imports?.map(i => i.id), status.resident?.state]);
+  const shape = JSON.stringify([status.runs.map(r => [r.run, r.state]), status.queue, status.workspace.error, status.imports?.map(i => i.id), status.resident?.state, Boolean(status.resident?.queue)]);
   if (shape !== view.shown) {
     view.shown = shape;
     clear(view.strip, parts(status));
@@ -86,6 +86,7 @@ function parts(status) {
     h('span', { class: 'pace mono muted' }),
     h('button', { class: 'btn quiet', type: 'button', title: 'Stop after this step; it can be resumed', text: 'Stop', onclick: event => stop(run.run, event.target) })));
   if (status.imports?.length) items.push(...status.imports.map(job => h('span', { class: 'chip', dataset: { import: job.id } })));
+  if (status.resident?.state === 'starting' && status.resident.queue) items.push(h('span', { class: 'chip adapted', text: 'Getting ready to draw and write' }));
   if (['busy', 'waiting'].includes(status.resident?.state)) items.push(h('span', { class: 'chip adapted', dataset: { doing: '' } }));
   if (status.queue) items.push(h('span', { class: 'chip', text: `queue: ${status.queue}` }));
   return items.length ? items : [h('span', { class: 'muted', text: 'Idle. Drop images anywhere to start.' })];
