@@ -29,6 +29,7 @@ AREAS = (
     "runs",
     "run_table",
     "board",
+    "copies",
     "drawings",
     "exports",
     "captionings",

@@ -43,6 +43,27 @@ def sample(
 
 @app.command()
 @command
+def copies(
+    run: RunArgument,
+    count: Annotated[int, typer.Option(min=8, max=256, help="How many pictures are drawn; more find rarer copies.")] = 24,
+    seed: Annotated[int, typer.Option(help="Of the first picture.")] = 0,
+    snapshot: SnapshotOption = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new PNG: what was drawn, above the nearest trained pictures.")] = None,
+    workspace: WorkspaceOption = DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for copies of trained pictures in what an adapter draws."""
+    from studio.jobs.draw import copy_check_tasks
+
+    wanted = {"run": run, "snapshot": snapshot, "count": count, "seed": seed}
+    with console.progress("looking for copies") as update:
+        found = copy_check_tasks.look_now(Workspace.at(workspace), wanted, out, update)
+    signs = "\n".join(f"  {'!' if s['is_found'] else '-'} {s['title']}: {s['text']}" for s in found["signs"])
+    answer(found, as_json, f"{found['text']}\n{signs}")
+
+
+@app.command()
+@command
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A new .safetensors file (a folder for peft and model).")],

@@ -1,7 +1,7 @@
 """The process that keeps a base model in memory, draws, exports, captions and checks: `python -m studio.jobs.resident WORKSPACE`.
 
-Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"look": id}, {"cancel": id},
-{"probe": true}. A look is a check that nobody waits for: it steps aside for all else and for runs, and goes on afterwards.
+Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"look": id}, {"copies": id},
+{"cancel": id}, {"probe": true}. A look is a check that nobody waits for: it steps aside for all else and for runs, and goes on afterwards.
 Writes a JSON line per change to its standard output: its state, or {"over": id}. Ends, at once, with its input. What went wrong
 with a request is a line in the request's own status; nothing a request does ends the process.
 """
@@ -22,7 +22,7 @@ from studio import quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
 from studio.errors import StudioError, log_traceback, one_line
 from studio.jobs.datasets import caption_tasks, captionings, checkup_tasks, checkups
-from studio.jobs.draw import drawing_tasks, drawings
+from studio.jobs.draw import copy_check_tasks, copy_checks, drawing_tasks, drawings
 from studio.jobs.export import export_tasks, exports
 from studio.jobs.processes import park, room
 from studio.jobs.processes.asked import OVER
@@ -42,6 +42,7 @@ KINDS = {
     "caption": (captionings.read_captioning, caption_tasks),
     "check": (checkups.read_checkup, checkup_tasks),
     "look": (checkups.read_checkup, checkup_tasks),
+    "copies": (copy_checks.read_copy_check, copy_check_tasks),
 }
 WAITING = "waiting for the run"
 ASIDE, AFTER_RUN = "after what was asked for", "after the run"  # why a look waits
@@ -254,7 +255,7 @@ class Server:
         base = find_base(wanted.source, self._workspace)
         if self._warm.path != base.path:
             self._warm.clear()
-        weights = 0 if self._warm.path and kind == "draw" else facts.num_parameters(base.path)
+        weights = 0 if self._warm.path and kind in ("draw", "copies") else facts.num_parameters(base.path)
         own = facts.size_px(base.path, registry.family(base.family).card.denoiser)
         size = self._room(kind).bytes_per_value
         return room.drawing(weights, wanted.width or own, wanted.height or own, wanted.count, size)

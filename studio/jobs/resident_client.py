@@ -12,7 +12,7 @@ import psutil
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError, one_line
 from studio.jobs.datasets import captionings, checkups
-from studio.jobs.draw import drawings
+from studio.jobs.draw import copy_checks, drawings
 from studio.jobs.export import exports
 from studio.jobs.plan.estimate import estimate
 from studio.jobs.processes import room
@@ -35,6 +35,7 @@ READ = {
     "caption": captionings.read_captioning,
     "check": checkups.read_checkup,
     "look": checkups.read_checkup,
+    "copies": copy_checks.read_copy_check,
 }
 
 
@@ -70,6 +71,10 @@ class Resident:
     def look(self, checkup_id: str) -> None:
         """Have a check carried out that nobody waits for: it steps aside for all else, and for runs."""
         self._enqueue("look", checkup_id)
+
+    def copies(self, check_id: str) -> None:
+        """Have a look for copies carried out; StudioError when too many wait already."""
+        self._enqueue("copies", check_id)
 
     def _enqueue(self, kind: str, job_id: str) -> None:
         with self._lock:

@@ -151,7 +151,9 @@ class History:
         score = read_score(event.get("held_out"))
         if score:
             self.scores = [s for s in self.scores if s["step"] != event["step"]]
-            self.scores.append({"step": event["step"], **score, "at": self.cursor})
+            seen = read_score(event.get("train")) or {}
+            trained = {"seen": seen.get("loss"), "seen_base": seen.get("base")}
+            self.scores.append({"step": event["step"], **score, **trained, "at": self.cursor})
 
     def _spend(self, what: str, event: dict[str, Any]) -> None:
         """Note how long this took since the event before it, for the time that is left."""

@@ -4,6 +4,7 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import { Chart } from './chart.js';
+import { Copies } from './copies.js';
 import { Previews } from './live_run_previews.js';
 import { LIVING } from './states.js';
 
@@ -17,6 +18,7 @@ const SERIES = [
   { key: 'smooth', label: 'loss, smoothed', colour: '--adapted' },
   { key: 'base', label: 'held-out, base', colour: '--base', dashed: true },
   { key: 'held', label: 'held-out', colour: '--held-out', dots: true },
+  { key: 'seen', label: 'trained pictures, measured alike', colour: '--adapted', dots: true, width: 1 },
 ];
 const LOOK_EVERY = 5; // polls between looks for a newer run, while none is chosen
 
@@ -66,10 +68,13 @@ class View {
     this.rate = h('div', { class: 'rate' });
     this.scale = h('button', { class: 'btn quiet', type: 'button', 'aria-pressed': 'true', text: 'Log scale', onclick: () => this.switchScale() });
     this.previews = new Previews();
+    this.copies = new Copies();
+    this.reading = h('p', { class: 'note muted', hidden: true, text: 'Held-out and trained pictures are measured alike, at fixed noise: where they part, pictures are learned by heart. The training loss weighs noise levels otherwise: its height stands alone.' });
     this.body = h('div', { class: 'run' },
       h('section', { class: 'panel head', 'aria-label': 'Run' }, h('div', { class: 'row' }, this.title, this.chip, h('span', { class: 'spring' }), this.buttons), this.bar, this.facts, this.verdict, this.note, this.spoken),
-      h('section', { class: 'panel', 'aria-label': 'Curves' }, h('div', { class: 'row' }, h('h3', { text: 'Loss' }), h('span', { class: 'spring' }), this.scale), this.curves, this.rate),
+      h('section', { class: 'panel', 'aria-label': 'Curves' }, h('div', { class: 'row' }, h('h3', { text: 'Loss' }), h('span', { class: 'spring' }), this.scale), this.curves, this.reading, this.rate),
       h('section', { class: 'panel', 'aria-label': 'Previews' }, h('h3', { text: 'Previews' }), this.previews.element),
+      this.copies.element,
       h('section', { class: 'panel', 'aria-label': 'Events' }, h('h3', { text: 'What happened' }), this.log));
     this.empty = h('div', { class: 'empty' });
     clear(this.root, this.empty, this.body);
@@ -157,6 +162,7 @@ class View {
     this.showHead(answer);
     this.showCurves(answer);
     this.previews.add(answer.previews);
+    this.copies.show(answer.run, answer.has_adapter && !this.isAlive);
     this.tell(answer.events);
     this.root.dataset.state = 'ready';
     this.root.dataset.run = answer.run;
@@ -167,6 +173,7 @@ class View {
   start(answer) {
     this.scores = [];
     for (const { key } of SERIES) this.chart.setData(key, []);
+    this.reading.hidden = true;
     this.rates.setData('lr', []);
     this.previews.start(answer.run, answer.prompts || [], answer.preview_steps || []);
     clear(this.log);
@@ -258,6 +265,9 @@ class View {
     if (scores.length) {
       this.scores = [...this.scores.filter(s => !scores.some(n => n.step === s.step)), ...scores].sort((a, b) => a.step - b.step);
       this.chart.setData('held', [[0, this.scores[0].base], ...this.scores.map(s => [s.step, s.loss])]);
+      const seen = this.scores.filter(s => s.seen !== null);
+      if (seen.length) this.chart.setData('seen', [[0, seen[0].seen_base], ...seen.map(s => [s.step, s.seen])]);
+      this.reading.hidden = false;
     }
     if (this.scores.length) this.chart.setData('base', [[0, this.scores[0].base], [Math.max(step, 1), this.scores[0].base]]);
     const end = this.isAlive ? steps : null;

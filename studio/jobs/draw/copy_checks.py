@@ -1,0 +1,135 @@
+"""Looks for copies, asked for on the Train screen: each is a folder with its request, how far it is, its pictures, and what came of it."""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from studio.dataset.rows import Dataset, Row, open_dataset
+from studio.errors import StudioError
+from studio.jobs.draw.drawings import snapshot_steps
+from studio.jobs.processes.asked import ID, OVER, Asked, create, names
+from studio.jobs.runs.folders import Run, find_run
+from studio.settings import Settings, explain, setting
+from studio.store import Workspace, read_json
+
+FOUND = "copies.json"  # in the run's folder: what came of the newest look
+
+
+class CopyCheckRequest(Settings):
+    """What to look at, and how hard."""
+
+    run: str = setting(..., "Run", "Whose adapter", max_length=300)
+    snapshot: int | None = setting(None, "Snapshot", "Step; empty = the run's chosen adapter", ge=0)
+    count: int = setting(24, "Pictures", "How many are drawn, with captions that were trained on; more find rarer copies", ge=8, le=256)
+    seed: int = setting(0, "Seed", "Of the first picture; the others follow", ge=0, le=2**53 - 257)
+
+
+class CopyCheck(Asked):
+    """A look's folder and what is in it."""
+
+    lost = "the studio or its picture process ended before this was done: look again"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the pictures it drew."""
+        return self.folder / "pictures"
+
+    def request(self) -> CopyCheckRequest:
+        """What was asked for; StudioError naming the file where it is damaged."""
+        return parse_request(read_json(self.folder / "request.json"), f"{self.folder / 'request.json'} is damaged: ")
+
+    def result(self) -> dict[str, Any]:
+        """What came of it, as `copies.look_for_copies` tells; StudioError where it is not finished."""
+        value = read_json(self.folder / "result.json")
+        if not isinstance(value, dict) or not isinstance(value.get("pictures"), list):
+            raise StudioError(f"{self.folder / 'result.json'} is damaged: look again")
+        return value
+
+
+def parse_request(values: Any, prefix: str = "") -> CopyCheckRequest:
+    """The request in these values; StudioError saying what is wrong."""
+    try:
+        return CopyCheckRequest.model_validate(values)
+    except ValidationError as error:
+        raise StudioError(prefix + explain(error)) from None
+
+
+def copy_checks_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of looks for copies."""
+    return workspace.root / "copy-checks"
+
+
+def create_copy_check(workspace: Workspace, request: CopyCheckRequest) -> tuple[CopyCheck, bool]:
+    """(a look to be carried out, True), or (the one at work on that run, False); StudioError, and nothing made, where it cannot be done."""
+    run = find_run(workspace, request.run)
+    newest = find_copy_check(workspace, run.id)
+    if newest and newest.status()["state"] not in OVER:
+        return newest, False
+    require_adapter(run, request.snapshot)
+    trained_on(workspace, run)
+    request = request.model_copy(update={"run": run.id})
+    made = create(CopyCheck, copy_checks_folder(workspace), {"request.json": request.model_dump()}, done=0, total=request.count)
+    if newest:  # its pictures have had their day; what came of it is kept with the run
+        shutil.rmtree(newest.folder, ignore_errors=True)
+    return made, True
+
+
+def require_adapter(run: Run, snapshot: int | None) -> None:
+    """StudioError where the run has no adapter, or none of that step."""
+    steps = snapshot_steps(run)
+    if snapshot is not None and snapshot not in steps:
+        raise StudioError(f"run {run.id}: no snapshot of step {snapshot}; there are: {', '.join(map(str, steps)) or 'none yet'}")
+    if not run.adapter.is_file() and not steps:
+        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
+
+
+def trained_on(workspace: Workspace, run: Run) -> tuple[Dataset, list[Row], list[Row], int]:
+    """(dataset, rows the run was trained on, rows it has never seen, how many of the first are gone), told by the pictures' bytes.
+
+    StudioError where none of them is there any more.
+    """
+    dataset = open_dataset(workspace, run.spec().dataset)
+    before: dict[str, str] = {}
+    with contextlib.suppress(AttributeError, KeyError, TypeError):  # damaged: then nothing is known
+        for each in run.read("origin.json", "data").values():
+            before[each["image"]] = "train" if before.get(each["image"]) == "train" else each["split"]
+    seen = [row for row in dataset.rows if before.get(row.sha256) == "train"]
+    if not seen:
+        raise StudioError(f"run {run.id}: none of the pictures it was trained on is in {dataset.name} any more")
+    unseen = [row for row in dataset.rows if before.get(row.sha256) == "held_out"]
+    gone = sum(split == "train" for split in before.values()) - len({row.sha256 for row in seen})
+    return dataset, seen, unseen, gone
+
+
+def read_copy_check(workspace: Workspace, check_id: str) -> CopyCheck:
+    """The look with this id; StudioError where there is none."""
+    check = CopyCheck(copy_checks_folder(workspace) / check_id)
+    if not ID.fullmatch(check_id) or not (check.folder / "request.json").is_file():
+        raise StudioError(f"look for copies {check_id[:40]!r}: it is not here (any more); look again")
+    return check
+
+
+def find_copy_check(workspace: Workspace, run_id: str) -> CopyCheck | None:
+    """The newest look at the run with this id, at work or over."""
+    root = copy_checks_folder(workspace)
+    for name in names(root)[::-1]:
+        with contextlib.suppress(StudioError, OSError):
+            if CopyCheck(root / name).request().run == run_id:
+                return CopyCheck(root / name)
+    return None
+
+
+def read_found(run: Run) -> dict[str, Any] | None:
+    """What the newest look at this run's chosen adapter came to: {"level", "text", "count", "suspects", "step", …}; None without one."""
+    with contextlib.suppress(StudioError, OSError):
+        found = read_json(run.folder / FOUND)
+        if (
+            isinstance(found, dict)
+            and isinstance(found.get("text"), str)
+            and found.get("step") == run.read("scores.json", "chosen", "step")
+        ):
+            return found
+    return None
