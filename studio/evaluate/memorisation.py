@@ -21,6 +21,7 @@ MIN_REAL = 8  # other real pictures, of which fewer say nothing about what is ne
 NEARER_P = 0.01
 GAP = math.log(0.5)  # on trained pictures half the loss, each against the base; demos at `quick` reach 0.73
 HALF = 0.5
+NEAREST = 0.95  # the quantile that stands for the nearest real pair: a copy among them that nobody found must not blind us
 WINDOWS = (
     (0.0, 0.0, 1.0),
     (0.0, 0.0, CROP),
@@ -108,7 +109,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the signs come to: "copies" with two of three, "signs" with one, "none", or "unknown" where none can be told."""
+    """What the signs come to: "copies" with two of three or two pictures, "signs" with one, "none", or "unknown" where none can be told."""
 
     level: str
     text: str
@@ -120,15 +121,15 @@ def judge(drawn: Nearest, real: Nearest, num_unseen: int, loss: dict[str, Any] |
     """Compare how near drawn pictures come to the training pictures with how near other real ones come.
 
     `real`: first `num_unseen` pictures that were never trained on, then trained ones, of which each is compared with the others.
-    `loss`: a score event's {"train", "held_out"}, each with "log_ratio" (mean of log(adapted / base)). Two of three signs are wanted, since
-    each alone is known to miss copies, and to see some where there are none (Stein 2023).
+    `loss`: a score event's {"train", "held_out"}, each with "log_ratio" (mean of log(adapted / base)). Two of three signs are wanted, or
+    two pictures, since each sign alone is known to miss copies, and to see some where there are none (Stein 2023).
     """
     suspects = _suspects(drawn, real)
     signs = [_gap(loss or {}), _nearer(drawn, real, num_unseen), _pairs(len(suspects), drawn, real)]
     num_found = sum(sign.is_found is True for sign in signs)
     if all(sign.is_found is None for sign in signs):
         return Verdict("unknown", "Cannot be told: too few pictures to compare with.", signs)
-    level = ("none", "signs", "copies", "copies")[num_found]
+    level = "copies" if num_found > 1 or len(suspects) > 1 else "signs" if num_found else "none"
     return Verdict(level, _sentence(level, len(suspects), len(drawn.shown)), signs, suspects)
 
 
@@ -138,11 +139,11 @@ def most_may_copy(num_drawn: int) -> float:
 
 
 def _suspects(drawn: Nearest, real: Nearest) -> list[int]:
-    """Drawn pictures that lie less than half as far from a training picture as the nearest of all real pairs, by their pixels."""
+    """Drawn pictures of which the pixels lie less than half as far from a training picture as the nearest real ones from each other."""
     if len(real.pixels) < MIN_REAL:
         return []
-    near = 1 - (1 - real.pixels.max()) * HALF
-    return [int(i) for i in np.flatnonzero((drawn.pixels > near) & (drawn.shown >= np.median(real.shown)))]
+    nearest = float(np.quantile(real.pixels, NEAREST))
+    return [int(i) for i in np.flatnonzero(1 - drawn.pixels < HALF * (1 - nearest))]
 
 
 def _gap(loss: dict[str, Any]) -> Sign:
@@ -169,7 +170,9 @@ def _nearer(drawn: Nearest, real: Nearest, num_unseen: int) -> Sign:
     both = ((drawn.shown, real.shown[:num]), (drawn.pixels, real.pixels[:num]))
     p = min(1.0, 2 * min(mannwhitneyu(a, b, alternative="greater").pvalue for a, b in both))  # two looks at it (Bonferroni)
     nearer = "nearer" if p < NEARER_P else "no nearer"
-    return Sign(title, p < NEARER_P, f"Drawn pictures lie {nearer} to trained ones than {num} {which} real pictures do (p = {p:.2g}).")
+    return Sign(
+        title, bool(p < NEARER_P), f"Drawn pictures lie {nearer} to trained ones than {num} {which} real pictures do (p = {p:.2g})."
+    )
 
 
 def _too_few(real: Nearest) -> str:
@@ -180,9 +183,7 @@ def _pairs(num: int, drawn: Nearest, real: Nearest) -> Sign:
     title = "Pictures that are nearly one of the trained ones"
     if len(real.shown) < MIN_REAL:
         return Sign(title, None, _too_few(real))
-    return Sign(
-        title, num > 0, f"{num} of {len(drawn.shown)}: less than half as far from one as any two real pictures are from each other."
-    )
+    return Sign(title, num > 0, f"{num} of {len(drawn.shown)}: less than half as far from one as the nearest real ones from each other.")
 
 
 def _sentence(level: str, num_suspects: int, num_drawn: int) -> str:

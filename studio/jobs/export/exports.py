@@ -11,6 +11,7 @@ from studio import registry, subject
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.export.formats import LAYOUTS
+from studio.jobs.draw.copy_checks import read_found
 from studio.jobs.draw.drawings import snapshot_steps
 from studio.jobs.processes.asked import Asked, create, names
 from studio.jobs.runs.events import read_events
@@ -137,7 +138,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
     """All that can be chosen for a run: snapshots with the recommended one and why, layouts and their readers, ticks, the licence."""
     run = find_run(workspace, name)
     step, reason = _chosen(run)
-    base = find_base(run.spec().base.source, workspace)
+    base, found = find_base(run.spec().base.source, workspace), read_found(run)
     card = registry.family(base.family).card
     said, texts = told(base.path), shared(workspace, run)
     return {
@@ -146,6 +147,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
         "snapshots": _snapshots(run),
         "layouts": [_describe_layout(name, card) for name in _layouts(run, card)],
+        "copies": found["text"] if found else None,
         "rank": ExportRequest.model_fields["rank"].default,
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},

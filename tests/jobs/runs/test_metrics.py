@@ -68,7 +68,8 @@ def test_a_whole_answer_and_then_only_what_is_new(workspace, run, impatient):
     log.emit("preview", step=12, base=False, files=["previews/000012/00.png"])
     new = live.live(run.id, first["cursor"])
     assert [x for x, _ in new["points"]["raw"]] == [11, 12] and len(new["points"]["smooth"]) == 2
-    assert new["scores"] == [{"step": 12, "loss": 0.3, "base": 0.6, "change_percent": -50.0, "num_better": 8, "num_images": 8}]
+    measured = {"loss": 0.3, "base": 0.6, "change_percent": -50.0, "num_better": 8, "num_images": 8}
+    assert new["scores"] == [{"step": 12, **measured, "seen": 0.3, "seen_base": 0.6}]
     assert new["previews"][0]["files"][0].startswith(f"/studio/runs/{run.id}/pictures/previews/000012/00.png?v=")
     assert new["best"] == 12
     assert fresh(workspace).live(run.id, first["cursor"])["points"]["raw"] == new["points"]["raw"], "also after a restart of the studio"

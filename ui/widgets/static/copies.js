@@ -89,7 +89,7 @@ export class Copies {
     const marks = { true: ['!', 'found'], false: ['✓', 'not found'], null: ['–', 'cannot be told'] };
     const shown = this.isWhole ? pictures : pictures.slice(0, SHOWN);
     return [
-      h('p', { class: `verdict ${TONES[level] || ''}`, role: 'status', text }),
+      h('p', { class: `answer ${TONES[level] || ''}`, role: 'status', text }),
       h('ul', { class: 'signs' }, signs.map(sign => h('li', { class: sign.is_found ? 'is-found' : '' },
         h('span', { class: 'mark', text: marks[sign.is_found][0], 'aria-label': marks[sign.is_found][1] }), h('span', {}, h('strong', { text: `${sign.title}. ` }), sign.text)))),
       h('p', { class: 'muted', text: `Drawn at step ${step}, above; below each, the nearest of ${trained} trained pictures${gone ? ` (${gone} more are gone)` : ''}, mirror images and crops among them.` }),
