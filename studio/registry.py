@@ -21,6 +21,7 @@ FAMILIES = {
 }
 METHODS = {
     "lora": "studio.methods.lora",
+    "dora": "studio.methods.dora",
     "textual_inversion": "studio.methods.textual_inversion",
     "full": "studio.methods.full",
     "loha": "studio.methods.loha",

@@ -30,7 +30,7 @@ CHOICES = {"recipes", "method_cards"}  # what people choose among
 FRONT = {"cli", "console", "commands", "doctor"}
 NO_TORCH = [
     "studio.cli", "studio.spec", "studio.store", "studio.registry", "studio.models.bases", "studio.recipes", "studio.families.sd",
-    "studio.methods.lora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
+    "studio.methods.lora", "studio.methods.dora", "studio.methods.loha", "studio.methods.lokr", "studio.methods.oft",
     "studio.jobs.runs.folders", "studio.jobs.processes.supervisor", "studio.jobs.runs.create", "studio.dataset.intake",
     "studio.jobs.runs.metrics", "studio.jobs.plan.estimate", "studio.jobs.plan.planning",
     "studio.models.memory_plan", "studio.models.sizes", "studio.jobs.models.hub",

@@ -10,6 +10,7 @@ from studio.families.base import Card
 from studio.families.header import read_header
 from studio.families.signatures import identify
 from studio.methods.imports import NOT_CONTINUED, is_weighed
+from studio.methods.lora_files import is_dora
 from studio.spec import MethodSpec
 
 
@@ -31,15 +32,16 @@ def describe_file(path: Path, card: Card) -> MethodSpec:
 
 
 def check_continued(path: Path) -> None:
-    """StudioError for a file of a kind that no method here makes, with the way out."""
-    if is_foreign(path):
+    """StudioError for a file that no method here can go on with, with the way out."""
+    if is_foreign(path) and not is_dora(path):
         raise StudioError(f"{path}: this is {identify(path).words()}, {NOT_CONTINUED}")
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether an adapter file is of a kind that no method here makes, so that its formula alone says what it does; by its header.
+    """Whether an adapter file is drawn and merged by its formula alone, as no method here makes all that its kind may be; by its header.
 
-    DoRA, differences of weights, LoKr whose small factor is one of two parts, and files in which layers are of several kinds.
+    DoRA (continued where `lora_files.is_dora`), differences of weights, LoKr whose small factor is one of two parts, and files in which
+    layers are of several kinds.
     """
     names = list(read_header(path).shapes)
     kinds = {split_end(name)[2] for name in names} - {""}

@@ -1,5 +1,6 @@
 """Others' adapters as what they make of a base's weights: of every kind whose formula is known, also of several in one file."""
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+FACTOR = re.compile(r"[._]lora(?!_magnitude)|\.alpha")  # what LoRA's factors are made of; magnitudes lie beside them
 BIAS = ".lora_B.bias"  # of PEFT's lora_bias: the layer's own gets it, scaled as the factors are
 
 
@@ -42,15 +44,16 @@ class Change:
 
 def find_changes(tensors: "dict[str, Tensor]", modules: "dict[str, nn.Module]") -> tuple[dict[str, Change], Renamed]:
     """({our layer: what the file makes of it}, which of the file's layers were found); StudioError where none is on this base."""
-    found = rename(tensors, modules, _put)
+    found = rename(tensors, modules, put)
     return {layer: change for layer, change in found.tensors.items() if isinstance(change, Change)}, found
 
 
-def _put(found: Renamed, here: dict[str, tuple[int, ...]], theirs: "dict[str, Tensor]") -> str:
+def put(found: Renamed, here: dict[str, tuple[int, ...]], theirs: "dict[str, Tensor]") -> str:
+    """Take a layer in as what the file makes of it; why not."""
     if odd := oddity(theirs):
         return odd
     factors = lora_factors(theirs)
-    own = factors | {_part(end): t for end, t in theirs.items() if not factors or not end.startswith((".lora", "_lora", ".alpha"))}
+    own = factors | {_part(end): t for end, t in theirs.items() if not (factors and FACTOR.match(end))}
     if factors and BIAS in theirs:
         alpha, rank = theirs.get(".alpha"), factors["lora_A.weight"].shape[0]
         own["diff_b"] = theirs[BIAS].float() * (1.0 if alpha is None else float(alpha) / rank)

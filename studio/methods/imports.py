@@ -127,7 +127,7 @@ def _put(found: Renamed, here: "Here", own: "State") -> str:
     for i, (name, shape) in enumerate(here.items()):
         start = sum(sizes[:i])
         cut = {p: t[start : start + sizes[i]] for p, t in ours.items() if p in OUTPUTS} if len(here) > 1 else {}
-        fitting = _fit(ours | cut, shape)
+        fitting = fit(ours | cut, shape)
         if fitting is None:
             return f"{list(ours['lora_A.weight'].shape[1:])} inputs there, {list(shape[1:])} here"
         found.tensors[name] = fitting
@@ -156,7 +156,7 @@ def shape_of(layer: Any) -> tuple[int, ...]:
     return (own.out_features, own.in_features) if hasattr(own, "out_features") else tuple(own.weight.shape)
 
 
-def _fit(own: "State", shape: tuple[int, ...]) -> "State | None":
+def fit(own: "State", shape: tuple[int, ...]) -> "State | None":
     """LoRA's factors for a weight of this shape, linear layers and 1x1 convolutions being the same; None where they do not fit."""
     if "lora_A.weight" not in own:
         return own

@@ -17,11 +17,13 @@ from studio.spec import MethodSpec
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from studio.methods.imports import Put
+
 keeps_every_snapshot = True
 LARGE, SHARE, SHARE_OF_LARGE = 1e8, 0.14, 0.015  # of a denoiser's numbers that such an adapter usually has, where its layers are not known
 TEXT_SHARE = 5e-4  # of a text encoder's numbers that an adapter of rank 1 has on its attention
 NAME = "default"  # PEFT's name for the one adapter of a run
-TRAINED = re.compile(r"\.(lora_[AB]\.weight|oft_R\.weight|hada_\w+|lokr_\w+)$")  # what follows a layer's name in a state
+TRAINED = re.compile(r"\.(lora_([AB]\.weight|magnitude_vector)|oft_R\.weight|hada_\w+|lokr_\w+)$")  # what follows a layer in a state
 
 
 class RankSpec(MethodSpec):
@@ -59,6 +61,8 @@ class Kind:
     start: "Callable[[Any, Generator], None]"  # give a layer its first tensors, fp32: no change of the base
     at: Callable[[list[Any], Any, list[float]], AbstractContextManager[None]]  # within: the layers at these strengths
     read: "Callable[[Renamed, Any], dict[str, Tensor]]"  # a state from a file's tensors, which have got our names
+    put: "Put | None" = None  # how a file's layers are taken in, where LoRA's, LoHa's and LoKr's way is not it
+    merge: "Callable[[Any, Tensor, dict[str, Tensor], float], Tensor] | None" = None  # a weight with it, where PEFT's merging is not it
 
 
 def live(spec: LayerSpec) -> frozenset[str]:
@@ -148,6 +152,8 @@ def merged(kind: Kind, spec: Any, weight: "Tensor", own: "dict[str, Tensor]", st
         raise StudioError("its tensors are not of this base: choose the base that the adapter was trained on")
     for name, tensor in live.items():
         tensor.data = own[name].to(weight.device, torch.float32)
+    if kind.merge:
+        return kind.merge(spec, weight, {name: tensor.detach() for name, tensor in live.items()}, strength)
     with torch.no_grad(), kind.at([holder["layer"]], spec, [strength]):
         holder["layer"].merge()
     return layer.weight.data
@@ -201,7 +207,7 @@ class Adapter:
         """
         import torch
 
-        found = rename(tensors, self._modules)
+        found = rename(tensors, self._modules, self._kind.put)
         state = self._kind.read(found, self._spec)
         strange = [n for n in layers_of(state) if n not in self._layers]
         too_few = len(found.unmatched) > (len(found.matched) if partly else 0)

@@ -7,7 +7,7 @@ from studio.errors import StudioError
 from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
-from studio.methods.imports import DOWN, Renamed, as_lora
+from studio.methods.imports import DOWN, Renamed, as_lora, is_weighed
 from studio.methods.targets import where
 
 if TYPE_CHECKING:
@@ -56,6 +56,22 @@ def read(found: Renamed, spec: Any) -> "dict[str, Tensor]":
 
 def describe(path: Path, card: Card) -> dict[str, Any]:
     """{"rank", "targets", "text_encoder", …} that take in every layer of an adapter file, by its header; StudioError when it is no LoRA."""
+    if is_dora(path):
+        raise StudioError(f"{path}: this is a DoRA, which has magnitudes beside its LoRA: continue it with --recipe dora")
+    return settings(path, card)
+
+
+def is_dora(path: Path) -> bool:
+    """Whether all layers of an adapter file are a LoRA with a magnitude for each output, as DoRA here has them; by its header."""
+    shapes = {split_end(name): shape for name, shape in read_header(path).shapes.items()}
+    kinds, pairs = {kind for _, _, kind in shapes} - {""}, {layer for layer, end, _ in shapes if end in DOWN}
+    weighed = {layer for layer, end, _ in shapes if is_weighed([end])}
+    by_input = any(end == ".dora_scale" and len(s) > 1 and s[0] == 1 and max(s) > 1 for (_, end, _), s in shapes.items())
+    return kinds == {"LoRA"} and bool(weighed) and pairs == weighed and not by_input
+
+
+def settings(path: Path, card: Card) -> dict[str, Any]:
+    """The same for whatever has LoRA's factors."""
     header = read_header(path)
     layers = {split_end(n)[0]: shape[0] for n, shape in header.shapes.items() if split_end(n)[1] in DOWN and shape}
     if not layers:

@@ -16,6 +16,7 @@ from studio.families.header import read_header
 from studio.families.signatures import identify
 from studio.families.signs import ADAPTER, CHECKPOINT, EMBEDDING
 from studio.methods.describing import is_foreign
+from studio.methods.lora_files import is_dora
 from studio.models import facts
 from studio.models.bases import EMBEDDED_BASES, examine, known_families, told
 from studio.models.facts import size_mib
@@ -126,7 +127,7 @@ def _without_name(reason: str, path: Path) -> str:
 
 def _way_out(kind: str, reason: str, path: Path) -> str:
     """What to do with what cannot be trained on."""
-    if kind == ADAPTER and is_foreign(path):
+    if kind == ADAPTER and is_foreign(path) and not is_dora(path):
         return f"drop it on Compare, or put it into its base: models merge {path}"
     if kind in {ADAPTER, EMBEDDING}:
         return f"drop it on Compare, or continue it: train --from {path}"

@@ -16,6 +16,7 @@ from tests.fixtures.families import FAMILIES, FLOW_MODELS
 CPU = torch.device("cpu")
 SETTINGS = {  # of a small adapter on all kinds of layers there are
     "lora": {"rank": 3, "alpha": 2.0, "lr": 0.02},
+    "dora": {"rank": 3, "alpha": 2.0, "lr": 0.02},
     "loha": {"rank": 3, "lr": 0.02},
     "lokr": {"rank": 3, "lr": 0.05},
     "oft": {"block_size": 4, "lr": 0.02},
@@ -40,7 +41,7 @@ def spec_of(family, kind):
     """Settings that adapt the denoiser whole, and the text encoders where they can be."""
     method, values = registry.method(kind), dict(SETTINGS[kind])
     if "targets" in method.Spec.model_fields:
-        groups = [g for g in family.card.targets if g != "conv" or kind != "oft"]
+        groups = [g for g in family.card.targets if g != "conv" or kind not in {"dora", "oft"}]
         values |= {"targets": "+".join(groups), "text_encoder": bool(family.card.te_targets)}
     return method.adopt(method.Spec(**values), {}, [], "thing")
 

@@ -176,13 +176,13 @@ def test_files_with_cores_are_continued_as_the_plain_ones_they_equal(tiny_parts,
         adapter.detach()
 
 
-def test_a_dora_is_not_continued_and_the_way_out_is_said(tiny_parts, tmp_path):
+def test_a_dora_by_inputs_is_not_continued_and_the_way_out_is_said(tiny_parts, tmp_path):
     state = {
         "unet.mid_block.attentions.0.proj_in.lora_A.weight": numbers(2, 8, key=1),
         "unet.mid_block.attentions.0.proj_in.lora_B.weight": numbers(8, 2, key=2),
     }
     tensors = written(state, "kohya", tiny_parts, alpha=2.0)
-    write_tensors(tmp_path / "d.safetensors", tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.ones(8, 1)})
+    write_tensors(tmp_path / "d.safetensors", tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.ones(1, 8)})
     with pytest.raises(StudioError, match=r"this is an adapter \(DoRA\).*, which cannot be continued here: merge it into its base"):
         describe_file(tmp_path / "d.safetensors", sd.card)
 

@@ -10,7 +10,7 @@ from studio.families import sd
 from studio.families.import_names import RULES, layer_names
 from studio.families.sd_names import unet_name
 from studio.methods import imports, lora, targets
-from studio.methods.foreign import _put as foreign_put
+from studio.methods.foreign import put as foreign_put
 from studio.store import write_tensors
 from studio.train.randomness import generator
 

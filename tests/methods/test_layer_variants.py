@@ -1,4 +1,4 @@
-"""LoHa, LoKr and OFT: what they attach to, what they leave behind, and that every file they write comes back equal."""
+"""DoRA, LoHa, LoKr and OFT: what they attach to, what they leave behind, and that every file they write comes back equal."""
 
 import warnings
 
@@ -11,6 +11,8 @@ from studio.export.formats import write_adapter
 from studio.export.verify import outputs, verify
 from studio.families import sd
 from studio.methods import formulas
+from studio.methods.describing import check_continued, describe_file
+from studio.methods.foreign import Foreign
 from studio.methods.layers import layers_of
 from studio.store import read_tensors
 from studio.train.randomness import generator
@@ -23,10 +25,12 @@ CASES = {
     "lokr-whole": ("lokr", {"rank": 4, "targets": "attention", "text_encoder": True, "alpha": 2}),
     "lokr-mixed": ("lokr", {"rank": 4, "targets": ALL, "alpha": 3}),
     "lokr-factor": ("lokr", {"rank": 3, "targets": ALL, "factor": 4}),
+    "dora": ("dora", {"rank": 3, "targets": ALL, "alpha": 2}),
+    "dora-text": ("dora", {"rank": 4, "targets": "attention", "text_encoder": True}),
     "oft": ("oft", {"block_size": 4, "targets": "attention+feed_forward"}),
     "oft-text": ("oft", {"block_size": 8, "targets": "attention", "text_encoder": True}),
 }
-FILES = [name for name in CASES if not name.startswith("oft")]
+FILES = [name for name in CASES if not name.startswith(("oft", "dora"))]
 
 
 def attach(parts, kind, **settings):
@@ -106,8 +110,8 @@ def test_exports_come_back_equal(tiny_parts, tmp_path, name, layout):
     assert found.max_difference < 2e-5 < 1e-3 < found.effect
 
 
-@pytest.mark.parametrize("name", ["oft", "oft-text"])
-def test_oft_is_written_for_peft_alone_and_comes_back_equal(tiny_parts, tmp_path, name):
+@pytest.mark.parametrize("name", ["dora", "dora-text", "oft", "oft-text"])
+def test_what_is_written_for_peft_alone_comes_back_equal(tiny_parts, tmp_path, name):
     method, spec, adapter = trained(tiny_parts, name)
     assert method.layouts(sd.card) == ("peft",)
     state = adapter.state()
@@ -148,6 +152,68 @@ def test_strength_scales_the_change_of_weights(tiny_parts, name):
     with adapter.at([0.25]):
         assert all(torch.allclose(layer.get_delta_weight("default"), 0.25 * d) for layer, d in zip(layers, whole, strict=True))
     assert equal([layer.get_delta_weight("default") for layer in layers], whole)
+
+
+def test_a_dora_at_a_strength_lies_on_the_line_from_the_base(tiny_parts):
+    """Its weights, by the formula, put into the base: the same pictures; magnitudes that are trained are not those of the base."""
+    _, spec, adapter = trained(tiny_parts, "dora")
+    with adapter.at([0.5, 0.5]):
+        ours = outputs(sd, tiny_parts)
+    state = {n: t.detach().clone() for n, t in adapter.state().items()}
+    adapter.detach()
+    for name in layers_of(state):
+        layer = tiny_parts.modules["unet"].get_submodule(name.removeprefix("unet."))
+        pair = {f"lora_{x}.weight": state[f"{name}.lora_{x}.weight"] for x in "AB"} | {"alpha": torch.tensor(2.0)}
+        own = pair | {"magnitude": state[f"{name}.lora_magnitude_vector"]}
+        assert (formulas.changed(layer.weight, own, 0.5) - formulas.changed(layer.weight, pair, 0.5)).abs().max() > 1e-3
+        layer.weight.data = formulas.changed(layer.weight.data, own, 0.5)
+    assert all((a - b).abs().max() < 1e-5 for a, b in zip(ours, outputs(sd, tiny_parts), strict=True))
+
+
+def others_dora(parts, how):
+    """A DoRA as kohya or PEFT names it, on linear layers and convolutions, of several ranks."""
+    unet, file = parts.modules["unet"], {}
+    names = [n for n, m in unet.named_modules() if n.endswith(("attn1.to_q", "attn1.to_out.0", "conv1", "proj_in"))]
+    for i, name in enumerate(names):
+        weight, rank = unet.get_submodule(name).weight, 2 + i % 2
+        out, *rest = weight.shape
+        ends = [1] * (len(rest) - 1)
+        down, up = (torch.randn(s, generator=generator(i, w)) * 0.1 for s, w in (((rank, *rest), "down"), ((out, rank, *ends), "up")))
+        length = torch.rand(out, generator=generator(i)) + 0.5
+        if how == "kohya":
+            key, shape = "lora_unet_" + name.replace(".", "_"), (out, 1, *ends)
+            file |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(1.5)}
+            file[f"{key}.dora_scale"] = length.view(shape)
+        else:
+            key, shape = f"base_model.model.unet.{name}" if how == "PEFT" else f"unet.{name}", (1, out, *ends) if ends else (out,)
+            file |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up, f"{key}.lora_magnitude_vector": length.view(shape)}
+    return file, len(names)
+
+
+@pytest.mark.parametrize("how", ["kohya", "PEFT", "diffusers"])
+def test_a_dora_of_others_is_continued_from_what_it_draws(tiny_parts, tmp_path, how):
+    tensors, count = others_dora(tiny_parts, how)
+    write_adapter(file := tmp_path / "x.safetensors", tensors, {}, "kohya", {})
+    foreign = Foreign(tiny_parts, tensors)
+    with foreign.at([1.0]):
+        theirs = outputs(sd, tiny_parts)
+    check_continued(file)
+    with pytest.raises(StudioError, match="--recipe dora"):
+        registry.method("lora").describe(file, sd.card)
+    spec = describe_file(file, sd.card)
+    assert (spec.kind, spec.rank) == ("dora", 3)
+    adapter = registry.method("dora").attach(tiny_parts, spec.model_copy(update={"alpha": 7.0}), sd.card, 0)
+    assert adapter.load(tensors) == f"{count}/{count} layers"
+    assert all((a - b).abs().max() < 1e-5 for a, b in zip(theirs, outputs(sd, tiny_parts), strict=True))
+    adapter.detach()
+    name = next(n for n in tensors if n.endswith(("dora_scale", "vector")))
+    if how == "kohya":  # as LyCORIS' first files have it: a length for each input
+        tensors[name] = torch.ones(1, tensors[name.replace("dora_scale", "lora_down.weight")].shape[1])
+    else:
+        del tensors[name]
+    write_adapter(file, tensors, {}, "kohya", {})
+    with pytest.raises(StudioError, match="cannot be continued here: merge it into its base"):
+        check_continued(file)
 
 
 def test_oft_has_no_strength_in_between(tiny_parts):
@@ -248,7 +314,12 @@ def test_files_of_another_kind_are_told(tiny_parts, tmp_path):
     file = tmp_path / "x.safetensors"
     tensors = method.export(adapter.state(), spec, "lycoris", sd.card)
     write_adapter(file, tensors, {}, "lycoris", {})
-    for kind, words in (("lora", "no LoRA layers"), ("lokr", "no LoKr layers"), ("oft", "continued from its run")):
+    for kind, words in (
+        ("lora", "no LoRA layers"),
+        ("dora", "no DoRA in this file"),
+        ("lokr", "no LoKr layers"),
+        ("oft", "continued from its run"),
+    ):
         with pytest.raises(StudioError, match=words):
             registry.method(kind).describe(file, sd.card)
     write_adapter(file, tensors | {next(iter(tensors)).partition(".")[0] + ".dora_scale": torch.zeros(1)}, {}, "lycoris", {})
@@ -260,7 +331,7 @@ def test_files_of_another_kind_are_told(tiny_parts, tmp_path):
         again.load(tensors)
 
 
-@pytest.mark.parametrize("kind", ["loha", "lokr", "oft"])
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr", "oft"])
 def test_a_base_without_layers_to_adapt_is_refused_in_a_sentence(kind):
     from dataclasses import replace
 
