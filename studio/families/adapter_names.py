@@ -31,7 +31,7 @@ ALSO = re.compile(r"\.(alpha|dora_scale|bias)$|\.lora_magnitude_vector(\.\w+)*$"
 END = {re.compile(rf"(?:{end})$"): kind for end, kind in ENDS.items()}
 LAYOUTS = (  # (whose, how its names begin or end); the first that is found
     ("xlabs", r"\.processor\.\w+_lora\d\.(down|up)\."),
-    ("diffusers of 2023", r"\.processor\.|\.lora\.(down|up)\."),
+    ("diffusers of 2023", r"\.processor\.|[._]lora\.(down|up)\.|\.lora_linear_layer\."),
     ("LyCORIS", r"^lycoris_"),
     ("OneTrainer", r"^lora_(transformer|prior_unet)_"),
     ("LyCORIS", r"^lora_\w+\.(hada_w|lokr_|oft_|on_input|a1|diff)"),

@@ -12,6 +12,7 @@ from studio.families.header import read_header
 from studio.families.pieces import HEIGHT, Piece, find_pieces, find_vae, say_missing
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
+from studio.families.unet_file import open_unet
 from studio.models.places import hub_models
 
 
@@ -104,16 +105,23 @@ def is_whole(path: Path) -> bool:
         return False
     with contextlib.suppress(StudioError):
         kind = identify(path)
-        return kind.what != CHECKPOINT or "VAE" in kind.parts
+        return kind.what != CHECKPOINT or {"VAE", "text encoder"} <= set(kind.parts)
     return True
 
 
 def other_files(path: Path) -> list[Path]:
     """What belongs to a model's file beside itself, without what is in a model folder beside it."""
+    return sorted({piece.path for piece in pieces_of(path).values()} - {path})
+
+
+def pieces_of(path: Path) -> dict[str, Piece]:
+    """What completes a model's file, by its component: found in it by diffusers' names, or near it."""
     if found := assemble(path):
-        return found.files
-    vae = None if path.is_dir() or is_whole(path) else find_vae(path)
-    return [vae.path] if vae and vae.path != path else []
+        return found.pieces
+    if path.is_dir() or is_whole(path):
+        return {}
+    unet, vae = open_unet(path), find_vae(path)
+    return (unet.texts if unet else {}) | ({"vae": vae} if vae else {})
 
 
 def folder_of(path: Path) -> Path:

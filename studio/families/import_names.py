@@ -158,15 +158,17 @@ def are_original(names: list[str]) -> bool:
     return any(re.fullmatch(_pattern(theirs), name) for theirs in inside for name in names)
 
 
-def our_endings(name: str, is_original: bool = True) -> list[str]:
+def our_endings(name: str, is_original: bool = True, suffixes: tuple[str, ...] = ()) -> list[str]:
     """How the names of our layers end that a denoiser layer of a file stands for, dots as underscores, without its base at hand.
 
-    `is_original`: names outside blocks are the makers' too, as `img_in` is in FLUX; Qwen-Image calls one so here.
+    `is_original`: names outside blocks are the makers' too, as `img_in` is in FLUX; Qwen-Image calls one so here. `suffixes` = how layers
+    of the base's family end, which tells Lumina's from Z-Image's, whose makers have equal names for layers that we call differently.
     """
-    known = {rule for rules in RULES.values() for rule in rules if rules is not LUMINA}  # whose names Z-Image has for other layers
-    for theirs, ours in {rule for rule in known if is_original or "{}" in rule[0]}:
-        if re.fullmatch(_pattern(theirs.replace(".", "_")), name):
-            return ["_" + o.replace("{}", "0").replace(".", "_") for o in ours]
+    known = {rule for rules in RULES.values() for rule in rules if is_original or "{}" in rule[0]}
+    found = sorted(rule for rule in known if re.fullmatch(_pattern(rule[0].replace(".", "_")), name))
+    fitting = [ours for _, ours in found if any(o.endswith(s) for o in ours for s in suffixes)]
+    for ours in (*fitting, *(ours for theirs, ours in found if (theirs, ours) not in LUMINA)):
+        return ["_" + o.replace("{}", "0").replace(".", "_") for o in ours]
     for ours, theirs in RESNET.items():
         if name.endswith("_" + theirs.replace(".", "_")):
             return ["_resnets_0_" + ours]

@@ -48,9 +48,9 @@ def recognise(path: Path) -> bool:
             told = "its UNet is that of Stable Diffusion XL, but its model_index.json that of 1.x or 2.x"
             raise StudioError(f"{path}: {told}: put the model_index.json of this very model there")
         return True
-    from studio.families import single_file
+    from studio.families import single_file, unet_file
 
-    return single_file.is_sd(path)
+    return unet_file.recognise(path, is_xl=False) or single_file.is_sd(path)
 
 
 def load(path: Path, dtype: Any, device: Any) -> Parts:
@@ -60,10 +60,9 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
 
         modules, tokenizers, scheduler = unet.load_folder(path, {"text_encoder": CLIPTextModel}, dtype, device)
     else:
-        from studio.families import single_file
+        from studio.families import single_file, unet_file
 
-        modules, tokenizer, scheduler = single_file.load_sd(path)
-        tokenizers = {"tokenizer": tokenizer}
+        modules, tokenizers, scheduler = unet_file.load(path) or single_file.load_sd(path)
     check_channels(path, modules["unet"], modules["vae"])
     for module in modules.values():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()

@@ -53,9 +53,9 @@ REFINER = "this is the SDXL refiner, which only finishes what a base model began
 def recognise(path: Path) -> bool:
     """Whether `path` is a diffusers folder or a single checkpoint of this family; StudioError for the refiner."""
     if not path.is_dir():
-        from studio.families import sdxl_file
+        from studio.families import sdxl_file, unet_file
 
-        return sdxl_file.is_sdxl(path)
+        return unet_file.recognise(path, is_xl=True) or sdxl_file.is_sdxl(path)
     index = model_folder.check_folder(path)
     if index.get("_class_name") not in PIPELINES:
         return False
@@ -74,9 +74,9 @@ def load(path: Path, dtype: Any, device: Any) -> Parts:
         modules, tokenizers, scheduler = unet.load_folder(path, classes, dtype, device)
         zeros = model_folder.check_folder(path).get("force_zeros_for_empty_prompt") is not False
     else:
-        from studio.families import sdxl_file
+        from studio.families import sdxl_file, unet_file
 
-        modules, tokenizers, scheduler = sdxl_file.load_sdxl(path)
+        modules, tokenizers, scheduler = unet_file.load(path) or sdxl_file.load_sdxl(path)
     check_channels(path, modules["unet"], modules["vae"])
     _check_unet(path, modules)
     for module in modules.values():

@@ -12,7 +12,8 @@ from studio.families.header import Header, read_header
 from studio.families.sdxl_names import CLIP, OPEN_CLIP
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
-from studio.families.single_file import CONFIGS, UNET
+from studio.families.single_file import CONFIGS
+from studio.families.unet_shapes import UNET, conditions, unet_config
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -71,7 +72,7 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenize
     first, second, projection = _text_configs(header)
     for text in (first, second):
         single_file.check_text(header.path, text, len(readers["tokenizer"]))
-    unet = single_file.unet_config(header, FOLDER) | _conditions(header, projection[1])
+    unet = unet_config(header, FOLDER) | conditions(header, projection[1])
     modules = single_file.unet_and_vae(header, unet, single_file.vae_config(header, FOLDER))
     state = single_file.clip_state(header, ROOT)
     modules["text_encoder"] = single_file.fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**first)), state)
@@ -89,9 +90,3 @@ def _text_configs(header: Header) -> tuple[dict, dict, tuple[int, ...]]:
     projection = header.shape(OPEN_CLIP + "text_projection")
     second |= {"num_hidden_layers": header.count(OPEN_CLIP + "transformer.resblocks."), "projection_dim": projection[1]}
     return first | single_file.clip_sizes(header, ROOT, first), second | single_file.open_clip_sizes(header, OPEN_CLIP), projection
-
-
-def _conditions(header: Header, pooled: int) -> dict:
-    """How wide the pooled text and the six numbers of a picture's geometry are to the UNet."""
-    width = header.shape(UNET + "label_emb.0.0.weight")[1]
-    return {"projection_class_embeddings_input_dim": width, "addition_time_embed_dim": (width - pooled) // 6}

@@ -11,7 +11,7 @@ DENOISER_PREFIX = re.compile(
     rf"^(?:{WRAPPED})?(?:model\.diffusion_model|diffusion_model|transformer|unet|model)\.|^{WRAPPED}", re.MULTILINE
 )
 VAE_PREFIX = re.compile(r"^(?:first_stage_model|vae)\.", re.MULTILINE)
-TEXT_PARTS = r"^(cond_stage_model|conditioner\.embedders|text_encoders?)\."
+TEXT_PARTS = r"^(cond_stage_model|conditioner\.embedders|text_encoders?(_\d)?)\."
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,26 @@ def _c(title: str, *has: str, lacks: tuple[str, ...] = (), shape: tuple[str, int
 
 IN = r"^model\.diffusion_model\.input_blocks\."
 UNET, CROSS, FLUX = r"^input_blocks\.0\.0\.weight$", r"attn2\.to_k\.weight$", r"^double_blocks\.0\.img_attn\."
+CONV_IN = r"^conv_in\.weight$"
+ANY_UNET = r"^(input_blocks\.0\.0|conv_in)\.weight$"  # in the original names or in diffusers'
 FLUX_OURS = r"^single_transformer_blocks\.0\."
 SANA = r"\.(mlp\.depth_conv|ff\.conv_depth)\.|^attention_y_norm\."
-LABELS = r"^label_emb\.0\.0\.weight$"
+LABELS = r"^(label_emb\.0\.0|add_embedding\.linear_1)\.weight$"
 SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a single file's denoiser
     _c("Stable Video Diffusion", UNET, r"time_stack|time_mixer"),
-    _c("Stable Diffusion XL refiner", UNET, LABELS, shape=(LABELS, 1, (2560,))),
-    _c("Stable Diffusion XL inpainting", UNET, LABELS, shape=(UNET, 1, (9,))),
-    _c("Stable Diffusion XL InstructPix2Pix", UNET, LABELS, shape=(UNET, 1, (8,))),
-    _c("Kolors", UNET, LABELS, shape=(LABELS, 1, (5632,))),
+    _c("Stable Diffusion XL refiner", ANY_UNET, LABELS, shape=(LABELS, 1, (2560,))),
+    _c("Stable Diffusion XL inpainting", ANY_UNET, LABELS, shape=(ANY_UNET, 1, (9,))),
+    _c("Stable Diffusion XL InstructPix2Pix", ANY_UNET, LABELS, shape=(ANY_UNET, 1, (8,))),
+    _c("Kolors", ANY_UNET, LABELS, shape=(LABELS, 1, (5632,))),
     _c("Stable Diffusion 2.x unCLIP", UNET, LABELS, shape=(CROSS, 1, (1024,))),
-    _c("Playground 2.5 (Stable Diffusion XL with another noise schedule)", UNET, r"^edm_mean$"),
-    _c("a latent consistency model (LCM) of Stable Diffusion", UNET, r"^time_embed\.cond_proj\."),
-    _c("Stable Diffusion with boxes (GLIGEN)", UNET, r"^position_net\."),
+    _c("Playground 2.5 (Stable Diffusion XL with another noise schedule)", ANY_UNET, r"^edm_mean$"),
+    _c("a latent consistency model (LCM) of Stable Diffusion", ANY_UNET, r"^time_embed(ding)?\.cond_proj\."),
+    _c("Stable Diffusion with boxes (GLIGEN)", ANY_UNET, r"^position_net\."),
     _c("Stable Diffusion XL", UNET, LABELS),
-    _c("Stable Diffusion x4 upscaler", UNET, r"^label_emb\.weight$"),
+    _c("Stable Diffusion x4 upscaler", ANY_UNET, r"^(label_emb|class_embedding)\.weight$"),
+    _c("Stable Diffusion inpainting", CONV_IN, CROSS, shape=(CONV_IN, 1, (9,))),
+    _c("Stable Diffusion 2.x depth", CONV_IN, CROSS, shape=(CONV_IN, 1, (5,))),
+    _c("InstructPix2Pix (Stable Diffusion)", CONV_IN, CROSS, shape=(CONV_IN, 1, (8,))),
     _c("Stable Diffusion 1.x inpainting", UNET, shape=(UNET, 1, (9,)), lacks=(r"^cond_stage_model\.model\.",)),
     _c("Stable Diffusion 2.x inpainting", UNET, shape=(UNET, 1, (9,))),
     _c("Stable Diffusion 2.x depth", UNET, shape=(UNET, 1, (5,))),

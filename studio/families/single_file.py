@@ -18,6 +18,7 @@ from studio.families.pieces import Piece, find_vae
 from studio.families.signatures import kind_of
 from studio.families.signs import ADAPTER, EMBEDDING
 from studio.families.tensors import fill, read_tensors
+from studio.families.unet_shapes import HEAD_WIDTH, UNET, unet_config
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."  # text encoder of 1.x
 OPEN_CLIP = "cond_stage_model.model."  # text encoder of 2.x
-HEAD_WIDTH = 64  # of the text encoders and of 2.x's UNet; 1.x's UNet has 8 heads at every width
 VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 TEXT_PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
 OPEN_CLIP_NAMES = (
@@ -64,8 +63,8 @@ def _refuse_adapter(header: Header) -> None:
         raise StudioError(f"{header.path}: this is {kind}, not a base model: give the base model that it was made for")
 
 
-def load_sd(path: Path) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":
-    """The modules unet, vae and text_encoder in the precision they are stored in, the tokenizer and the noise schedule.
+def load_sd(path: Path) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenizer], DDIMScheduler]":
+    """The modules unet, vae and text_encoder in the precision they are stored in, the tokenizer by its name, and the noise schedule.
 
     StudioError if a tensor is missing or does not fit: no weight is ever left at random.
     """
@@ -82,10 +81,10 @@ def no_model(path: Path, error: Exception) -> StudioError:
     return StudioError(f"{path}: its tensors make no Stable Diffusion model ({type(error).__name__}: {first_line(error)}): fetch it again")
 
 
-def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMScheduler]":
+def _load(header: Header) -> "tuple[dict[str, nn.Module], dict[str, CLIPTokenizer], DDIMScheduler]":
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    folder = CONFIGS / ("sd21" if header.has(OPEN_CLIP) else "sd15")
+    folder = CONFIGS / ("sd21" if is_second(header) else "sd15")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     unet, vae, text = unet_config(header, folder), vae_config(header, folder), _text_config(header, folder)
     check_text(header.path, text, len(tokenizer))
@@ -95,15 +94,20 @@ def _load(header: Header) -> "tuple[dict[str, nn.Module], CLIPTokenizer, DDIMSch
     modules = unet_and_vae(header, unet, vae)
     state = _text_state(header, text["num_hidden_layers"])
     modules["text_encoder"] = fill(header.path, "text encoder", lambda: CLIPTextModel(CLIPTextConfig(**text)), state)
-    return modules, tokenizer, schedule(header, folder, modules, 512)
+    return modules, {"tokenizer": tokenizer}, schedule(header, folder, modules, 512)
 
 
-def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]":
-    """Both modules, of these configurations; StudioError if a tensor is missing or does not fit."""
+def unet_and_vae(header: Header, unet: dict, vae: dict, state: "State | None" = None) -> "dict[str, nn.Module]":
+    """Both modules, of these configurations; `state` = the UNet's tensors, where they are not in the file by the original names.
+
+    StudioError if a tensor is missing or does not fit.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    state = convert_ldm_unet_checkpoint(read_tensors(header.path, UNET), unet)
+    state = read_tensors(header.path, UNET) if state is None else state
+    if any(name.startswith(UNET) for name in state):
+        state = convert_ldm_unet_checkpoint(state, unet)
     modules = {"unet": fill(header.path, "UNet", lambda: UNet2DConditionModel.from_config(unet), state)}
     piece = vae_of(header)
     state = {name.removeprefix(piece.root): value for name, value in read_tensors(piece.path, piece.root).items()}
@@ -111,61 +115,18 @@ def unet_and_vae(header: Header, unet: dict, vae: dict) -> "dict[str, nn.Module]
     return modules | {"vae": fill(piece.path, "VAE", lambda: AutoencoderKL.from_config(vae), state)}
 
 
+def is_second(header: Header) -> bool:
+    """Whether this is Stable Diffusion 2.x, by its text encoder, or where it lies elsewhere by its linear layers around attention."""
+    if header.has(OPEN_CLIP) or header.has(CLIP) or header.has(UNET + "label_emb."):
+        return header.has(OPEN_CLIP)
+    return any(name.endswith(".1.proj_in.weight") and len(shape) == 2 for name, shape in header.shapes.items())
+
+
 def check_text(path: Path, text: dict, num_tokens: int) -> None:
     """StudioError unless a text encoder of this configuration knows just the tokens of CLIP's tokenizer."""
     if text["vocab_size"] != num_tokens:
         known = f"its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer {num_tokens}"
         raise StudioError(f"{path}: {known}: give this model as a diffusers folder, which brings its own tokenizer")
-
-
-def unet_config(header: Header, folder: Path) -> dict:
-    """The bundled UNet configuration with the file's own widths, levels and text width. StudioError where it reads no text."""
-    config = bundled(folder, "unet/config.json")
-    num_blocks = header.count(UNET + "input_blocks.")
-    downs = [i for i in range(1, num_blocks) if header.has(f"{UNET}input_blocks.{i}.0.op.")]
-    per_level = downs[0] if downs else num_blocks
-    firsts = [f"{UNET}input_blocks.{1 + level * per_level}." for level in range(len(downs) + 1)]
-    widths = [header.shape(first + "0.out_layers.3.weight")[0] for first in firsts]
-    attended = [header.has(first + "1.") for first in firsts]
-    if not any(attended):
-        raise StudioError(f"{header.path}: its UNet reads no text: this is no Stable Diffusion model")
-    attention = firsts[attended.index(True)] + "1."
-    per_depth = isinstance(config.get("transformer_layers_per_block"), list)
-    config |= {
-        "in_channels": header.shape(UNET + "input_blocks.0.0.weight")[1],
-        "out_channels": header.shape(UNET + "out.2.weight")[0],
-        "block_out_channels": widths,
-        "layers_per_block": per_level - 1,
-        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
-        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
-        "cross_attention_dim": header.shape(attention + "transformer_blocks.0.attn2.to_k.weight")[1],
-        **_depths(header, per_level, attended, per_depth),
-        "use_linear_projection": len(header.shape(attention + "proj_in.weight")) == 2,
-    }
-    if isinstance(config["attention_head_dim"], list):  # the number of heads, despite its name
-        config["attention_head_dim"] = [max(1, width // HEAD_WIDTH) for width in widths]
-    return config
-
-
-def _depths(header: Header, per_level: int, attended: list[bool], per_depth: bool) -> dict:
-    """How many transformer blocks each block of the UNet has; smaller models made from XL (SSD-1B, Vega) have others on the way up."""
-
-    def depth(block: str) -> int:
-        return header.count(f"{UNET}{block}.1.transformer_blocks.") or 1
-
-    def by_level(way: str, first: int, count: int, order: list[bool]) -> list[list[int]]:
-        return [[depth(f"{way}.{first + i * per_level + j}") if a else 1 for j in range(count)] for i, a in enumerate(order)]
-
-    down, up = by_level("input_blocks", 1, per_level - 1, attended), by_level("output_blocks", 0, per_level, attended[::-1])
-    plain = [level[0] for level in down]
-    is_plain = all(set(level) == {n} for n, level in (*zip(plain, down, strict=True), *zip(plain[::-1], up, strict=True)))
-    config: dict = {"transformer_layers_per_block": plain if per_depth else plain[attended.index(True)]}
-    if not is_plain:
-        config = {"transformer_layers_per_block": [n if len(set(level)) == 1 else level for n, level in zip(plain, down, strict=True)]}
-        config["reverse_transformer_layers_per_block"] = up
-    if not header.has(f"{UNET}middle_block.1."):
-        config["mid_block_type"] = "UNetMidBlock2D" if header.has(f"{UNET}middle_block.0.") else None
-    return config
 
 
 def vae_config(header: Header, folder: Path) -> dict:
@@ -264,7 +225,7 @@ def schedule(header: Header, folder: Path, modules: "dict[str, nn.Module]", size
     values["prediction_type"] = prediction_type(header, unet)
     if "ztsnr" in header.shapes:  # marks training with zero terminal signal-to-noise ratio (Lin 2024)
         values |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    if header.has(OPEN_CLIP) and values["prediction_type"] == "v_prediction":
+    if is_second(header) and values["prediction_type"] == "v_prediction":
         size_px = 768
     size_px = header.declared_px or size_px
     unet.register_to_config(sample_size=max(1, size_px // vae_scale))
@@ -279,7 +240,7 @@ def prediction_type(header: Header, unet: "nn.Module") -> str:
     declared = PREDICTION_TYPES.get(header.metadata.get("modelspec.prediction_type", "").lower())
     if declared:
         return declared
-    if "v_pred" in header.shapes or says(header, V_PREDICTION) or (header.has(OPEN_CLIP) and not returns_noise(unet)):
+    if "v_pred" in header.shapes or says(header, V_PREDICTION) or (is_second(header) and not returns_noise(unet)):
         return "v_prediction"
     return "epsilon"
 

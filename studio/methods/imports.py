@@ -95,8 +95,10 @@ def _by_layer(tensors: "State") -> "dict[str, State]":
 def _find(theirs: str, index: dict[str, dict[str, tuple[str, ...]]], denoisers: list[str]) -> tuple[str, tuple[str, ...]]:
     """(component, our layers) of a layer as a file calls it; ("", ()) where this base has none."""
     name = theirs.replace(".processor.to_", ".to_").replace(".", "_")
-    if found := re.match(r"lora_(te\d?)_|(text_encoder(?:_\d)?)_(?!\d_)|text_encoders_(clip_l|clip_g|t5xxl)_(?:transformer_)?", name):
-        component = TEXT_ENCODERS.get(found[1] or "") or found[2] or CLIP_PARTS.get(found[3] or "", "")
+    if found := re.match(
+        r"lora_(te\d?)_|(text_encoder(?:_\d)?)_(?!\d_)|text_encoders_(clip_l|clip_g|t5xxl)_(?:transformer_)?|(?=text_model_)", name
+    ):
+        component = TEXT_ENCODERS.get(found[1] or "") or found[2] or CLIP_PARTS.get(found[3] or "", "text_encoder")
         path = re.sub(r"_self_attn_to_(q|k|v|out)$", r"_self_attn_\1_proj", name[found.end() :])  # as diffusers had it early in 2023
         return component, _in(index.get(component, {}), path)
     for component in denoisers:

@@ -75,8 +75,10 @@ def where(layers: list[str], card: Card) -> dict[str, Any]:
     """The settings under which a method sits on all layers of a file, by what the file calls them: targets, text_encoder."""
     text = [n for n in layers if TEXT_PREFIX.match(n) or re.search(r"[._](self_attn|SelfAttention|mlp[._]fc[12])([._]|$)", n)]
     own = [bare(n) for n in layers if n not in text]
+    text = [re.sub(r"([._]self_attn[._])to_(q|k|v|out)$", r"\1\2_proj", n) for n in text]  # as diffusers had them early in 2023
     is_original = are_original(own)
-    names = [end for n in own for end in our_endings(n, is_original)]
+    suffixes = tuple("." + s for group in card.targets.values() for s in group)
+    names = [end for n in own for end in our_endings(n, is_original, suffixes)]
     told: dict[str, Any] = {"targets": targets_of(names, card) or "+".join(card.targets), "text_encoder": bool(text)}
     ends = [s for s in TEXT_LAYERS if any(re.search(rf"[._]{s}$", n) for n in text)]
     if set(ends) - set(card.te_targets):

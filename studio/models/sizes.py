@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from studio.errors import StudioError
-from studio.families.assembly import Assembly, assemble
+from studio.families.assembly import Assembly, assemble, pieces_of
 from studio.families.base import Card
 from studio.families.folder import component
 from studio.families.header import Header, read_header
@@ -77,8 +77,7 @@ def read_sizes(path: Path, card: Card) -> Sizes | None:
             headers = [read_header(path)]
             px = px if found else headers[0].told_px(card.file_px_by_tensor) or card.file_shape_px[0]
         denoiser, texts, vae = _parts(headers)
-        if found:
-            texts, vae = (_of_pieces(found, names) for names in (card.text_encoders, ("vae",)))
+        texts, vae = (own or _of_pieces(path, found, names) for own, names in ((texts, card.text_encoders), (vae, ("vae",))))
     if not denoiser:
         return None
     config = configuration(component(place, card.denoiser) / "config.json") if place.is_dir() else {}
@@ -118,13 +117,13 @@ def _quantisable(headers: list[Header]) -> float:
     return sum(math.prod(s) for n, s in names if QUANTISED.match(n.removesuffix(".weight")) and not others.match(n))
 
 
-def _of_pieces(found: Assembly, names: tuple[str, ...]) -> float:
+def _of_pieces(path: Path, found: Assembly | None, names: tuple[str, ...]) -> float:
     """Numbers in these components of a model whose denoiser is one file."""
-    total = 0.0
+    total, pieces = 0.0, pieces_of(path)
     for name in names:
-        if piece := found.pieces.get(name):
+        if piece := pieces.get(name):
             total += sum(math.prod(shape) for key, shape in piece.header.shapes.items() if key.startswith(piece.root))
-        elif found.rest:
+        elif found and found.rest:
             total += sum(h.num_values for h in component_headers(found.rest / name))
     return total
 

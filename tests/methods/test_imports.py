@@ -339,3 +339,49 @@ def test_a_convolution_in_groups_is_refused_in_a_sentence():
     with pytest.raises(StudioError, match="method.targets: conv_depth is a convolution in groups, .*: leave conv_depth out"):
         targets.find_targets(module, "conv_point+conv_depth", {})
     assert targets.find_targets(module, "conv_point", {}) == ["conv_point"]
+
+
+def test_lumina_files_in_its_makers_names_are_read_exactly_and_continued():
+    from diffusers import Lumina2Transformer2DModel
+
+    from studio.families import lumina2
+
+    sizes = {"in_channels": 4, "hidden_size": 32, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 2, "num_kv_heads": 2}
+    module = Lumina2Transformer2DModel(**sizes, axes_dim_rope=(8, 4, 4), cap_feat_dim=16, multiple_of=8)
+    tensors = foreign(module, "diffusion_model.{}".format)
+    qkv = {n: t for n, t in tensors.items() if ".qkv." in n}
+    found, key = imports.rename(qkv, {"transformer": module}), "diffusion_model.layers.1.attention.qkv"
+    own = [found.tensors[f"transformer.layers.1.attn.to_{x}"] for x in "qkv"]
+    whole = qkv[f"{key}.lora_up.weight"] @ qkv[f"{key}.lora_down.weight"] * 2
+    torch.testing.assert_close(torch.cat([o["lora_B.weight"] @ o["lora_A.weight"] for o in own]), whole)
+    for spelled in ("diffusion_model.{}".format, lambda name: "lora_unet_" + name.replace(".", "_")):
+        layers = {name.partition(".lora_")[0].removesuffix(".alpha") for name in foreign(module, spelled)}
+        told = targets.where(sorted(layers), lumina2.card)
+        assert told["targets"] == "attention+feed_forward"
+        picked = targets.find_targets(module, told["targets"], lumina2.card.targets)
+        assert {f"transformer.{name}" for name in picked} == imports.rename(
+            foreign(module, spelled), {"transformer": module}
+        ).tensors.keys()
+
+
+EARLY = {  # what stands before a text encoder's layers, how they are called, what follows
+    "to_q_lora": ("text_encoder.text_model.", ("to_q", "to_out"), "_lora.{}.weight"),
+    "q_proj_lora": ("text_encoder.text_model.", ("q_proj", "out_proj"), "_lora.{}.weight"),
+    "bare": ("text_model.", ("q_proj", "out_proj"), ".lora_linear_layer.{}.weight"),
+}
+
+
+@pytest.mark.parametrize("how", EARLY)
+def test_text_encoders_as_scripts_of_2023_saved_them_are_continued(tiny_parts, tmp_path, how):
+    root, (q, out), end = EARLY[how]
+    tensors = {}
+    for name, layer in tiny_parts.modules["text_encoder"].named_modules():
+        if name.endswith(("q_proj", "out_proj")):
+            key = root + name.removeprefix("text_model.").replace("q_proj", q).replace("out_proj", out)
+            rows, columns = layer.weight.shape
+            tensors |= {key + end.format("down"): numbers(2, columns, key=1), key + end.format("up"): numbers(rows, 2, key=2)}
+    write_tensors(tmp_path / "x.safetensors", tensors)
+    spec = lora.Spec(**lora.describe(tmp_path / "x.safetensors", sd.card))
+    adapter = lora.attach(tiny_parts, spec, sd.card, 1)
+    assert adapter.load(tensors) == f"{len(tensors) // 2}/{len(tensors) // 2} layers" and spec.text_encoder
+    adapter.detach()

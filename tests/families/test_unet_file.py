@@ -1,0 +1,99 @@
+"""Stable Diffusion in one file by diffusers' names, whole or its UNet alone: the same model as the folder; what is missing is said."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from studio import registry
+from studio.errors import StudioError
+from studio.export.verify import distance, outputs
+from studio.models.sizes import read_sizes
+from studio.models.bases import examine, find_base
+from tests.fixtures.tiny import original_unet, tiny_sd_four_level
+from tests.fixtures.tiny_sdxl import tiny_sdxl
+
+SIZE = {"modelspec.resolution": "64x64"}
+PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+MAKE = {
+    "1.x": lambda folder: tiny_sd_four_level(folder),
+    "2.x": lambda folder: tiny_sd_four_level(folder, version=2),
+    "XL": lambda folder: tiny_sdxl(folder, size_px=64, real_words=True),
+}
+BESIDE = {"vae": "vae/vae_xl.safetensors", "text_encoder": "text_encoders/clip_l.safetensors", "text_encoder_2": "clip/clip_g.safetensors"}
+
+
+@pytest.fixture(scope="module", params=MAKE)
+def model(request, tmp_path_factory):
+    """(family's key, folder, {component: its tensors}), once for each kind."""
+    folder = MAKE[request.param](tmp_path_factory.mktemp("model") / "m")
+    return (
+        "sdxl" if request.param == "XL" else "sd",
+        folder,
+        {p: load_file(next(f.glob("*.safetensors"))) for p in PARTS if (f := folder / p).is_dir()},
+    )
+
+
+def written(file, tensors, metadata=None):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, metadata=SIZE | (metadata or {}))
+    return file
+
+
+def loaded(path, key):
+    base = find_base(str(path))
+    assert base.family == key and examine(path) == (key, None)
+    return registry.family(key).load(base.path, torch.float32, torch.device("cpu"))
+
+
+def same(a, b, key):
+    for name, module in a.modules.items():
+        ours, theirs = module.state_dict(), b.modules[name].state_dict()
+        assert ours.keys() == theirs.keys() and all(torch.equal(value, theirs[n]) for n, value in ours.items()), name
+    assert a.facts == b.facts
+    assert distance(outputs(registry.family(key), a, "a red disc!"), outputs(registry.family(key), b, "a red disc!")) < 1e-5
+
+
+def test_a_whole_pipeline_in_one_file_is_the_model(model, tmp_path, no_network):
+    key, folder, components = model
+    file = written(tmp_path / "all.safetensors", {f"{c}.{n}": t for c, own in components.items() for n, t in own.items()})
+    same(loaded(folder, key), loaded(file, key), key)
+    sizes = read_sizes(file, registry.family(key).card), read_sizes(folder, registry.family(key).card)
+    assert (sizes[0].denoiser, sizes[0].text_encoders, sizes[0].vae) == (sizes[1].denoiser, sizes[1].text_encoders, sizes[1].vae)
+
+
+@pytest.mark.parametrize("names", ["diffusers", "original"])
+def test_a_unet_alone_finds_what_belongs_to_it(model, tmp_path, names):
+    key, folder, components = model
+    unet = components["unet"]
+    if names == "original":
+        ends = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+        unet = {n.removeprefix("model.diffusion_model."): t for n, t in original_unet(unet).items()}
+        unet = {next((n.replace(a, b) for a, b in ends.items() if a in n), n): t for n, t in unet.items()}
+    file = written(tmp_path / "unet" / "model.safetensors", unet)
+    family, why = examine(file)
+    assert family is None and "text encoder" in why and "put " in why and "\n" not in why
+    for component, place in BESIDE.items():
+        if component in components:
+            place = place.replace("vae_xl", "vae") if key == "sd" else place
+            written(tmp_path / place, components[component])
+    same(loaded(folder, key), loaded(file, key), key)
+    sizes = read_sizes(file, registry.family(key).card), read_sizes(folder, registry.family(key).card)
+    assert (sizes[0].denoiser, sizes[0].text_encoders, sizes[0].vae) == (sizes[1].denoiser, sizes[1].text_encoders, sizes[1].vae)
+    shutil.rmtree(tmp_path / "vae")
+    assert "this file has no VAE" in examine(file)[1]
+
+
+def test_relatives_by_diffusers_names_are_told(model, tmp_path):
+    key, _, components = model
+    unet, conv_in = components["unet"], components["unet"]["conv_in.weight"]
+    kinds = {
+        "inpainting": {"conv_in.weight": conv_in.new_zeros(len(conv_in), 9, 3, 3)},
+        "LCM": {"time_embedding.cond_proj.weight": torch.zeros(32, 256)},
+        "mixed layouts": {"model.diffusion_model.input_blocks.0.0.weight": conv_in.clone()},
+    }
+    kinds |= {"refiner": {"add_embedding.linear_1.weight": torch.zeros(32, 2560)}} if key == "sdxl" else {}
+    for word, more in kinds.items():
+        with pytest.raises(StudioError, match=word):
+            find_base(str(written(tmp_path / "x.safetensors", unet | more)))
