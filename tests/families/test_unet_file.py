@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.export.verify import distance, outputs
-from studio.models.sizes import read_sizes
 from studio.models.bases import examine, find_base
+from studio.models.sizes import read_sizes
 from tests.fixtures.tiny import original_unet, tiny_sd_four_level
 from tests.fixtures.tiny_sdxl import tiny_sdxl
 
