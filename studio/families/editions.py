@@ -17,6 +17,19 @@ EDITING = {  # pipelines and titles of models that also edit pictures -> (how su
     "Qwen-Image": (r"(?i)(?<![a-z])edit(?![a-z])", "Qwen-Image-Edit"),
 }
 
+GUESSED = {  # titles of models whose editions space their noise levels otherwise -> (what in a name or title settles which, in words)
+    "Z-Image": (
+        r"(?i)turbo|z[-_ ]?image",
+        "its name does not say which edition this is: taken for Z-Image Turbo, whose noise levels are shifted by 3; for the plain model call "
+        "the file so (z_image…), or train with train.timestep_shift=6",
+    ),
+    "Chroma": (
+        r"(?i)chroma.*(?<![a-z])(hd|base|flash)(?![a-z])|(?<![a-z0-9])v\d",
+        "its name does not say which edition this is: taken for Chroma1-HD, whose noise levels are shifted by 3; for Base or Flash call the "
+        "file so (chroma1-base…), or train with train.timestep_shift=1",
+    ),
+}
+
 
 def says(header: Header, pattern: str) -> bool:
     """Whether a file's name or metadata say this."""
@@ -29,9 +42,17 @@ def edits(kind: str, header: Header | None = None) -> str:
     return name if not how or (header and says(header, how)) else ""
 
 
+def guess(title: str, header: Header) -> str:
+    """What is only assumed of a file of this title, and how to say otherwise; empty where its name or metadata settle it."""
+    settled, words = GUESSED.get(title, ("", ""))
+    told = f"{header.path.stem}\n{header.metadata.get('modelspec.title', '')}"
+    return "" if re.search(settled, told) or says(header, r"(?i)turbo") else words
+
+
 def note(path: Path, title: str = "") -> str:
     """What people should know before they train on the model at `path`, by its name, its pipeline and its solver; `title` of a file."""
     index, config = path / "model_index.json", path / "scheduler" / "scheduler_config.json"
+    assumed = guess(title, read_header(path)) if path.is_file() else ""
     if path.is_file():
         name, said = edits(title, read_header(path)), [path.stem]
     else:
@@ -45,4 +66,4 @@ def note(path: Path, title: str = "") -> str:
         f"this base seems to be distilled to draw in a few steps ({mark}), which training undoes in part: "
         "better train on the model it was made from, and use the adapter on both"
     )
-    return "; ".join([*(told if name else ()), *((more,) if mark else ())])
+    return "; ".join([*(told if name else ()), *((more,) if mark else ()), *((assumed,) if assumed else ())])

@@ -130,8 +130,15 @@ def _way_out(kind: str, reason: str, path: Path) -> str:
     if kind == ADAPTER and is_foreign(path) and not is_dora(path):
         return f"drop it on Compare, or put it into its base: models merge {path}"
     if kind in {ADAPTER, EMBEDDING}:
-        return f"drop it on Compare, or continue it: train --from {path}"
+        return f"drop it on Compare, or continue it: train{_recipe(path)} --from {path}"
     return reason.rpartition(": ")[2]
+
+
+def _recipe(path: Path) -> str:
+    """The option that chooses an adapter file's own recipe, where that is not the one that is chosen by itself."""
+    kind = identify(path).adapter
+    own = kind.kind.lower() if kind else "textual-inversion"
+    return f" --recipe {own}" if kind is None or own in registry.METHODS.keys() - {"lora"} else ""
 
 
 def _detail(found: Found, row: dict[str, Any]) -> dict[str, Any]:

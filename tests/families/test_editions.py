@@ -64,3 +64,26 @@ def test_folders_are_told_by_their_pipelines_and_by_the_names_of_their_repositor
     assert "distilled to draw in a few steps (schnell)" in editions.note(snapshot)
     assert "(FLUX.1 Kontext) edits pictures" in editions.note(kontext) and "distilled" not in editions.note(kontext)
     assert registry.family("flux").recognise(kontext)
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "shapes", "said"),
+    [
+        ("moody-mix-v5", {}, "Z-Image", "taken for Z-Image Turbo, whose noise levels are shifted by 3"),
+        ("mine", {"modelspec.architecture": "Z-Image"}, "Z-Image", "train.timestep_shift=6"),
+        ("z_image_bf16", {}, "Z-Image", ""),
+        ("mine", {"modelspec.title": "made from Turbo"}, "Z-Image", ""),
+        ("my-chroma", {}, "Chroma", "taken for Chroma1-HD"),
+        ("chroma-unlocked-v50", {}, "Chroma", ""),
+        ("Chroma1-Base", {}, "Chroma", ""),
+        ("mine", {}, "FLUX.1 dev", ""),
+    ],
+)
+def test_what_is_only_assumed_of_a_file_is_said_with_how_to_choose(tmp_path, name, metadata, shapes, said):
+    file = sparse_safetensors(tmp_path / f"{name}.safetensors", {"x": [1]}, metadata=metadata or None)
+    note = editions.note(file, shapes)
+    assert said in note and bool(note) == bool(said)
+    if said:
+        family = registry.family("z_image" if shapes == "Z-Image" else "chroma")
+        folder = family.card.file.folder(Header(file, {}, metadata))
+        assert "shifted by 3" in note and json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["shift"] == 3.0
