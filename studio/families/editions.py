@@ -20,13 +20,13 @@ EDITING = {  # pipelines and titles of models that also edit pictures -> (how su
 GUESSED = {  # titles of models whose editions space their noise levels otherwise -> (what in a name or title settles which, in words)
     "Z-Image": (
         r"(?i)turbo|z[-_ ]?image",
-        "its name does not say which edition this is: taken for Z-Image Turbo, whose noise levels are shifted by 3; for the plain model call "
-        "the file so (z_image…), or train with train.timestep_shift=6",
+        "its name does not say which edition this is: taken for Z-Image Turbo, whose noise levels are shifted by 3; for the plain model "
+        "call the file so (z_image…), or train with train.timestep_shift=6",
     ),
     "Chroma": (
         r"(?i)chroma.*(?<![a-z])(hd|base|flash)(?![a-z])|(?<![a-z0-9])v\d",
-        "its name does not say which edition this is: taken for Chroma1-HD, whose noise levels are shifted by 3; for Base or Flash call the "
-        "file so (chroma1-base…), or train with train.timestep_shift=1",
+        "its name does not say which edition this is: taken for Chroma1-HD, whose noise levels are shifted by 3; for Base or Flash "
+        "call the file so (chroma1-base…), or train with train.timestep_shift=1",
     ),
 }
 

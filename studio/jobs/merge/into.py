@@ -156,11 +156,14 @@ def new_place(out: Path, base: Base, is_file: bool) -> Path:
     return out
 
 
-def base_of(workspace: Workspace, name: str, members: list[Member]) -> Base:
-    """The base that was named, or that a run among the members was trained on. StudioError where neither says so, or no number is meant."""
+def base_of(workspace: Workspace, name: str, members: list[Member], most: float = MAX_STRENGTH) -> Base:
+    """The base that was named, or that a run among the members was trained on; `most` = the largest strength.
+
+    StudioError where neither says so, or no number is meant.
+    """
     for member in members:
-        if not abs(member.strength) <= MAX_STRENGTH:  # false for what is no number, too
-            raise StudioError(f"{member.source}: strength {member.strength:g}: give one between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}")
+        if not abs(member.strength) <= most:  # false for what is no number, too
+            raise StudioError(f"{member.source}: strength {member.strength:g}: give one between -{most:g} and {most:g}")
     for member in members if not name else ():
         if not file_of(workspace, member.source):
             name = find_run(workspace, member.source).spec().base.source

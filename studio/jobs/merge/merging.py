@@ -26,6 +26,7 @@ from studio.models.bases import Base
 from studio.store import Workspace, read_tensors, require_free, slug
 
 PRODUCT_TOLERANCE = 1e-4
+MAX_TOGETHER = 100.0  # strength in a sum; ten times what drawing takes, and far from where numbers end
 CANCELLED = 1e-6  # share of the largest change among adapters, of which nothing is left where they cancel each other
 
 
@@ -36,7 +37,7 @@ def combine(workspace: Workspace, members: list[Member], base_name: str, out: Pa
     """
     if len(members) < 2:
         raise StudioError("merge: give two adapters or more")
-    base = base_of(workspace, base_name, members)
+    base = base_of(workspace, base_name, members, MAX_TOGETHER)
     out = new_place(out, base, is_file=True)
     if idle := next((m for m in members if not m.strength), None):
         raise StudioError(f"{idle.source}: at strength 0 this adapter changes nothing")
