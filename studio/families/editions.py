@@ -5,6 +5,7 @@ from pathlib import Path
 
 from studio.families import folder as model_folder
 from studio.families.header import Header, read_header
+from studio.families.signs import LEFTOVER
 
 NAMED = ("modelspec.architecture", "modelspec.title", "modelspec.implementation", "_class_name", "base_model")  # metadata that may tell it
 DISTILLED = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|tcd|dmd2?|hyper[-_ ]?sd(xl)?|schnell)(?![a-z])|LCMScheduler|TCDScheduler")
@@ -52,9 +53,14 @@ def guess(title: str, header: Header) -> str:
 def note(path: Path, title: str = "") -> str:
     """What people should know before they train on the model at `path`, by its name, its pipeline and its solver; `title` of a file."""
     index, config = path / "model_index.json", path / "scheduler" / "scheduler_config.json"
-    assumed = guess(title, read_header(path)) if path.is_file() else ""
-    if path.is_file():
-        name, said = edits(title, read_header(path)), [path.stem]
+    header = read_header(path) if path.is_file() else None
+    left = len(re.findall(LEFTOVER, header.text, re.MULTILINE)) if header else 0
+    unused = (
+        f"{left} tensors of an adapter are left in its file, which are not used: put an adapter into a base by models merge" if left else ""
+    )
+    assumed = guess(title, header) if header else ""
+    if header:
+        name, said = edits(title, header), [path.stem]
     else:
         kind = str(model_folder.read_config(index).get("_class_name")) if index.is_file() else ""
         cached = [part for part in path.parts if part.startswith("models--")]  # where the folder itself is called by its commit
@@ -66,4 +72,4 @@ def note(path: Path, title: str = "") -> str:
         f"this base seems to be distilled to draw in a few steps ({mark}), which training undoes in part: "
         "better train on the model it was made from, and use the adapter on both"
     )
-    return "; ".join([*(told if name else ()), *((more,) if mark else ()), *((assumed,) if assumed else ())])
+    return "; ".join([*(told if name else ()), *((more,) if mark else ()), *filter(None, (assumed, unused))])

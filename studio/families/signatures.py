@@ -39,6 +39,7 @@ class Kind:
     adapter: AdapterKind | None = None
     quantised: str = ""
     shard: str = ""  # "1 of 3"
+    leftover: int = 0  # tensors of an adapter in a base's file
 
     @property
     def is_readable(self) -> bool:
@@ -54,6 +55,7 @@ class Kind:
             text = f"an adapter ({self.adapter.kind}){base} in {self.adapter.layout} layout, {self.adapter.num_layers} layer{many}"
         if self.quantised:
             text += f", quantised ({self.quantised})"
+        text += f", with {self.leftover} tensors of an adapter left in it" if self.leftover else ""
         return f"{text}, shard {self.shard}" if self.shard else text
 
 
@@ -80,7 +82,8 @@ def kind_of(header: Header) -> Kind:
     if sign := _first(signs.SIGNS, names, header):
         if len(mixed := [what for what, how in signs.DENOISERS.items() if re.search(how, names, re.MULTILINE)]) > 1:
             return Kind(CHECKPOINT, f"a file of mixed layouts ({' and '.join(mixed)})", **more)
-        return Kind(CHECKPOINT, sign.title, edits(sign.title, header), _parts(header), **more)
+        leftover = len(re.findall(signs.LEFTOVER, header.text, re.MULTILINE))
+        return Kind(CHECKPOINT, sign.title, edits(sign.title, header), _parts(header), **more, leftover=leftover)
     if sign := _first(signs.VAES, signs.VAE_PREFIX.sub("", header.text), header):
         return Kind(VAE, sign.title, **more)
     if channels := _latent_channels(header):

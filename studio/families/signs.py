@@ -116,8 +116,8 @@ SIGNS = (  # checkpoints; the first that fits. Names without the prefix of a sin
 DENOISERS = {  # how the tensors of a denoiser begin, in words
     "a UNet": r"^input_blocks\.0\.", "a UNet in diffusers' names": r"^down_blocks\.0\.", "FLUX": r"^double_blocks\.0\.",
     "Stable Diffusion 3": r"^joint_blocks\.0\.", "a transformer in diffusers' names": r"^transformer_blocks\.0\.",
-    "an adapter": r"\.(lora_(down|up)|hada_w1_a|lokr_w1|lora_[AB])(\.|$)",
 }  # fmt: skip
+LEFTOVER = r"^lora_(unet|te\d?)_\S+$|^\S+\.(lora_(down|up|mid|A|B)|hada_\w+|lokr_\w+)(\.[\w-]+)*$"  # of an adapter, left in a base's file
 CONTROLNET = (
     r"^(control_model|controlnet_(cond_embedding|down_blocks|blocks|mid_block|x_embedder)|input_hint_block|control_(layers|all_x)\w*)\."
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError, printable
+from studio.families.signs import LEFTOVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 SCALES = ("scale_weight", "weight_scale")  # what a layer's fp8 weight is multiplied by: one number, or one for each row
-BESIDE_WEIGHTS = re.compile(r"(^|\.)(scale_weight|weight_scale|scale_input|input_scale|comfy_quant|scaled_fp8)$")
+UNUSED = re.compile(rf"(^|\.)(scale_weight|weight_scale|scale_input|input_scale|comfy_quant|scaled_fp8)$|{LEFTOVER}")
 
 
 def read_tensors(path: Path, prefix: str, dtype: Any = None) -> "State":
@@ -27,7 +28,7 @@ def read_tensors(path: Path, prefix: str, dtype: Any = None) -> "State":
 
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
-        wanted = sorted(name for name in names if name.startswith(prefix) and not BESIDE_WEIGHTS.search(name))
+        wanted = sorted(name for name in names if name.startswith(prefix) and not UNUSED.search(name))
         if dtype is None:
             dtypes = {file.get_slice(name).get_dtype() for name in wanted} - {"I64", "I32", "U8", "BOOL"}
             dtype = {"F16": torch.float16, "BF16": torch.bfloat16}.get(dtypes.pop() if len(dtypes) == 1 else "", torch.float32)

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
-from studio.families import sd, single_file
+from studio.families import editions, sd, single_file
+from studio.families.signatures import identify
 from studio.jobs.processes.warm import load_base
 from studio.jobs.runs.identity import base_identity
 from studio.models.bases import examine, find_base
@@ -238,6 +239,19 @@ def test_a_vae_under_another_prefix_and_what_merges_carry_besides(models, tmp_pa
         tensors["embedding_manager.embedder.x"] = torch.zeros(2, 32)
 
     assert sd.load(change(models[1][1], tmp_path / "m.safetensors", add), torch.float32, CPU).facts.latent_channels == 4
+
+
+def test_what_an_adapter_has_left_in_a_base_is_counted_told_and_not_used(models, tmp_path):
+    def add(tensors):
+        for layer in ("lora_unet_mid_block_attentions_0_proj_in", UNET_CONV.removesuffix(".weight")):
+            tensors |= {f"{layer}.lora_down.weight": torch.ones(2, 4), f"{layer}.lora_up.weight": torch.ones(4, 2)}
+
+    file = change(models[1][1], tmp_path / "m.safetensors", add)
+    assert identify(file).words() == "Stable Diffusion 1.x, with 4 tensors of an adapter left in it"
+    assert "4 tensors of an adapter are left in its file, which are not used" in editions.note(file, "Stable Diffusion 1.x")
+    assert not editions.note(models[1][1], "Stable Diffusion 1.x")
+    ours, theirs = (sd.load(path, torch.float32, CPU).modules["unet"].state_dict() for path in (file, models[1][1]))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_weights_in_whole_numbers_are_refused_by_name(models, tmp_path):

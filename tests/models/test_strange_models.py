@@ -33,7 +33,6 @@ OURS = {
     "single_transformer_blocks.0.attn.to_q.weight": [3072, 3072],
     "x_embedder.weight": [3072, 64],
 }
-ADAPTER = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_"
 STRANGE = {  # name -> (shapes, what is said)
     "sd2-inpainting": (SD2 | {INPUT: [320, 9, 3, 3]}, "Stable Diffusion 2.x inpainting, which reads more than text and noise"),
     "sd2-depth": (SD2 | {INPUT: [320, 5, 3, 3]}, "Stable Diffusion 2.x depth, which reads more"),
@@ -48,7 +47,6 @@ STRANGE = {  # name -> (shapes, what is said)
     "sdxl-one-text": ({k: v for k, v in SDXL.items() if "embedders.1" not in k}, "no second text encoder (OpenCLIP): use a copy"),
     "sd1-no-vae": ({k: v for k, v in SD1.items() if VAE not in k}, "this file has no VAE: use a copy"),
     "sd1-and-flux": (SD1 | FLUX, "a file of mixed layouts (a UNet and FLUX)"),
-    "sd1-and-lora": (SD1 | {ADAPTER + "down.weight": [16, 768], ADAPTER + "up.weight": [640, 16]}, "mixed layouts (a UNet and an adapter)"),
     "flux-both-names": (FLUX | OURS, "mixed layouts (FLUX and a transformer in diffusers' names)"),
     "fill": (OURS | {"x_embedder.weight": [3072, 384]}, "FLUX.1 Fill (inpainting), which reads more"),
     "canny": (OURS | {"x_embedder.weight": [3072, 128]}, "FLUX.1 Control, which reads more"),
