@@ -17,7 +17,9 @@ ENDS = {  # what follows a layer's name in an adapter file -> kind
     r"\.lokr_(?:w[12](?:_[ab])?|t2)": "LoKr",
     r"\.oft_(?:blocks|diag|R)(?:\.\w+)?(?:\.weight)?": "OFT",
     r"\.(?:a1|a2|b1|b2)\.weight": "GLoRA",
-    r"\.on_input": "IA3",
+    r"\.boft_[Rs](?:\.\w+)?": "BOFT",
+    r"\.(?:on_input|ia3_l(?:\.\w+)?)": "IA3",
+    r"\.vera_lambda_[bd](?:\.\w+)?": "VeRA",
     r"\.(?:diff|diff_b|w_norm|b_norm)": "full difference",
 }
 PLAIN = (  # one part as several programs spell it, PEFT's with the name of the adapter in it -> as it is called here
@@ -47,7 +49,9 @@ PREFIX = re.compile(
     r"^(?:lycoris_|lora_(?:unet|transformer|prior_unet)_|base_model_model_|transformer_(?!blocks)|unet_|(?:model_)?diffusion_model_|module_)+"
 )
 TEXT_PREFIX = re.compile(r"^(?:lora_te\d?|text_encoders?(?:_\d)?)[._]")
-UNET_TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL"}
+UNET_TEXT_WIDTHS = {
+    768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stable Diffusion XL", 1280: "the Stable Diffusion XL refiner",
+}  # fmt: skip
 SDXL_ONLY = r"(_blocks_\d_1|_attentions_\d|^middle_block_1)_transformer_blocks_[1-9]"
 BASES = (  # (base, what its layers are called with underscores); the first that is found
     ("AuraFlow", r"^(joint|single)_transformer_blocks_\d+_(attn|ff)_\w*(linear|add_)|^joint_transformer_blocks_|^double_layers_\d+_"),
@@ -128,10 +132,12 @@ def _base(header: Header, layers: dict[str, str]) -> str:
     if has_second and (not names or re.search(r"^\w+put_blocks|_blocks_\d_att", text)):
         return "Stable Diffusion XL"
     found = next((base for base, how in BASES if re.search(how, text, re.MULTILINE)), "")
+    widths = {in_width(header, layer) for layer in layers if layer.endswith(("attn2.to_k", "attn2_to_k", "attn2.processor.to_k"))}
+    if found == "Stable Diffusion XL" and widths == {1280}:
+        return UNET_TEXT_WIDTHS[1280]
     if found:
         is_wide = any(in_width(header, layer) in {4096, 6144} for layer in layers if "img_attn" in layer or "to_q" in layer)
         return "FLUX.2" if found == "FLUX.1" and is_wide else found
-    widths = {in_width(header, layer) for layer in layers if layer.endswith(("attn2.to_k", "attn2_to_k", "attn2.processor.to_k"))}
     if re.search(r"_attentions_\d_|^(input|output)_blocks_|^middle_block_|^mid_block_", text, re.MULTILINE):
         return next((UNET_TEXT_WIDTHS[w] for w in widths if w in UNET_TEXT_WIDTHS), "Stable Diffusion")
     return _by_width(header, layers, text) or _by_text_encoder(header)
@@ -156,7 +162,7 @@ def _by_width(header: Header, layers: dict[str, str], text: str) -> str:
 
 def _by_text_encoder(header: Header) -> str:
     widths = {in_width(header, split_end(n)[0]) for n in header.shapes if TEXT_PREFIX.match(n) and "q_proj" in n}
-    return next((UNET_TEXT_WIDTHS[w] for w in widths if w in UNET_TEXT_WIDTHS and w != 2048), "")
+    return next((UNET_TEXT_WIDTHS[w] for w in widths if w in {768, 1024}), "")
 
 
 def in_width(header: Header, layer: str) -> int:

@@ -135,7 +135,7 @@ def _latent_channels(header: Header) -> int:
 def _is_embedding(header: Header) -> bool:
     """A few small matrices of vectors: `emb_params`, `clip_l` and `clip_g`, or the word itself."""
     small = all(1 <= len(shape) <= 2 and shape[0] <= 8192 and shape[-1] >= MIN_VECTOR for shape in header.shapes.values())
-    return 0 < len(header.shapes) <= 3 and small and not any("." in name for name in header.shapes)
+    return 0 < len(header.shapes) <= 3 and small and not any("." in name.removeprefix("string_to_param.") for name in header.shapes)
 
 
 def _quantised(header: Header) -> str:

@@ -9,6 +9,7 @@ from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
 from studio.families.signatures import identify
+from studio.families.signs import EMBEDDING
 from studio.methods.imports import NOT_CONTINUED, is_weighed
 from studio.methods.lora_files import is_dora
 from studio.spec import MethodSpec
@@ -25,7 +26,7 @@ def describe_file(path: Path, card: Card) -> MethodSpec:
         except StudioError as error:
             errors[key] = error
     kind = identify(path)
-    own = kind.adapter.kind.lower() if kind.adapter else ""
+    own = kind.adapter.kind.lower() if kind.adapter else "textual_inversion" if kind.what == EMBEDDING else ""
     if kind.adapter and own not in errors:
         raise StudioError(f"{path}: this is {kind.words()}, a kind that is not read here: use a LoRA, LoHa or LoKr")
     raise errors.get(own) or next(iter(errors.values()))

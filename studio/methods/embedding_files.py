@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, printable
 from studio.families.base import Card
+from studio.families.signatures import identify
+from studio.families.signs import ADAPTER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +56,8 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
     """{"num_vectors"} of an embedding file, read from its header; StudioError where it is none."""
     from safetensors import SafetensorError, safe_open
 
+    if identify(path).what == ADAPTER:
+        raise StudioError(f"{path}: this is {identify(path).words()}, no learned word: choose the method that it was made with")
     try:
         with safe_open(path, "np") as file:
             shapes = {n: file.get_slice(n).get_shape() for n in file.keys()}
@@ -61,7 +65,8 @@ def describe(path: Path, card: Card) -> dict[str, Any]:
         raise StudioError(f"{path} is not a whole .safetensors file ({error}): export it again") from None
     found = list((_by_encoder(shapes, card) or {"": []}).values())
     if any(len(shape) != 2 or shape[0] != found[0][0] for shape in found):
-        raise StudioError(f"{path}: no learned word in this file: give one with {names_of(card)}")
+        there = ", ".join(printable(name)[:40] for name in sorted(shapes)[:3]) or "nothing"
+        raise StudioError(f"{path}: no learned word of {card.title} in this file, which has {there}: give one with {names_of(card)}")
     if not 1 <= found[0][0] <= MAX_VECTORS:
         raise StudioError(f"{path}: its word has {found[0][0]} vectors; 1 to {MAX_VECTORS} are supported")
     return {"num_vectors": found[0][0]}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, printable
 from studio.families.adapter_names import adapter_kind, bare, split_end
 from studio.families.folder import read_config
 from studio.families.header import Header
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 TEXT_ENCODERS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
 CLIP_PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3"}
 DOWN = (".lora_A.weight", ".lora_down.weight", ".lora.down.weight", "_lora.down.weight")
+UP = tuple(end.replace("lora_A", "lora_B").replace("down", "up") for end in DOWN)
 OUTPUTS = {"lora_B.weight", "hada_w1_a", "hada_w2_a"}  # the factors with a row for each output
 CORES = {"hada_t1": "hada_w1", "hada_t2": "hada_w2", "lokr_t2": "lokr_w2"}  # of Tucker's products -> the factor that it is in
 NOT_READ = "of a kind that is not read"
 NOT_CONTINUED = "which cannot be continued here: merge it into its base (models merge), and train on that"
+NOT_NUMBERS, PACKED = "numbers that are none: NaN or infinite", "whole numbers, packed in a way that is not read"
+HALF, TORN = "one of its two factors is missing", "its factors do not belong together"
+DAMAGED = (NOT_NUMBERS, PACKED, HALF, TORN)  # why a layer is read on no base
 MAX_NAMED = 5
 
 
@@ -39,6 +43,7 @@ class Renamed:
     tensors: "dict[str, State]" = field(default_factory=dict)  # our layer -> part -> tensor
     matched: list[str] = field(default_factory=list)  # the file's layers that were found
     unmatched: list[str] = field(default_factory=list)  # and those that were not
+    unused: list[str] = field(default_factory=list)  # the file's tensors that belong to no layer
 
     def words(self) -> str:
         """ "278/278 layers", or what did not match."""
@@ -47,6 +52,8 @@ class Renamed:
         if self.unmatched:
             named, more = self.unmatched[:MAX_NAMED], len(self.unmatched) - MAX_NAMED
             text += f"; not on this base: {', '.join(named)}" + (f" and {more} more" if more > 0 else "")
+        if self.unused:
+            text += f"; not used: {len(self.unused)} more of its tensors, first {printable(self.unused[0])[:80]}"
         return text
 
 
@@ -63,6 +70,7 @@ def rename(tensors: "State", modules: "dict[str, nn.Module]", put: "Put | None" 
         here = {f"{component}.{name}": shape_of(modules[component].get_submodule(name)) for name in names}
         reason = (put or _put)(found, here, own) if names else "no such layer"
         (found.unmatched if reason else found.matched).append(f"{theirs} ({reason})" if reason else theirs)
+    found.unused = sorted(name for name in tensors if not split_end(name)[1])
     if not found.matched:
         raise StudioError(_none_fits(found, tensors))
     return found
@@ -74,6 +82,8 @@ def _none_fits(found: Renamed, tensors: "State") -> str:
     kind = adapter_kind(Header(Path(), {name: tuple(t.shape) for name, t in tensors.items()}, {}))
     if reasons == {f"{NOT_READ})"}:
         return f"its {count} layers are {NOT_READ}: use a LoRA, LoHa or LoKr"
+    if reasons <= {f"{odd})" for odd in DAMAGED}:
+        return f"none of its {count} layers can be read (first: {found.unmatched[0]}): fetch or export the file again"
     made = f"it was made for {kind.base}" if kind and kind.base and not reasons - {"no such layer)"} else ""
     first = ", ".join(found.unmatched[:3]) or "none"
     told = f"none of its {count} layers is on this base model (first: {first})"
@@ -142,9 +152,14 @@ def oddity(own: "State") -> str:
     if alpha is not None and alpha.numel() != 1:
         return f"an alpha of {alpha.numel()} numbers, where one is meant"
     if not all(tensor.is_floating_point() for tensor in own.values() if tensor.numel() > 1):
-        return "whole numbers, packed in a way that is not read"
+        return PACKED
+    pair = [next((own[end] for end in ends if end in own), None) for ends in (DOWN, UP)]
+    if (pair[0] is None) != (pair[1] is None):
+        return HALF
+    if pair[0] is not None and (min(t.ndim for t in pair) < 2 or len(pair[0]) != pair[1].shape[1]) and ".lora_mid.weight" not in own:
+        return TORN
     finite = all(bool(tensor.isfinite().all()) for tensor in own.values() if tensor.is_floating_point() and tensor.itemsize > 1)
-    return "" if finite else "numbers that are none: NaN or infinite"
+    return "" if finite else NOT_NUMBERS
 
 
 def is_weighed(names: Iterable[str]) -> bool:
@@ -172,7 +187,7 @@ def fit(own: "State", shape: tuple[int, ...]) -> "State | None":
 def lora_factors(own: "State") -> "State":
     """`lora_A.weight` and `lora_B.weight` with the alpha folded in, fp32; a middle factor too; empty where it is no LoRA."""
     end = next((e for e in DOWN if e in own), None)
-    up = own.get(end.replace("lora_A", "lora_B").replace("down", "up")) if end else None
+    up = own.get(UP[DOWN.index(end)]) if end else None
     if end is None or up is None:
         return {}
     down, up = own[end].float(), up.float()

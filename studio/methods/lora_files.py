@@ -7,7 +7,7 @@ from studio.errors import StudioError
 from studio.families.adapter_names import split_end
 from studio.families.base import Card
 from studio.families.header import read_header
-from studio.methods.imports import DOWN, Renamed, as_lora, is_weighed
+from studio.methods.imports import DOWN, HALF, UP, Renamed, as_lora, is_weighed
 from studio.methods.targets import where
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def settings(path: Path, card: Card) -> dict[str, Any]:
     """The same for whatever has LoRA's factors."""
     header = read_header(path)
     layers = {split_end(n)[0]: shape[0] for n, shape in header.shapes.items() if split_end(n)[1] in DOWN and shape}
+    if not layers and any(split_end(name)[1] in UP for name in header.shapes):
+        raise StudioError(f"{path}: of each of its layers {HALF}: fetch or export the file again")
     if not layers:
         raise StudioError(f"{path}: no LoRA layers in this file: give a LoRA file, or choose the method that it was made with")
     return {"rank": max(layers.values())} | where(list(layers), card)

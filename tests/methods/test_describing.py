@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from studio import registry
 from studio.errors import StudioError
 from studio.families import sd
 from studio.methods import lycoris_files, several
 from studio.methods.describing import describe_file
+from studio.methods.imports import rename
 from studio.store import write_tensors
 
 LAYERS = ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k")
@@ -134,3 +136,49 @@ def test_half_a_file_is_taken_in_where_that_is_wished_and_the_rest_is_listed(tin
         assert adapter.load(plain | odd, partly=True).startswith("2/3 layers; not on this base: lora_unet_down_blocks_7")
     finally:
         adapter.detach()
+
+
+LAYER = "lora_unet_mid_block_attentions_0_proj_in"
+PAIR = {f"{LAYER}.lora_down.weight": torch.ones(2, 64), f"{LAYER}.lora_up.weight": torch.ones(64, 2)}
+PEFT = "base_model.model.mid_block.attentions.0.proj_in"
+ODD = {  # tensors -> what is said of the file where it is to be continued
+    "NaN": ({n: t * float("nan") for n, t in PAIR.items()}, "can be read .* NaN or infinite.*: fetch or export the file again"),
+    "an alpha that is none": (PAIR | {f"{LAYER}.alpha": torch.tensor(float("nan"))}, "can be read .* NaN or infinite"),
+    "packed": ({n: t.to(torch.int8) for n, t in PAIR.items()}, "can be read .* whole numbers, packed"),
+    "half of it": (dict(list(PAIR.items())[:1]), "can be read .* one of its two factors is missing"),
+    "the other half": (dict(list(PAIR.items())[1:]), "of each of its layers one of its two factors is missing"),
+    "of two ranks": (PAIR | {f"{LAYER}.lora_up.weight": torch.ones(64, 3)}, "can be read .* its factors do not belong together"),
+    "of one dimension": ({n: t.flatten() for n, t in PAIR.items()}, "can be read .* its factors do not belong together"),
+    "for the refiner": (
+        {f"lora_unet_input_blocks_4_1_transformer_blocks_3_attn2_to_k.lora_{x}.weight": torch.ones(*s)
+         for x, s in (("down", (2, 1280)), ("up", (8, 2)))},
+        "it was made for the Stable Diffusion XL refiner: choose that base",
+    ),
+    "OFT": ({f"{PEFT}.oft_R.weight": torch.ones(4, 28)}, "an OFT is continued from its run, not from a file"),
+    "BOFT": ({f"{PEFT}.boft_R": torch.ones(1, 8, 8, 8), f"{PEFT}.boft_s": torch.ones(64, 1)}, r"this is an adapter \(BOFT\) .* not read here"),
+    "IA3": ({f"{PEFT}.ia3_l": torch.ones(64, 1)}, r"this is an adapter \(IA3\) .* not read here"),
+    "VeRA": ({f"{PEFT}.vera_lambda_{x}": torch.ones(64) for x in "bd"}, r"this is an adapter \(VeRA\) .* not read here"),
+    "a word for XL": ({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "no learned word of .* which has clip_g, clip_l: give one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_cannot_be_continued_says_why_and_blames_no_base(tiny_parts, tmp_path, name):
+    tensors, words = ODD[name]
+    write_tensors(tmp_path / "x.safetensors", tensors)
+
+    def go_on():
+        spec = describe_file(tmp_path / "x.safetensors", sd.card)
+        rename(tensors, tiny_parts.modules, registry.method(spec.kind).KIND.put)
+
+    with pytest.raises(StudioError, match=words) as told:
+        go_on()
+    assert "\n" not in str(told.value) and ("choose the base" in str(told.value)) is False
+
+
+def test_what_belongs_to_no_layer_is_counted(tiny_parts):
+    width = tiny_parts.modules["unet"].mid_block.attentions[0].proj_in.weight.shape[0]
+    pair = {n: t[:, :width] if t.shape[1] > 2 else t[:width] for n, t in PAIR.items()}
+    more = {"bundle_emb.sks.string_to_param.*": torch.ones(2, 32), "conv_out.weight": torch.ones(3)}
+    told = rename(pair | more, tiny_parts.modules).words()
+    assert told == "1/1 layers; not used: 2 more of its tensors, first bundle_emb.sks.string_to_param.*"

@@ -42,8 +42,14 @@ STRANGE = {  # name -> (shapes, what is said)
     "sd1-13": (SD2 | {INPUT: [320, 13, 3, 3]}, "its VAE has 4 latent channels, its UNet reads 13"),
     "sd1-vae16": (SD1 | {VAE + "decoder.conv_in.weight": [512, 16, 3, 3]}, "its VAE has 16 latent channels, its UNet reads 4"),
     "sdxl-vae16": (SDXL | {VAE + "decoder.conv_in.weight": [512, 16, 3, 3]}, "its VAE has 16 latent channels, its UNet reads 4"),
-    "sd1-no-text": ({k: v for k, v in SD1.items() if "cond_stage" not in k}, "this file has no text encoder: use a copy"),
-    "sdxl-no-text": ({k: v for k, v in SDXL.items() if "conditioner" not in k}, "this file has no first text encoder (CLIP): use a copy"),
+    "sd1-no-text": (
+        {k: v for k, v in SD1.items() if "cond_stage" not in k},
+        "this file has no text encoder (768 wide; usually clip_l.safetensors): put it beside the file",
+    ),
+    "sdxl-no-text": (
+        {k: v for k, v in SDXL.items() if "conditioner" not in k},
+        "has not both text encoders (768 wide; usually clip_l.safetensors and 1280 wide",
+    ),
     "sdxl-one-text": ({k: v for k, v in SDXL.items() if "embedders.1" not in k}, "no second text encoder (OpenCLIP): use a copy"),
     "sd1-no-vae": ({k: v for k, v in SD1.items() if VAE not in k}, "this file has no VAE: use a copy"),
     "sd1-and-flux": (SD1 | FLUX, "a file of mixed layouts (a UNet and FLUX)"),
