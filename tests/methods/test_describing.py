@@ -142,23 +142,23 @@ LAYER = "lora_unet_mid_block_attentions_0_proj_in"
 PAIR = {f"{LAYER}.lora_down.weight": torch.ones(2, 64), f"{LAYER}.lora_up.weight": torch.ones(64, 2)}
 PEFT = "base_model.model.mid_block.attentions.0.proj_in"
 ODD = {  # tensors -> what is said of the file where it is to be continued
-    "NaN": ({n: t * float("nan") for n, t in PAIR.items()}, "can be read .* NaN or infinite.*: fetch or export the file again"),
-    "an alpha that is none": (PAIR | {f"{LAYER}.alpha": torch.tensor(float("nan"))}, "can be read .* NaN or infinite"),
-    "packed": ({n: t.to(torch.int8) for n, t in PAIR.items()}, "can be read .* whole numbers, packed"),
-    "half of it": (dict(list(PAIR.items())[:1]), "can be read .* one of its two factors is missing"),
+    "NaN": ({n: t * float("nan") for n, t in PAIR.items()}, "can be read .*NaN or infinite.*: fetch or export the file again"),
+    "an alpha that is none": (PAIR | {f"{LAYER}.alpha": torch.tensor(float("nan"))}, "can be read .*NaN or infinite"),
+    "packed": ({n: t.to(torch.int8) for n, t in PAIR.items()}, "can be read .*whole numbers, packed"),
+    "half of it": (dict(list(PAIR.items())[:1]), "can be read .*one of its two factors is missing"),
     "the other half": (dict(list(PAIR.items())[1:]), "of each of its layers one of its two factors is missing"),
-    "of two ranks": (PAIR | {f"{LAYER}.lora_up.weight": torch.ones(64, 3)}, "can be read .* its factors do not belong together"),
-    "of one dimension": ({n: t.flatten() for n, t in PAIR.items()}, "can be read .* its factors do not belong together"),
+    "of two ranks": (PAIR | {f"{LAYER}.lora_up.weight": torch.ones(64, 3)}, "can be read .*its factors do not belong together"),
+    "of one dimension": ({n: t.flatten() for n, t in PAIR.items()}, "can be read .*its factors do not belong together"),
     "for the refiner": (
         {f"lora_unet_input_blocks_4_1_transformer_blocks_3_attn2_to_k.lora_{x}.weight": torch.ones(*s)
          for x, s in (("down", (2, 1280)), ("up", (8, 2)))},
         "it was made for the Stable Diffusion XL refiner: choose that base",
     ),
     "OFT": ({f"{PEFT}.oft_R.weight": torch.ones(4, 28)}, "an OFT is continued from its run, not from a file"),
-    "BOFT": ({f"{PEFT}.boft_R": torch.ones(1, 8, 8, 8), f"{PEFT}.boft_s": torch.ones(64, 1)}, r"this is an adapter \(BOFT\) .* not read here"),
+    "BOFT": ({f"{PEFT}.boft_R": torch.ones(1, 8, 8, 8), f"{PEFT}.boft_s": torch.ones(64, 1)}, r"an adapter \(BOFT\) .* not read here"),
     "IA3": ({f"{PEFT}.ia3_l": torch.ones(64, 1)}, r"this is an adapter \(IA3\) .* not read here"),
     "VeRA": ({f"{PEFT}.vera_lambda_{x}": torch.ones(64) for x in "bd"}, r"this is an adapter \(VeRA\) .* not read here"),
-    "a word for XL": ({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "no learned word of .* which has clip_g, clip_l: give one"),
+    "a word for XL": ({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}, "no learned word of .* has clip_g, clip_l: give"),
 }  # fmt: skip
 
 
