@@ -39,23 +39,26 @@ AREAS = (
     "readings",
 )
 QUEUE_PAUSE_S = 0.04
-# Before any script of Gradio's. Its loading sign counts seconds frame by frame, also when it is long gone: no page would ever rest.
-# Each answer, it copies every value of every control by `structuredClone`, also numbers and texts, which are copies of themselves.
-FIRST = r"""<script>
-(() => {
-  const copy = window.structuredClone.bind(window);
-  window.structuredClone = (value, ...options) =>
-    typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value == null ? value : copy(value, ...options);
-  const frame = window.requestAnimationFrame.bind(window), isCounting = act => /performance\.now\(\)-[^;]*1e3/.test(act);
-  window.requestAnimationFrame = act => (isCounting(act) ? 0 : frame(act));
-})();
-</script>"""
+# The tab that was wished for last, at first that of the address. The studio is not asked: an answer that comes late would lead away from a
+# tab opened since.
+OPEN_TAB = f"""() => {{
+  const frame = (window.studio ||= {{}}), tab = frame.tab;
+  frame.isOpen = true;
+  return {{ __type__: 'update', selected: {list(TABS)}.includes(tab) ? tab : 'dataset' }};
+}}"""
+# The address tells which tab is shown by now: events of tabs that were passed by come late.
+TELL_TAB = """() => { setTimeout(() => {
+  const shown = document.querySelector('#tabs [role=tab][aria-selected=true]')?.id.match(/^tab-(.+)-button$/);
+  if (shown && window.studio?.isOpen) window.studio.place?.set({ tab: shown[1] });
+}); }"""
+FIRST = "<script>\n" + (STATIC / "first.js").read_text("utf-8") + "</script>"
 HEAD = """<meta name="color-scheme" content="light dark">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="/studio/static/logo.svg">
 <script>
 (() => {  // before the first paint: the look chosen here last time
   const url = new URL(location.href), kept = localStorage.getItem('studio.look');
+  window.studio = { tab: url.searchParams.get('tab') };
   if (kept && !url.searchParams.has('__theme')) { url.searchParams.set('__theme', kept); history.replaceState(null, '', url); }
 })();
 </script>"""
@@ -137,21 +140,12 @@ def build_page(desk: Desk) -> gr.Blocks:
             for key, label in TABS.items():
                 with gr.Tab(label, id=key, elem_id=f"tab-{key}") as tab:
                     import_module(f"ui.tabs.{key}").build(desk)
-                tab.select(None, js=f"() => window.studio?.place.set({{tab: '{key}'}})", **QUIET)
-                for tie in take_on_show():
-                    tie(tab.select)
-        strip.open_tab(_open_tab, None, tabs, queue=False, trigger_mode="always_last", **QUIET)
-        page.load(_open_linked, None, tabs, queue=False, **QUIET)
+                    for tie in take_on_show():  # here, for what it adds to the page is no tab
+                        tie(tab.select)
+                tab.select(None, js=TELL_TAB, **QUIET)
+        for event in (strip.open_tab, page.load):
+            event(None, None, tabs, js=OPEN_TAB, **QUIET)
     page.queue(default_concurrency_limit=16)
     queue = page._queue  # looks for work every millisecond, which takes 6 % of a core from whatever trains here
     queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_PAUSE_S
     return page
-
-
-def _open_tab(event: gr.EventData) -> Any:
-    return gr.Tabs(selected=event.tab) if event.tab in TABS else gr.skip()
-
-
-def _open_linked(request: gr.Request) -> Any:
-    tab = request.query_params.get("tab", "dataset")
-    return gr.Tabs(selected=tab if tab in TABS else "dataset")

@@ -27,6 +27,7 @@ class Form:
         self.rows: list[tuple[Any, Any, Any]] = []
         self.groups: list[Any] = []
         self.removes: list[Any] = []
+        self.last_asked: tuple[str, Any] = ("", None)  # the last request, as JSON, and its drawing
 
     @property
     def controls(self) -> list[Any]:
@@ -108,7 +109,7 @@ class Form:
             choices.append((value.replace("x", " × "), value))
         return gr.update(choices=choices, value=value)
 
-    def for_run(self, name: str, base: str, size: str, prompt: str) -> list[Any]:
+    def for_run(self, name: str, base: str, sampler: str, size: str, prompt: str, *_: Any) -> list[Any]:
         """Updates of sampler, size and what is said after another run, or base, was chosen; what was typed stays."""
         try:
             run = find_run(self.workspace, name) if name and not name.startswith("file:") else None

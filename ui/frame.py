@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,11 @@ import gradio as gr
 
 from studio.errors import one_line
 
-QUIET = {"api_visibility": "private", "show_progress": "hidden"}  # of events that nobody waits for and no client calls
+# Of every event of the screens: no client calls it, it needs no stream to the page (one that breaks has Gradio load the page anew, with all
+# that was typed in it), and none is dropped while an earlier answer is under way, as Gradio would. Where answers may cross, they meet the
+# page as it is by then. "always_last" is for events without data of their own alone: Gradio would repeat the first one's.
+QUIET = {"api_visibility": "private", "show_progress": "hidden", "queue": False, "trigger_mode": "multiple"}
+LATEST = QUIET | {"trigger_mode": "always_last"}  # of what is asked again and again: during an answer, only the last waits
 STATIC = Path(__file__).parent / "widgets" / "static"
 VERSIONED = re.compile("v-[0-9a-f]{16}")
 VERSION = "v-" + hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in sorted(STATIC.iterdir()))).hexdigest()[:16]
@@ -51,6 +56,35 @@ def widget(name: str, value: Any = None, events: Sequence[str] = ()) -> gr.HTML:
 def safe(error: BaseException | str) -> str:
     """One line for a Gradio toast, which would run markup."""
     return html.escape(error if isinstance(error, str) else one_line(error))
+
+
+# A reply {asked, num_keys, updates}, on the page as it is by now: where one of the keys has changed it is about something else and touches
+# nothing; what somebody has changed meanwhile keeps its value.
+_MEET = """(reply, ...now) => {
+  const { asked, num_keys: keys, updates } = JSON.parse(reply), text = value => String(value ?? '').trim();
+  const isAsItWas = i => text(asked[i]) === text(now[i]), still = { __type__: 'update' };
+  if (!asked.slice(0, keys).every((_, i) => isAsItWas(i))) return updates.map(() => still);
+  return updates.map((update, i) => { const { value, ...rest } = update; return isAsItWas(keys + i) ? update : rest; });
+}"""
+
+
+def ask(event: Callable, act: Callable, inputs: Any, meet: tuple[str, Sequence, Sequence], **how: Any) -> Any:
+    """Have `act` answer an event by a text, which then meets the page: `meet` is (JavaScript, its further inputs, its outputs)."""
+    js, now, outputs = meet
+    reply = gr.Textbox(visible=False)
+    asked = event(fn=act, inputs=inputs, outputs=reply, **(QUIET | how))
+    asked.success(None, [reply, *now], outputs, js=js, **QUIET)
+    return asked
+
+
+def refill(event: Callable, act: Callable, keys: Sequence, outputs: Sequence, kept: Sequence = (), **how: Any) -> Any:
+    """Have `act(*keys, *kept)` say updates of `outputs`; of `kept`, the first of them, what is changed before the answer stays."""
+
+    def answer(*values: Any) -> str:
+        return json.dumps({"asked": values, "num_keys": len(keys), "updates": act(*values)})
+
+    inputs = [*keys, *kept]
+    return ask(event, answer, inputs, (_MEET, inputs, outputs), **how)
 
 
 _on_show: list[Callable[[Callable], Any]] = []

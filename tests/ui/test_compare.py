@@ -408,7 +408,7 @@ def test_wrong_requests_are_told_in_one_line(studio, method, path, body):
 def test_what_is_typed_before_the_screen_is_filled_stays(studio, run, new_page):
     page, held = new_page(f"{studio.url}/?tab=runs&run={run.id}"), []
     is_slow = True
-    page.route("**/gradio_api/queue/join*", lambda route: held.append(route) if is_slow else route.continue_())
+    page.route("**/gradio_api/run/**", lambda route: held.append(route) if is_slow else route.continue_())
     open_tab(page, "Compare")
     prompt = page.get_by_role("textbox", name="Prompt", exact=True)
     wait_until(lambda: held or page.wait_for_timeout(50), "the question of a screen that opens")

@@ -1,30 +1,33 @@
 """The Compare screen: what to draw, with which adapters; the pictures themselves are in the widget `compare_view`."""
 
+import contextlib
 import json
-import random
-import time
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from studio.errors import StudioError, one_line
-from studio.jobs.draw.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, list_drawings, parse_request, plan_shots, read_drawing
+from studio.jobs.draw.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, parse_request, plan_shots, read_drawing
 from studio.jobs.processes.asked import OVER
 from ui import compare
-from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, UNSAID, Form, rows_of, use_of
+from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, UNSAID, Form, use_of
+from ui.compare_moves import MEET, arrive, moving, news, restore, restore_file
 from ui.desk import Desk
-from ui.frame import QUIET, widget
+from ui.frame import QUIET, ask, refill, widget
 from ui.routes.drawings import draw
 
-# Updates of all controls meet them as they are by now: where somebody has changed one since the page `asked`, it stays.
-MEET = """(reply, ...now) => {
-  const { asked, updates, told } = JSON.parse(reply), text = value => String(value ?? '').trim();
-  const isBusy = i => asked && i < now.length && text(asked[i]) !== text(now[i]);
-  return [told, ...updates.map((update, i) => (isBusy(i) ? undefined : update))];
-}"""
 STRIPS = ("strength", "snapshots")
-VIEW_JS = "(...values) => { values[values.length - 1] = document.querySelector('.compare-view')?.dataset.view || ''; return values; }"
+# With what is asked goes how the pictures are looked at, and its turn among all that is asked of this screen.
+ASK_JS = """(...values) => {
+  const view = document.querySelector('.compare-view')?.dataset.view || '', turn = window.studio?.compare?.turn() || 0;
+  return [...values.slice(0, -1), JSON.stringify({ view, turn })];
+}"""
+# Rows go and come one after the other: until the answer they cannot be used, for it says what stands in all of them.
+_HELD = "document.querySelectorAll('.compare-adapter, #compare-add').forEach(part => { part.inert = %s; });"
+HOLD_JS, RELEASE_JS = "(...values) => { " + _HELD % "true" + " return values; }", "() => { " + _HELD % "false" + " }"
+DICE_JS = "() => Math.floor(Math.random() * 2 ** 31)"
 
 
 def build(desk: Desk) -> None:
@@ -50,7 +53,7 @@ def build(desk: Desk) -> None:
             dice = _build_sampling(form)
     told = gr.Textbox(visible=False)
     _listen(form, view, sample, told)
-    dice.click(lambda: random.randrange(2**31), None, form.plain["seed"], queue=False, **QUIET)
+    dice.click(None, None, form.plain["seed"], js=DICE_JS, **QUIET)
 
 
 def _build_adapters(form: Form) -> None:
@@ -121,55 +124,73 @@ def _build_sampling(form: Form) -> Any:
 
 
 def _listen(form: Form, view: Any, sample: Any, told: Any) -> None:
-    for event in (sample.click, form.plain["prompt"].submit, form.plain["negative"].submit):
-        event(_sampling(form), [*form.controls, told], view, js=VIEW_JS, **QUIET)
-    for event, act in ((view.arrive, _arrive), (view.restore, _restore), (view.restore_file, _restore_file)):
-        reply = gr.Textbox(visible=False)
-        moved = event(_moving(form, act, is_wish=act is not _arrive), form.controls, reply, **QUIET)
-        moved.success(None, [reply, *form.controls], [view, *form.outputs], js=MEET, **QUIET)
+    asking = [sample.click, form.plain["prompt"].submit, form.plain["negative"].submit]
+    gr.on(asking, _sampling(form), [*form.controls, told], view, js=ASK_JS, **QUIET)
+    for event, act in ((view.arrive, arrive), (view.restore, restore), (view.restore_file, restore_file)):
+        ask(event, moving(form, act, is_wish=act is not arrive), form.controls, (MEET, form.controls, [view, *form.outputs]))
     view.draw_strip(_drawing_strip(form), form.controls, view, **QUIET)
-    rows = form.outputs[len(PLAIN) :]
-    for i, (run, snapshot, _) in enumerate(form.rows):
-        run.input(_snapshots(form), run, snapshot, queue=False, **QUIET)
-        form.removes[i].click(_removing(form, i), form.controls, rows, queue=False, **QUIET)
+    for run, snapshot, _ in form.rows:
+        refill(run.input, _snapshots(form), [run], [snapshot], [snapshot])
     first = [form.plain[name] for name in ("sampler", "size", *UNSAID)]
-    asked = [form.rows[0][0], form.plain["base"], form.plain["size"], form.plain["prompt"]]
-    for control in (form.rows[0][0], form.plain["base"]):
-        control.input(form.for_run, asked, first, queue=False, **QUIET)
-    form.plain["add"].click(_adding(form), form.controls, rows, queue=False, **QUIET)
-
-
-def news(**values: Any) -> dict[str, Any]:
-    """A value for the widget that it has not seen yet."""
-    return values | {"nonce": time.monotonic_ns()}
+    keys = [form.rows[0][0], form.plain["base"]]
+    for control in keys:
+        refill(control.input, form.for_run, keys, first, first)
+    rows = [control for row in form.rows for control in row]
+    acts = [(form.plain["add"], _adding(form)), *((button, _removing(form, i)) for i, button in enumerate(form.removes))]
+    for button, act in acts:
+        asked = refill(button.click, act, rows, form.outputs[len(PLAIN) :], js=HOLD_JS)
+        for ended in (asked.then, asked.failure):
+            ended(None, None, None, js=RELEASE_JS, **QUIET)
 
 
 def _sampling(form: Form) -> Callable:
     """What Sample does; a problem is told in the widget's line, and the pictures stay."""
 
     def sample(*values: Any) -> dict[str, Any]:
+        *values, told = values
+        how = json.loads(told or "{}")
         try:
-            wanted = form.read(values)
-            if values[-1] in STRIPS and wanted["adapters"]:
-                return news(drawing=_draw_strip(form, parse_request(wanted), values[-1]).id)
-            return news(drawing=draw(form.desk, parse_request(wanted)).id)
+            wanted = form.read(tuple(values))
+            if how.get("view") in STRIPS and wanted["adapters"]:
+                drawing = _draw_strip(form, parse_request(wanted), how["view"])
+            else:
+                drawing = _draw(form, parse_request(wanted))
+            return news(how.get("turn"), drawing=drawing.id)
         except (StudioError, OSError) as error:
-            return news(error=one_line(error))
+            return news(how.get("turn"), error=one_line(error))
 
     return sample
+
+
+_lock = threading.Lock()
+
+
+def _draw(form: Form, request: DrawRequest) -> Drawing:
+    """Ask for these pictures; where the same ones were asked for last and are on their way (a double click), those are meant."""
+    text = request.model_dump_json()
+    with _lock:
+        last_text, last = form.last_asked
+        if last and text == last_text:
+            with contextlib.suppress(StudioError, OSError):  # put away meanwhile
+                if last.status()["state"] not in OVER:
+                    return last
+        drawing = draw(form.desk, request)
+        form.last_asked = (text, drawing)
+        return drawing
 
 
 def _drawing_strip(form: Form) -> Callable:
     """The row of strengths or snapshots for the pictures that are shown, or for the controls where those are a run's previews."""
 
     def draw_strip(event: gr.EventData, *values: Any) -> dict[str, Any]:
+        turn = getattr(event, "turn", None)
         try:
             shown = str(getattr(event, "id", "") or "")
             is_ours = shown and not shown.startswith("preview-")
             request = read_drawing(form.workspace, shown).request() if is_ours else parse_request(form.read(values))
-            return news(drawing=_draw_strip(form, request, str(event.strip)).id)
+            return news(turn, drawing=_draw_strip(form, request, str(event.strip)).id)
         except (StudioError, OSError) as error:
-            return news(error=one_line(error))
+            return news(turn, error=one_line(error))
 
     return draw_strip
 
@@ -180,93 +201,19 @@ def _draw_strip(form: Form, request: DrawRequest, strip: str) -> Drawing:
         raise StudioError("choose an adapter first: the base alone has no strengths and no snapshots")
     one = parse_request(request.model_dump() | {"strip": strip, "count": 1})
     count = max(1, min(request.count, MAX_PICTURES // len(plan_shots(form.workspace, one))))
-    return draw(form.desk, one.model_copy(update={"count": count}))
-
-
-def _moving(form: Form, act: Callable, is_wish: bool) -> Callable:
-    """What sets the controls, as a reply for `MEET`, and tells the widget: `act(form, values, event)` gives (updates, the widget's value).
-
-    A wish, such as a click in the history, sets every control; what just happens leaves alone what somebody is at.
-    """
-
-    def handle(event: gr.EventData, *values: Any) -> str:
-        try:
-            updates, told = act(form, values, event)
-        except (StudioError, OSError) as error:
-            updates, told = [], news(error=one_line(error))
-        return json.dumps({"asked": None if is_wish else values, "updates": updates, "told": told})
-
-    return handle
-
-
-def _arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str, Any]]:
-    """A page has opened, or its address names another run: the drawing or the run named there, else the newest."""
-    name, drawing_id = str(getattr(event, "run", "") or ""), str(getattr(event, "drawing", "") or "")
-    if drawing_id:
-        try:
-            return _show(form, read_drawing(form.workspace, drawing_id))
-        except (StudioError, OSError):
-            pass  # deleted since; the newest is as good
-    runs, note = compare.adapter_runs(form.workspace), ""
-    run = next((r for r in runs if r.id == name), None)
-    if name and not run:
-        note = f"{name} has no adapter to compare yet." if name in [r.id for r in compare.list_runs(form.workspace)] else ""
-    drawings = [d for d in list_drawings(form.workspace, 100) if d.status()["state"] not in OVER - {"finished"}]
-    others = _others(event, runs, run)
-    if run:
-        drawings = [d for d in drawings if (_runs_of(d) == [run.id, *others] if others else run.id in _runs_of(d))]
-    if drawings and (run or not name):
-        return _show(form, drawings[0])
-    run = run or next(iter(runs), None)
-    if not run:
-        return [], news(empty=True, note=note)
-    request = form.defaults([run.id, *others], dict(zip(PLAIN, values, strict=False)))
-    if others:
-        note = f"{1 + len(others)} adapters are chosen: press Sample to draw each from the same noise."
-    return form.fill(request), news(preview=compare.preview_pictures(form.workspace, run.id), note=note, ready=True)
-
-
-def _others(event: Any, runs: list[Any], first: Any) -> list[str]:
-    """The runs with an adapter that the Runs screen has sent beside the first one, as many as there are rows for."""
-    asked, known = list(getattr(event, "runs", None) or []), [run.id for run in runs]
-    return [name for name in asked if name in known and name != first.id][: ROWS - 1] if first else []
-
-
-def _runs_of(drawing: Drawing) -> list[str]:
-    try:
-        return [use.run for use in drawing.request().adapters]
-    except (StudioError, OSError):
-        return []
-
-
-def _show(form: Form, drawing: Drawing) -> tuple[list[Any], dict[str, Any]]:
-    return form.fill(drawing.request()), news(drawing=drawing.id)
-
-
-def _restore(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Every setting of a drawing in the history, and its pictures."""
-    return _show(form, read_drawing(form.workspace, str(event.id)))
-
-
-def _restore_file(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Every setting of a dropped picture, or a dropped adapter in place of the first one."""
-    wanted = dict(event.request)
-    if event.file_kind == "adapter":
-        wanted = form.read(values) | wanted
-    request = parse_request(wanted | {"base": wanted.get("base") or ""})
-    return form.fill(request), news(restored=event.file_kind)
+    return _draw(form, one.model_copy(update={"count": count}))
 
 
 def _snapshots(form: Form) -> Callable:
-    def choose(name: str) -> Any:
-        return gr.Dropdown(choices=compare.snapshot_choices(form.workspace, name or ""), value="")
+    def choose(name: str, _: Any) -> list[Any]:
+        return [gr.update(choices=compare.snapshot_choices(form.workspace, name or ""), value="")]
 
     return choose
 
 
 def _uses(values: tuple) -> list[AdapterUse]:
     """The rows as they stand, also those without an adapter."""
-    return [AdapterUse.model_validate(use_of(*row)) for row in rows_of(values)]
+    return [AdapterUse.model_validate(use_of(*values[i : i + 3])) for i in range(0, 3 * ROWS, 3)]
 
 
 def _removing(form: Form, place: int) -> Callable:

@@ -1,15 +1,25 @@
 """The Dataset screen: which dataset is open, its pictures, and what is done with their captions."""
 
-from typing import Any
+import json
+import time
+from functools import partial
 
 import gradio as gr
 
 from ui.desk import Desk
-from ui.frame import QUIET, SCRIPTS, on_show, widget
+from ui.frame import QUIET, SCRIPTS, ask, on_show, widget
 
 # What a button does stands in dataset_dialogs.js; stock buttons, so that they look like those of the other screens.
 _ACT = f"() => import(location.origin + '{SCRIPTS}/dataset_dialogs.js').then(m => m.act('{{name}}'))"
 _OPEN = "name => { window.studio.place.set({dataset: name || null, filter: null}); }"
+# The datasets that there are, on the page as it is by now: it shows the one of the address, whichever it was when this was asked.
+_MEET = """reply => {
+  const { choices, time } = JSON.parse(reply), still = { __type__: 'update' }, frame = (window.studio ||= {});
+  if (time < frame.datasetsAt) return [still, still, still, still, still];
+  frame.datasetsAt = time;
+  const open = new URLSearchParams(location.search).get('dataset'), visible = choices.some(([, value]) => value === open);
+  return [{ ...still, choices, value: visible ? open : null, visible }, ...Array(4).fill({ ...still, visible })];
+}"""
 BUTTONS = {"new": "New dataset", "demo": "Load demo", "rename": "Rename", "export": "Export", "delete": "Delete"}
 FOR_AN_OPEN_ONE = ("new", "rename", "export", "delete")  # without one, the screen itself is the way to another
 
@@ -20,14 +30,9 @@ def build(desk: Desk) -> None:
     def choices() -> list[tuple[str, str]]:
         return [(kept.dataset.name, kept.dataset.root.name) for kept in desk.views.shelf.all()]
 
-    def refresh() -> Any:
-        return gr.Dropdown(choices=choices())
-
-    def follow(event: gr.EventData) -> list[Any]:
-        found = choices()
-        is_open = event.dataset in dict(found).values()
-        picked = gr.Dropdown(choices=found, value=event.dataset if is_open else None, visible=is_open)
-        return [picked, *[gr.Button(visible=is_open)] * len(FOR_AN_OPEN_ONE)]
+    def look() -> str:
+        now = time.time()
+        return json.dumps({"time": now, "choices": choices()})
 
     with gr.Row(elem_id="dataset-head"):
         picker = gr.Dropdown(
@@ -53,5 +58,6 @@ def build(desk: Desk) -> None:
         with gr.Column(scale=1, min_width=300, elem_id="dataset-side"):
             widget("dataset_tools")
     picker.input(None, picker, None, js=_OPEN, **QUIET)
-    grid.listed(follow, None, [picker, *(buttons[name] for name in FOR_AN_OPEN_ONE)], queue=False, **QUIET)
-    on_show(lambda event: event(refresh, None, picker, queue=False, **QUIET))
+    follow = partial(ask, act=look, inputs=None, meet=(_MEET, [], [picker, *(buttons[name] for name in FOR_AN_OPEN_ONE)]))
+    follow(grid.listed)
+    on_show(follow)

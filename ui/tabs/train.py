@@ -13,7 +13,7 @@ from studio.recipes import worded
 from studio.spec import RunSpec
 from ui.controls import Form
 from ui.desk import Desk
-from ui.frame import QUIET, on_show, safe, widget
+from ui.frame import LATEST, QUIET, ask, on_show, safe, widget
 from ui.train_form import (
     PRESETS,
     Draft,
@@ -214,7 +214,7 @@ class TrainPage:
         chosen = [self.plain[name].input for name in ("dataset", "base", "recipe", "preset")]
         left = [control.blur if isinstance(control, gr.Textbox) else control.input for control in self.form.controls]
         follow = self._answer(self.refresh, self.inputs)
-        follow(partial(gr.on, [*chosen, *left]), trigger_mode="always_last")
+        follow(partial(gr.on, [*chosen, *left]), **LATEST)
         follow(self.note.again)
         self.plain["dataset"].input(None, self.plain["dataset"], self.plain["dataset"], js=TELL_DATASET, **QUIET)
         on_show(self._answer(self.arrive, self.inputs))
@@ -224,16 +224,10 @@ class TrainPage:
         self._answer(self.extend)(self.live.extend)
         self._answer(self.take_place, self.inputs)(self.live.place)
         self._answer(self.take_advice, self.inputs)(self.help.advice)
-        self.button.click(self.start, self.inputs, [self.live, self.note], queue=False, **QUIET)
+        self.button.click(self.start, self.inputs, [self.live, self.note], **QUIET)
 
     def _answer(self, act: Callable, inputs: Any = None) -> Callable[[Callable], None]:
         """What has `act` answer an event, and the form meet its reply."""
-        reply = gr.Textbox(visible=False)
         plain = [self.plain[name] for name in PLAIN]
         outputs = [self.defaults, *self.form.controls, self.advanced, self.levels, self.note, self.button, *plain]
-
-        def tie(event: Callable, trigger_mode: str = "multiple") -> None:  # "once" would drop what is chosen before the answer to the last
-            asked = event(fn=act, inputs=inputs, outputs=reply, queue=False, trigger_mode=trigger_mode, **QUIET)
-            asked.success(None, [reply, *self.inputs], outputs, js=MEET, trigger_mode="multiple", **QUIET)
-
-        return tie
+        return partial(ask, act=act, inputs=inputs, meet=(MEET, self.inputs, outputs))

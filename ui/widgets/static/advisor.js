@@ -30,7 +30,7 @@ export function openAdvisor(chosen, use) {
     try {
       show(await api.get(`/studio/advice?${query}`));
     } catch (error) {
-      clear(result, h('p', { class: 'problem', role: 'alert', text: error.message }));
+      clear(result, h('p', { class: 'problem', role: 'alert', text: api.said(error) }));
     }
   }
 

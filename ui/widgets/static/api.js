@@ -1,36 +1,46 @@
 // Talking to the studio's own routes: JSON in and out, one line for an error, polling that rests in hidden pages.
 
 const GONE = 'The studio does not answer. Start it again (python launch.py); this page then goes on by itself.';
+const SLOW = 'The studio has not answered for a while: try again, or look into its terminal.';
+const CUT = 'The answer of the studio did not come whole: try again.';
+const PATIENCE_MS = 60000; // for what is only read; what changes something takes the time that it takes
 
-async function call(method, path, body) {
-  const options = { method, headers: {}, cache: 'no-store' };
+async function call(method, path, body, patience = method === 'GET' ? PATIENCE_MS : 0) {
+  const options = { method, headers: {}, cache: 'no-store', ...(patience ? { signal: AbortSignal.timeout(patience) } : {}) };
   if (body instanceof Blob) options.body = body;
   else if (body !== undefined) {
     options.headers['Content-Type'] = 'application/json';
     options.body = JSON.stringify(body);
   }
-  let response;
+  let response, text;
   try {
     response = await fetch(path, options);
-  } catch {
-    throw new Error(GONE);
+    text = response.status === 401 ? '' : await response.text();
+  } catch (error) {
+    throw new Error(error.name === 'TimeoutError' ? SLOW : response ? CUT : GONE);
   }
   if (response.status === 401) {
     location.reload();
     throw new Error('Please log in again.');
   }
-  const text = await response.text();
   let value = null;
   try {
     value = text ? JSON.parse(text) : null;
   } catch {
-    value = null;
+    if (response.ok) throw new Error(CUT);
   }
   if (!response.ok) throw Object.assign(new Error(value?.error || `The studio refused this (${response.status}).`), { status: response.status });
   return value;
 }
 
-export const get = path => call('GET', path);
+// One line for what went wrong. What fails on an answer that is not as it should be is no concern of who reads it: another version answers.
+export function said(error) {
+  if (!(error instanceof TypeError)) return error.message;
+  console.error(error);
+  return 'The studio answered what this page does not understand: reload the page.';
+}
+
+export const get = (path, patience) => call('GET', path, undefined, patience);
 export const post = (path, body = {}) => call('POST', path, body);
 export const put = (path, body = {}) => call('PUT', path, body);
 export const send = (path, blob) => call('PUT', path, blob);

@@ -49,7 +49,7 @@ export class Matrix {
     try {
       told = await api.get(`/studio/board/pictures?runs=${this.ids.map(encodeURIComponent).join(',')}&matrix=${encodeURIComponent(wanted)}`);
     } catch (error) {
-      told = { columns: [], rows: [], notes: [error.message] };
+      told = { columns: [], rows: [], notes: [api.said(error)] };
     }
     if (key === `${this.ids.join()}|${place.get().matrix || ''}`) this.take(told, key, wanted);
   }
@@ -132,13 +132,13 @@ export class Matrix {
       this.take(told, `${this.ids.join()}|${text}`, text);
       this.polling.now();
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
   }
 
   async cancel() {
     for (const id of this.busy || []) {
-      try { await api.del(`/studio/drawings/${encodeURIComponent(id)}`); } catch (error) { toast(error.message, { kind: 'error' }); }
+      try { await api.del(`/studio/drawings/${encodeURIComponent(id)}`); } catch (error) { toast(api.said(error), { kind: 'error' }); }
     }
     this.polling.now();
   }

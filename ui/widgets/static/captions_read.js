@@ -29,7 +29,7 @@ async function follow(root, key, show, first = known.get(key)) {
     known.set(key, told);
     if (known.size > 30) known.delete(known.keys().next().value);
   } catch (error) {
-    show({ state: 'failed', error: error.message });
+    show({ state: 'failed', error: api.said(error) });
   }
 }
 
@@ -72,7 +72,7 @@ export function readingPanel(root) {
       const told = await api.get(path(dataset, `/reading?base=${encodeURIComponent(base())}`));
       if (turn === asked) await follow(found, told.key, answer => { if (turn === asked) draw(found, answer, false); }, told);
     } catch (error) {
-      if (turn === asked) draw(found, { state: 'failed', error: error.message });
+      if (turn === asked) draw(found, { state: 'failed', error: api.said(error) });
     }
   }
 }

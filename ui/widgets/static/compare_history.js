@@ -69,12 +69,12 @@ class History {
       toast('Drawing deleted.', {
         kind: 'undo',
         action: async () => {
-          try { await api.post(`/studio/trash/${encodeURIComponent(told.trash)}/restore`); } catch (error) { toast(error.message, { kind: 'error' }); }
+          try { await api.post(`/studio/trash/${encodeURIComponent(told.trash)}/restore`); } catch (error) { toast(api.said(error), { kind: 'error' }); }
           this.refresh();
         },
       });
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
   }
 

@@ -31,8 +31,10 @@ class CompareView {
     const tools = h('div', { class: 'tools' }), strip = h('div', { class: 'below' }), rail = h('div', { class: 'rail' });
     this.foot = h('div', { class: 'foot' });
     this.offer = h('div', { class: 'offer', hidden: true });
-    this.history = createHistory({ onRestore: id => { this.say(''); this.trigger('restore', { id }); }, onGone: id => this.onGone(id) });
+    this.history = createHistory({ onRestore: id => { this.say(''); this.want('restore', { id }); }, onGone: id => this.onGone(id) });
     this.state = { shown: null, table: null, view: 'wipe', row: 0, column: 0, following: '', run: null, loading: 0 };
+    Object.assign(this, { turn: 0, heard: 0 }); // of what is asked, and of the answer that was heard last: an earlier one is not heard any more
+    (window.studio ||= {}).compare = { turn: () => (this.turn += 1), isLate: turn => Boolean(turn) && turn < this.heard };
     this.scene = () => ({ table: this.state.table, row: this.state.row, column: this.state.column, stage: this.stage, strip, rail, tools, go: change => this.go(change) });
     this.root.replaceChildren(this.line, h('div', { class: 'top' }, this.views, tools, this.progress), h('div', { class: 'stand' }, h('div', { class: 'box' }, this.stage.host, this.offer), rail), strip, this.foot, this.history.host);
     this.buildViews();
@@ -41,6 +43,8 @@ class CompareView {
     this.root.addEventListener('keydown', event => this.onKey(event));
     window.addEventListener('studio:files', event => this.onFiles(event));
     place.on(here => this.onPlace(here));
+    window.addEventListener('studio:lost', event => this.onLost(event.detail));
+    window.addEventListener('studio:back', () => { if (this.root.isConnected && !this.state.shown && !this.state.following) this.arrive(); });
     watch('value', () => this.receive(props.value));
     this.setState('loading');
     this.arrive();
@@ -57,11 +61,24 @@ class CompareView {
     this.line.hidden = !text;
   }
 
+  want(what, about) {
+    this.turn += 1;
+    this.trigger(what, { ...about, turn: this.turn });
+  }
+
+  // What was asked of the studio last has no answer.
+  onLost(text) {
+    if (this.root.dataset.state !== 'loading') return;
+    this.say(text, 'problem');
+    this.setState('error');
+    clear(this.stage.host, h('div', { class: 'empty' }, h('button', { class: 'btn', type: 'button', text: 'Try again', onclick: () => { this.say(''); this.setState('loading'); this.arrive(); this.history.refresh(); } })));
+  }
+
   arrive() {
     const here = place.get(), [drawing, seen] = (here.drawing || '').split('@');
     this.state.run = named(here);
     const fits = !this.state.shown && (seen === undefined || seen === this.state.run);  // not a leftover from before another run was chosen
-    this.trigger('arrive', { run: here.run || '', runs: several(here), drawing: fits ? drawing : '' });
+    this.want('arrive', { run: here.run || '', runs: several(here), drawing: fits ? drawing : '' });
   }
 
   // Another screen has named another run, or this screen was opened again.
@@ -75,7 +92,8 @@ class CompareView {
 
   // What Python says: an error, a drawing to follow, previews to begin with, or that there is nothing yet.
   receive(value) {
-    if (!value?.nonce) return;
+    if (!value?.nonce || (value.turn && value.turn < this.heard)) return;
+    this.heard = value.turn || this.heard;
     if (value.error) { this.say(value.error, 'problem'); if (this.state.shown) this.render(); if (this.root.dataset.state === 'loading') this.setState('error'); return; }
     this.say(value.note || (value.restored === 'picture' ? 'The settings of that picture are restored: press Sample to draw it again.' : value.restored ? 'The adapter is chosen: press Sample to try it.' : ''));
     if (value.drawing) this.follow(value.drawing);
@@ -102,7 +120,7 @@ class CompareView {
         told = await api.get(`/studio/drawings/${encodeURIComponent(id)}`);
       } catch (error) {
         if (error.status) { watching?.stop(); this.state.following = ''; }
-        this.fail(error.message);
+        this.fail(api.said(error));
         return;
       }
       if (this.state.following !== id) return;
@@ -144,7 +162,7 @@ class CompareView {
   async cancel(id, button) {
     button.disabled = true;
     button.textContent = 'Cancelling';
-    try { await api.del(`/studio/drawings/${encodeURIComponent(id)}`); } catch (error) { this.say(error.message, 'problem'); }
+    try { await api.del(`/studio/drawings/${encodeURIComponent(id)}`); } catch (error) { this.say(api.said(error), 'problem'); }
   }
 
   // Swap the pictures in place, once all of them are here.
@@ -206,7 +224,7 @@ class CompareView {
     const wanted = this.state.view, isStrength = wanted === 'strength', none = !this.state.shown.request.adapters.length;
     const text = none ? 'The base alone has no strengths and no checkpoints: choose an adapter.' : isStrength ? 'These pictures at a row of strengths?' : "These pictures with each of the run's checkpoints?";
     clear(this.offer, h('span', { text }), none ? null : h('button', {
-      class: 'btn', type: 'button', text: 'Draw the strip', onclick: () => { this.say(''); this.offer.hidden = true; this.trigger('draw_strip', { strip: wanted, id: this.state.shown.id }); },
+      class: 'btn', type: 'button', text: 'Draw the strip', onclick: () => { this.say(''); this.offer.hidden = true; this.want('draw_strip', { strip: wanted, id: this.state.shown.id }); },
     }));
   }
 
@@ -269,7 +287,7 @@ class CompareView {
       const response = await fetch(`/studio/drawings/restore?name=${encodeURIComponent(file.name)}`, { method: 'POST', body: file, headers: { 'Content-Type': 'application/octet-stream' } });
       const told = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(told.error || `The studio refused this file (${response.status}).`);
-      this.trigger('restore_file', { request: told.request, file_kind: told.kind, notes: told.notes });
+      this.want('restore_file', { request: told.request, file_kind: told.kind, notes: told.notes });
     } catch (error) {
       this.say(error instanceof TypeError ? 'The file could not be sent: is it still there, and the studio still running?' : error.message, 'problem');
     }

@@ -150,7 +150,7 @@ function showPlaces(view) {
       if (Array.isArray(found)) toast(found.length === 1 ? `Found ${found[0].title}` : `Found ${found.length} captioners`);
       show();
     } catch (error) {
-      clear(told, error.message);
+      clear(told, api.said(error));
       told.hidden = false;
     }
   }

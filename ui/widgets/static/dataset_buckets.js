@@ -26,7 +26,7 @@ export function bucketsPanel(root, open) {
       const answer = await api.get(path(dataset, `/buckets?base=${encodeURIComponent(base())}`));
       if (turn === asked) draw(answer);
     } catch (error) {
-      if (turn === asked) { clear(list); note.textContent = error.message; }
+      if (turn === asked) { clear(list); note.textContent = api.said(error); }
     }
   }
 
@@ -36,7 +36,7 @@ export function bucketsPanel(root, open) {
       await api.put(path(dataset, '/domain'), { domain: kind.value });
       announce(dataset);
     } catch (error) {
-      why.textContent = error.message;
+      why.textContent = api.said(error);
     }
     refresh();
   }

@@ -62,7 +62,7 @@ async function start(view) {
     if (dataset === view.dataset) follow(view, told);
   } catch (error) {
     view.go.disabled = false;
-    fail(view, error.message);
+    fail(view, api.said(error));
   }
 }
 
@@ -74,7 +74,7 @@ async function preview(view) {
     const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
     if (dataset === view.dataset && !view.current) clear(view.out, ...examples(told));
   } catch (error) {
-    if (!view.current) fail(view, error.message);
+    if (!view.current) fail(view, api.said(error));
   }
 }
 
@@ -101,7 +101,7 @@ function follow(view, told) {
     } catch (error) {
       if (!error.status || id !== view.current) return; // the studio may come back
       leave(view);
-      fail(view, error.message);
+      fail(view, api.said(error));
     }
   }, FOLLOW_MS, view.root);
 }
@@ -116,7 +116,7 @@ function progress(id) {
 
   async function cancel() {
     stop.disabled = true;
-    try { await api.post(`/studio/captionings/${id}/cancel`); } catch (error) { stop.disabled = false; toast(error.message, { kind: 'error' }); }
+    try { await api.post(`/studio/captionings/${id}/cancel`); } catch (error) { stop.disabled = false; toast(api.said(error), { kind: 'error' }); }
   }
 
   function draw({ state, done, total, note }) {

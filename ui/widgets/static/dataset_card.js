@@ -86,7 +86,7 @@ class Card {
       announce(this.dataset);
     } catch (error) {
       this.force = error.message.includes('save again');
-      this.tell('failed', `Not saved: ${error.message}`);
+      this.tell('failed', `Not saved: ${api.said(error)}`);
     }
     this.saving = null;
     if (this.text.value !== this.saved && this.text.value !== sent && document.activeElement !== this.text) this.save();

@@ -124,7 +124,7 @@ class Choosing {
   }
 
   fail(error) {
-    clear(this.problem, error.message);
+    clear(this.problem, api.said(error));
     this.problem.hidden = false;
     this.total.textContent = '';
     this.element.dataset.state = 'problem';

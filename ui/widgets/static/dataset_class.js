@@ -21,7 +21,7 @@ async function refresh(view) {
   const dataset = openDataset();
   let sets = [];
   try {
-    if (dataset) sets = await api.get(path(dataset, '/class'));
+    if (dataset) sets = [...await api.get(path(dataset, '/class'))];
   } catch { /* the grid says what is wrong with the dataset */ }
   if (dataset !== openDataset()) return;
   const drawn = JSON.stringify([dataset, sets]);
@@ -56,12 +56,12 @@ async function remove(view, dataset, set) {
     toast(`${set.count} class pictures were put into the trash; a run that needs them draws them again.`, {
       kind: 'undo',
       action: async () => {
-        try { await api.post(`/studio/trash/${token}/restore`); } catch (error) { toast(error.message, { kind: 'error' }); }
+        try { await api.post(`/studio/trash/${token}/restore`); } catch (error) { toast(api.said(error), { kind: 'error' }); }
         refresh(view);
       },
     });
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   refresh(view);
 }

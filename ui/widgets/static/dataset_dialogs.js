@@ -19,7 +19,7 @@ function dialog(title, ...children) {
   element.addEventListener('close', () => element.remove());
   document.body.append(element);
   element.showModal();
-  const fail = error => { clear(problem, error.message); problem.hidden = false; };
+  const fail = error => { clear(problem, api.said(error)); problem.hidden = false; };
   return { element, fail };
 }
 
@@ -38,7 +38,7 @@ async function demo() {
         h('strong', { text: each.title }), h('span', { class: 'muted', text: `${each.about} Licence: ${each.licence}.` })))),
       h('div', { class: 'row end' }, closing(() => element)));
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }
 
@@ -126,7 +126,7 @@ async function remove() {
     announce(dataset, true);
     toast(`Deleted ${name}`, { kind: 'undo', action: () => bringBack(trash) });
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }
 
@@ -136,6 +136,6 @@ async function bringBack(trash) {
     place.set({ dataset });
     announce(dataset, true);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }

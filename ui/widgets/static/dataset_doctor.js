@@ -89,7 +89,7 @@ export async function carryOut(dataset, check, mend, files = null) {
     announce(dataset);
     return true;
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     announce(dataset);
     return false;
   }
@@ -105,7 +105,7 @@ async function showList(each, dataset) {
     document.body.append(element);
     element.showModal();
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }
 
@@ -122,7 +122,7 @@ async function start(view) {
     follow(view, told);
   } catch (error) {
     view.go.disabled = false;
-    clear(view.out, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(view.out, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }
 
@@ -154,7 +154,7 @@ function follow(view, { id, status }) {
 
   async function cancel() {
     stop.disabled = true;
-    try { await api.post(`/studio/checkups/${id}/cancel`); } catch (error) { stop.disabled = false; toast(error.message, { kind: 'error' }); }
+    try { await api.post(`/studio/checkups/${id}/cancel`); } catch (error) { stop.disabled = false; toast(api.said(error), { kind: 'error' }); }
   }
 
   function step({ state, done, total, note }) {

@@ -106,6 +106,7 @@ async function load(view, isKnown = false) {
   const turn = (view.asked += 1), file = fileOf(view);
   try {
     const answer = await api.get(path(view.dataset, `/framing?file=${encodeURIComponent(file)}&base=${encodeURIComponent(base())}`));
+    const { edit: { turns: _ }, bucket: [__] } = answer; // what is drawn again and again is looked at before it is kept
     if (isKnown && file === fileOf(view)) view.kept = answer.edit;
     if (turn !== view.asked || view.wanted) return;
     view.framing = answer;
@@ -114,7 +115,7 @@ async function load(view, isKnown = false) {
     if (view.image.complete) await drawMask(view);
     draw(view);
   } catch (error) {
-    if (turn === view.asked) { view.told.textContent = error.message; view.dialog.dataset.state = 'error'; }
+    if (turn === view.asked) { view.told.textContent = api.said(error); view.dialog.dataset.state = 'error'; }
   }
 }
 
@@ -175,7 +176,7 @@ function save(view, edit, isAgain = false) {
       if (wanted.file === fileOf(view)) view.kept = wanted.edit;
       announce(view.dataset);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     tellUndo(view);
     await load(view);
@@ -193,7 +194,7 @@ function undo(view) {
       view.redos.push(now);
       announce(view.dataset);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     tellUndo(view);
     await load(view, true);
@@ -218,7 +219,7 @@ function saveMask(view, blob) {
       isKept = true;
       announce(view.dataset);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     if (file !== fileOf(view)) return;
     if (!isKept) { view.mask.remember(); view.shown = ''; } // what was painted comes back by undoing; what is kept is shown

@@ -61,6 +61,7 @@ function listen(view) {
     if (dataset === view.dataset || isList) refresh(view);
   });
   onSelection(root, () => drawSelection(view));
+  window.addEventListener('studio:back', () => view.trigger('listed', {}));
   lasso(view.open, () => view.cards);
   window.addEventListener('pagehide', () => { for (const each of view.cards.values()) each.flush(); });
 }
@@ -112,7 +113,7 @@ async function refresh(view, isQuiet = false) {
     reveal(view, answer.total ? 'ready' : 'empty', view.open);
   } catch (error) {
     if (turn !== view.asked) return;
-    view.problem.textContent = error.message;
+    view.problem.textContent = api.said(error);
     view.problem.hidden = false;
     view.root.dataset.state = 'error';
     if (dataset && error.status === 400 && !view.answer) begin(view);
@@ -216,7 +217,7 @@ async function selectAll(view) {
     }
     select(found);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }
 
@@ -231,7 +232,7 @@ async function change(view, act, more, isGone = false) {
     if (isGone) select(files, false);
     offerUndo(dataset, answer.text, answer.undo);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   announce(dataset);
 }

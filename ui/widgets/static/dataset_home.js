@@ -42,7 +42,7 @@ function byPath() {
     try {
       await addPath(given.value);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     } finally {
       go.disabled = false;
     }
@@ -66,7 +66,7 @@ export async function loadDemo(demo, button) {
     announce(made.dataset, true);
     return true;
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     return false;
   } finally {
     button.disabled = false;

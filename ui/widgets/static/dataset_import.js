@@ -136,7 +136,7 @@ async function sendAll(job, files, limits) {
         await sendOne(job, file, path, limits);
       } catch (error) {
         if (error.final) stopped = error;
-        else job.refused.push({ file: path, reason: error.message.startsWith(`${file.name}: `) ? error.message.slice(file.name.length + 2) : error.message });
+        else job.refused.push({ file: path, reason: error.message.startsWith(`${file.name}: `) ? error.message.slice(file.name.length + 2) : api.said(error) });
       }
       job.sent += 1;
       draw();
@@ -157,7 +157,7 @@ async function sendOne(job, file, path, limits) {
   const answer = await request(job, body, path);
   if (answer.ok) return;
   if (answer.status) {
-    const state = await api.get(`/studio/imports/${job.id}`).catch(error => ({ state: 'gone', error: error.message }));
+    const state = await api.get(`/studio/imports/${job.id}`).catch(error => ({ state: 'gone', error: api.said(error) }));
     throw Object.assign(new Error(state.state === 'receiving' ? answer.error : state.error || answer.error), { final: state.state !== 'receiving' || answer.status === 507 });
   }
   await api.get('/studio/health').catch(error => { throw Object.assign(error, { final: true }); });
@@ -224,7 +224,7 @@ function end(state) {
 }
 
 function fail(error) {
-  end({ state: 'failed', error: error.message, skipped: [] });
+  end({ state: 'failed', error: api.said(error), skipped: [] });
 }
 
 window.addEventListener('pagehide', () => {

@@ -12,7 +12,7 @@ export async function review(dataset, check) {
     view.told = await api.get(path(dataset, `/doctor/${check}`));
     if (view.told.groups[0]?.turns) { reviewTurns(dataset, view.told); return; }
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     return;
   }
   view.where = h('p', { class: 'mono muted', role: 'status' });
@@ -97,7 +97,7 @@ async function decide(view, isAsMarked) {
     view.at = Math.min(view.at, Math.max(0, view.told.groups.length - 1));
     announce(view.dataset);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   view.apply.disabled = false;
   show(view);

@@ -9,7 +9,7 @@ export async function splitDialog(dataset) {
   try {
     now = await api.get(path(dataset, '/split'));
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     return;
   }
   const { rule } = now, view = { dataset };
@@ -52,7 +52,7 @@ async function preview(view) {
   } catch (error) {
     if (asked !== view.asked) return;
     view.make.disabled = true;
-    clear(view.outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(view.outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }
 
@@ -65,6 +65,6 @@ async function make(view) {
     announce(view.dataset);
   } catch (error) {
     view.make.disabled = false;
-    clear(view.outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(view.outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }

@@ -47,7 +47,7 @@ export function offerUndo(dataset, text, ...undos) {
         for (const undo of undos.reverse()) texts.push((await api.post(path(dataset, '/undo'), { undo })).text);
         toast(texts.join('; '));
       } catch (error) {
-        toast(error.message, { kind: 'error' });
+        toast(api.said(error), { kind: 'error' });
       }
       announce(dataset);
     },

@@ -49,7 +49,7 @@ async function editOne(dataset, file) {
   try {
     openEditor(dataset, [await api.get(path(dataset, `/picture?file=${encodeURIComponent(file)}`))], 0);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }
 
@@ -78,7 +78,7 @@ async function drawHistory(view) {
     clear(view.history, list.length ? list.slice(0, 30).map(each => h('li', {}, h('span', { text: each.text }), h('span', { class: 'muted', text: fmt.time(each.time) }),
       h('button', { class: 'btn quiet', type: 'button', text: 'Undo', 'aria-label': `Undo: ${each.text}`, onclick: () => undo(view, each) }))) : h('li', { class: 'muted', text: 'No changes yet.' }));
   } catch (error) {
-    clear(view.history, h('li', { class: 'problem', text: error.message }));
+    clear(view.history, h('li', { class: 'problem', text: api.said(error) }));
   }
 }
 
@@ -86,7 +86,7 @@ async function undo(view, record) {
   try {
     toast((await api.post(path(view.dataset, '/undo'), { undo: record.undo })).text);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   announce(view.dataset);
   drawHistory(view);
@@ -109,7 +109,7 @@ async function preview(view, outcome, read) {
     clear(outcome, ...examples(told),
       told.count ? h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', text: `Change ${told.count}`, onclick: event => apply(view, outcome, change, event.target) })) : null);
   } catch (error) {
-    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }
 
@@ -123,7 +123,7 @@ async function apply(view, outcome, change, button) {
     if (answer.undo) offerUndo(dataset, answer.text, answer.undo);
     else toast(answer.text);
   } catch (error) {
-    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
   announce(dataset);
 }
@@ -145,7 +145,7 @@ function triggerForm(view) {
       announce(view.dataset);
     } catch (error) {
       told.className = 'chip problem';
-      told.textContent = `Not saved: ${error.message}`;
+      told.textContent = `Not saved: ${api.said(error)}`;
       throw error;
     }
   }

@@ -39,7 +39,7 @@ export function reviewTurns(dataset, told) {
       if (left.size) done.push(await api.post(path(dataset, '/doctor/fix'), { check: told.key, mend: 'keep', files: [...left] }));
       if (turned.length) done.push(await api.post(path(dataset, '/doctor/fix'), { check: told.key, mend: 'upright', files: turned }));
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     if (done.length) offerUndo(dataset, done.map(each => each.text).join('; '), ...done.map(each => each.undo));
     element.close();

@@ -18,7 +18,7 @@ export function versionsOf(dataset, item, taken = () => {}) {
       const now = list.find(each => each.is_used)?.caption || '';
       clear(root, list.length ? h('ul', { 'aria-label': 'Versions of the caption' }, list.map(each => line(each, now))) : null);
     } catch (error) {
-      clear(root, h('p', { class: 'problem', text: error.message }));
+      clear(root, h('p', { class: 'problem', text: api.said(error) }));
     }
   }
 
@@ -35,7 +35,7 @@ export function versionsOf(dataset, item, taken = () => {}) {
       taken(answer.caption);
       announce(dataset);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     load();
   }
@@ -73,7 +73,7 @@ export function sourcesForm(root) {
   async function refresh() {
     const dataset = openDataset();
     let list = [];
-    try { if (dataset) list = await api.get(path(dataset, '/sources')); } catch { /* the grid says what is wrong */ }
+    try { if (dataset) list = [...await api.get(path(dataset, '/sources'))]; } catch { return; } // the grid says what is wrong
     const drawn = JSON.stringify([dataset, list]);
     if (dataset !== openDataset() || drawn === view.drawn) return;
     const was = view.select.value;
@@ -91,7 +91,7 @@ export function sourcesForm(root) {
       const answer = await api.post(path(dataset, '/pick'), { source: view.select.value, files: selection.size ? [...selection] : null });
       if (answer.undo) offerUndo(dataset, answer.text, answer.undo); else toast(answer.text);
     } catch (error) {
-      clear(view.told, error.message);
+      clear(view.told, api.said(error));
       view.told.hidden = false;
     }
     announce(dataset);

@@ -71,7 +71,7 @@ async function mend(operation) {
     const answer = await api.post(path(dataset, '/bulk'), { operation, preview: false });
     if (answer.undo) offerUndo(dataset, answer.text, answer.undo); else toast(answer.text);
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   announce(dataset);
 }
@@ -86,6 +86,6 @@ async function saveNoun(view) {
     announce(dataset);
   } catch (error) {
     view.said.className = 'chip problem';
-    view.said.textContent = `Not saved: ${error.message}`;
+    view.said.textContent = `Not saved: ${api.said(error)}`;
   }
 }

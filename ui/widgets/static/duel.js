@@ -48,7 +48,7 @@ class Duel {
       this.drawRecipes(told.recipes);
       await this.plan();
     } catch (error) {
-      this.tell(error.message, true);
+      this.tell(api.said(error), true);
     }
   }
 
@@ -83,7 +83,7 @@ class Duel {
       this.tell(`Each: ${told.samples} samples in ${told.steps} steps of ${told.batch_size}, none ends early. All together ${length}.`);
       this.button.disabled = false;
     } catch (error) {
-      if (mine === this.state.turn && JSON.stringify(this.asked()) === JSON.stringify(mind)) this.tell(error.message, true);
+      if (mine === this.state.turn && JSON.stringify(this.asked()) === JSON.stringify(mind)) this.tell(api.said(error), true);
     }
   }
 
@@ -98,7 +98,7 @@ class Duel {
       toast(`The duel has begun: ${runs.length} runs, one after the other.`);
       this.onStarted();
     } catch (error) {
-      this.tell(error.message, true);
+      this.tell(api.said(error), true);
       this.button.disabled = false;
     }
   }

@@ -76,12 +76,12 @@ async function remove(row, refresh) {
     const { token } = await api.del(`/studio/exports/${row.id}`);
     toast(`${row.file || row.run} was put into the trash.`, { kind: 'undo', action: () => restore(token, refresh) });
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
   refresh().catch(() => {});
 }
 
 async function restore(token, refresh) {
-  try { await api.post(`/studio/trash/${token}/restore`); } catch (error) { toast(error.message, { kind: 'error' }); }
+  try { await api.post(`/studio/trash/${token}/restore`); } catch (error) { toast(api.said(error), { kind: 'error' }); }
   refresh().catch(() => {});
 }

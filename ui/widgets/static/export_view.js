@@ -47,8 +47,10 @@ async function load(view, run) {
     drawForm(view);
     fulfil(view);
   } catch (error) {
+    if (token !== view.token) return;
     view.root.dataset.state = 'error';
-    clear(view.form, h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(view.form, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }),
+      h('button', { class: 'btn', type: 'button', text: 'Try again', onclick: () => load(view, run) }));
   }
 }
 
@@ -59,6 +61,7 @@ function fulfil(view) {
 
 // Runs come and go while the page is open; the form is drawn again only when what it offers has changed.
 async function refresh(view) {
+  if (view.root.dataset.state === 'error') return load(view, place.get().run || view.run);
   const now = await api.get(`/studio/exports/options?run=${encodeURIComponent(view.run)}`);
   if (view.options && !view.busy && shape(now) !== shape(view.options)) {
     if (now.run !== view.run) return load(view, '');
@@ -158,7 +161,7 @@ async function start(view) {
     setBusy(view, false);
     Object.assign(view, { shown: null });
     view.out.dataset.export = 'failed';
-    clear(view.out, h('h3', { text: 'File' }), h('p', { class: 'chip problem', role: 'alert', text: error.message }));
+    clear(view.out, h('h3', { text: 'File' }), h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }
 
@@ -174,7 +177,7 @@ async function follow(view) {
   try {
     told = await api.get(`/studio/exports/${id}`);
   } catch (error) {
-    if (error.status) { view.current = null; setBusy(view, false); toast(error.message, { kind: 'error' }); }
+    if (error.status) { view.current = null; setBusy(view, false); toast(api.said(error), { kind: 'error' }); }
     return;
   }
   if (id !== view.current) return;
@@ -183,7 +186,7 @@ async function follow(view) {
     setBusy(view, false);
     refresh(view).catch(() => {});
   }
-  drawResult(view, told, { cancel: () => api.post(`/studio/exports/${id}/cancel`).catch(error => toast(error.message, { kind: 'error' })) });
+  drawResult(view, told, { cancel: () => api.post(`/studio/exports/${id}/cancel`).catch(error => toast(api.said(error), { kind: 'error' })) });
 }
 
 async function show(view, id) {
@@ -191,6 +194,6 @@ async function show(view, id) {
     drawResult(view, await api.get(`/studio/exports/${id}`), {});
     view.out.scrollIntoView({ block: 'nearest' });
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }

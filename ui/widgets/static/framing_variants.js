@@ -23,7 +23,7 @@ export function variantsLine(wanted) {
       const { rows } = await ask(wanted);
       clear(body, rows.length ? strip(rows[0].samples.slice(0, FEW)) : null, h('button', { class: 'btn', type: 'button', text: 'See as trained', onclick: () => openVariants(wanted) }));
     } catch (error) {
-      clear(body, h('p', { class: 'problem', text: error.message }));
+      clear(body, h('p', { class: 'problem', text: api.said(error) }));
     }
   });
   return line;
@@ -43,7 +43,7 @@ export async function openVariants(wanted) {
     draw(body, await ask(wanted));
     dialog.dataset.state = 'ready';
   } catch (error) {
-    clear(body, h('p', { class: 'problem', role: 'alert', text: error.message }));
+    clear(body, h('p', { class: 'problem', role: 'alert', text: api.said(error) }));
     dialog.dataset.state = 'error';
   }
 }

@@ -143,10 +143,10 @@ class View {
   showTrouble(error) {
     if (error.status) {
       this.cursor = '0';
-      this.showEmpty(error.message, 'All runs', () => place.open('runs', { run: null }));
+      this.showEmpty(api.said(error), 'All runs', () => place.open('runs', { run: null }));
       return;
     }
-    this.note.textContent = `${error.message} A run goes on without it.`;
+    this.note.textContent = `${api.said(error)} A run goes on without it.`;
     this.note.hidden = false;
     this.root.dataset.state = 'error';
   }
@@ -246,7 +246,7 @@ class View {
     try {
       await api.post(`/studio/runs/${encodeURIComponent(this.run)}/${what}`);
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     this.drawnButtons = '';
     this.poll.now();

@@ -7,9 +7,9 @@ import { h, clear, toast } from './dom.js';
 export async function openCards(recipe = '') {
   let cards;
   try {
-    cards = await api.get('/studio/methods');
+    cards = [...await api.get('/studio/methods')];
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     return;
   }
   const body = h('article', { class: 'card', role: 'tabpanel', tabIndex: 0 });

@@ -76,7 +76,7 @@ export function hubPanel(refresh, { kind = 'model', known = [] } = {}) {
     try {
       await errand.start('/studio/models/fetch', body(fetch));
     } catch (error) {
-      clear(said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+      clear(said, h('p', { class: 'wrong', role: 'alert', text: api.said(error) }));
     }
   }
   errand.join();
@@ -130,7 +130,7 @@ class MergePanel {
     try {
       [adapters, { models }] = await Promise.all([api.get('/studio/models/adapters'), api.get('/studio/models')]);
     } catch (error) {
-      return clear(this.said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+      return clear(this.said, h('p', { class: 'wrong', role: 'alert', text: api.said(error) }));
     }
     const chosen = this.base.value, rows = new Map([...this.list.querySelectorAll('label')].map(row => [row.querySelector('[type=checkbox]').value, row]));
     clear(this.base, h('option', { value: '', text: "The run's base" }), models.filter(m => m.usable).map(m => h('option', { value: m.source, text: m.title })));
@@ -161,7 +161,7 @@ class MergePanel {
     try {
       await this.errand.start('/studio/models/merge', { what: this.what.value, adapters, base: this.base.value, rank: Number(this.rank.value), name: this.name.value.trim() || 'merged' });
     } catch (error) {
-      clear(this.said, h('p', { class: 'wrong', role: 'alert', text: error.message }));
+      clear(this.said, h('p', { class: 'wrong', role: 'alert', text: api.said(error) }));
     }
   }
 }

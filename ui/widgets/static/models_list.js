@@ -44,6 +44,7 @@ class ModelsList {
     clear(root,
       h('div', { class: 'row top' }, this.memory, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Look again', title: 'Look through all places again', onclick: () => this.refresh(true) })),
       h('div', { class: 'actions' }, this.where, hub, this.merge), this.scan.bar, this.problem, this.bar, this.none, this.list, this.others);
+    window.addEventListener('studio:back', () => { if (root.dataset.state === 'error') this.refresh(); });
     new IntersectionObserver(seen => { if (seen.some(s => s.isIntersecting)) this.refresh(); }).observe(root);
   }
 
@@ -54,7 +55,7 @@ class ModelsList {
       this.draw(await api.get('/studio/models'));
       await this.scan.start('/studio/models/scan', { again });
     } catch (error) {
-      this.fail(error.message);
+      this.fail(api.said(error));
     }
   }
 
@@ -68,7 +69,7 @@ class ModelsList {
       this.problem.classList.toggle('problem', false);
       this.root.dataset.state = 'ready';
     } catch (error) {
-      this.fail(error.message);
+      this.fail(api.said(error));
     }
   }
 
@@ -145,7 +146,7 @@ class ModelsList {
       if (this.field.value === path) this.field.value = '';
       this.refresh();
     } catch (error) {
-      this.wrong.textContent = error.message;
+      this.wrong.textContent = api.said(error);
     }
     this.add.disabled = false;
   }
@@ -155,7 +156,7 @@ class ModelsList {
     try {
       await api.del('/studio/models/places', { path });
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
     }
     this.refresh();
   }
@@ -166,7 +167,7 @@ async function showCard(model) {
   try {
     text = (await api.get(`/studio/models/${encodeURIComponent(model.id)}/card`)).text;
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     return;
   }
   const dialog = h('dialog', { class: 'studio-dialog models-card', 'aria-label': `Model card of ${model.title}` }, h('h3', { text: model.title }), h('pre', { text, tabIndex: 0 }),

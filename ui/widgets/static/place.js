@@ -31,10 +31,9 @@ export function on(listener) {
 
 // Go to a tab, with whatever else is to be shown there. `wish` is for that tab alone, once: an address could come from anywhere.
 export function open(tab, change = {}, wish = '') {
-  const was = get().tab || 'dataset';
   wishes.set(tab, wish);
   set({ ...change, tab });
-  if (was !== tab) opener?.(tab);
+  opener?.(tab); // also where the address says so: it may not have heard yet that another was opened
 }
 
 export function takeWish(tab) {

@@ -112,7 +112,7 @@ export class Board {
       this.root.dataset.state = 'ready';
     } catch (error) {
       if (ids !== this.ids) return;
-      this.problem.textContent = error.message;
+      this.problem.textContent = api.said(error);
       this.problem.hidden = false;
       this.whole.hidden = !this.told;
       if (error.status === 400) { // as long as these are the runs, the answer is the same

@@ -81,7 +81,7 @@ class RunsTable {
       }
       this.root.dataset.state = rows.length ? 'ready' : 'empty';
     } catch (error) {
-      this.problem.textContent = error.message;
+      this.problem.textContent = api.said(error);
       this.problem.hidden = !error.status; // a studio that is gone is told in the head, and nothing moves
       this.root.dataset.state = 'error';
     }
@@ -161,7 +161,7 @@ class RunsTable {
         try {
           row.name = (await api.post(`/studio/runs/${encodeURIComponent(run)}/rename`, { name: input.value })).name;
         } catch (error) {
-          toast(error.message, { kind: 'error' });
+          toast(api.said(error), { kind: 'error' });
         }
       }
       Object.assign(line, { editing: false, told: '' });
@@ -273,7 +273,7 @@ class RunsTable {
         this.rows = this.rows.filter(r => r !== row && r.run !== row.run);
         place.set({ runs: this.selected().filter(run => run !== row.run), ...(place.get().run === row.run ? { run: null } : {}) });
       } catch (error) {
-        toast(error.message, { kind: 'error' });
+        toast(api.said(error), { kind: 'error' });
       }
     }
     this.told = '';
@@ -291,7 +291,7 @@ class RunsTable {
       try {
         await api.post(`/studio/trash/${encodeURIComponent(token)}/restore`);
       } catch (error) {
-        toast(error.message, { kind: 'error' });
+        toast(api.said(error), { kind: 'error' });
       }
     }
     this.polling.now();

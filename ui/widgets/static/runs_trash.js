@@ -16,7 +16,7 @@ export async function openTrash(onChange) {
       await fill();
       onChange();
     } catch (error) {
-      toast(error.message, { kind: 'error' });
+      toast(api.said(error), { kind: 'error' });
       dialog.close();
     }
   }
@@ -46,6 +46,6 @@ export async function openTrash(onChange) {
     document.body.append(dialog);
     dialog.showModal();
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
   }
 }

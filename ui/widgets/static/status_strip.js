@@ -5,11 +5,12 @@ import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import * as shortcuts from './shortcuts.js';
 
+const PATIENCE_MS = 10000; // what is told here is either true or said to be unknown
 const STATES = { starting: 'starting', preparing: 'preparing', running: 'step', finishing: 'finishing', parked: 'holding for pictures', queued: 'queued' };
 
 export function mount({ root, trigger }) {
   window.studio = Object.assign(window.studio || {}, { place, api, toast });
-  place.setOpener(tab => trigger('open_tab', { tab }));
+  place.setOpener(tab => { window.studio.tab = tab; trigger('open_tab', {}); });
   const strip = h('div', { class: 'strip', role: 'status', 'aria-live': 'off' });
   const machine = h('span', { class: 'machine mono' });
   const leave = h('button', { class: 'btn quiet', type: 'button', text: 'Log out', hidden: true, onclick: logOut });
@@ -25,14 +26,19 @@ export function mount({ root, trigger }) {
   shortcuts.install();
   import('./dataset_drop.js').then(m => m.install()).catch(error => console.debug(error));
   const view = { strip, machine, leave, shown: '' };
+  let isLost = false;
+  window.addEventListener('studio:lost', ({ detail }) => { isLost = true; toast(detail, { kind: 'error' }); });
   api.poll(async () => {
     try {
-      draw(view, await api.get('/studio/status'));
+      draw(view, await api.get('/studio/status', PATIENCE_MS));
       root.dataset.state = 'ready';
+      if (isLost) window.dispatchEvent(new CustomEvent('studio:back'));
+      isLost = false;
     } catch (error) {
+      isLost = true;
       root.dataset.state = 'error';
       view.shown = '';
-      clear(strip, h('span', { class: 'chip problem', text: error.message }));
+      clear(strip, h('span', { class: 'chip problem', text: api.said(error) }));
     }
   }, 1000, root);
 }
@@ -107,7 +113,7 @@ async function stop(run, button) {
     await api.post(`/studio/runs/${encodeURIComponent(run)}/stop`);
     button.textContent = 'Stopping';
   } catch (error) {
-    toast(error.message, { kind: 'error' });
+    toast(api.said(error), { kind: 'error' });
     button.disabled = false;
   }
 }

@@ -7,6 +7,7 @@ import { variantsLine } from './framing_variants.js';
 export function mount({ root, props, trigger, watch }) {
   let soon = 0;
   (window.studio ||= {}).askAgain = () => { clearTimeout(soon); soon = setTimeout(() => trigger('again', {}), 200); };
+  window.addEventListener('studio:back', () => window.studio.askAgain());
   const show = () => draw(root, props.value || {}, trigger);
   watch('value', show);
   show();

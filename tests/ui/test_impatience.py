@@ -1,0 +1,102 @@
+"""Who does not wait: tabs, datasets and buttons pressed before the answers to the last ones, and answers that never come."""
+
+import inspect
+import re
+
+import gradio as gr
+import pytest
+
+from studio.dataset.intake import create_dataset
+from studio.store import Workspace
+from tests.fixtures.tiny import images
+from tests.ui.browser import address, wait_until
+
+ASKING = re.compile("/gradio_api/run/")
+
+
+@pytest.fixture(scope="module")
+def datasets(studio):
+    for name in ("shapes", "others"):
+        create_dataset(studio.workspace, name, [images(studio.workspace.root / name, 3)])
+
+
+@pytest.fixture()
+def line(new_page):
+    """`line(url, ready)` gives (page, state); state["mode"] says whether Gradio's questions pass, are held, lost, or answered in part."""
+
+    def make(url, ready):
+        page, state = new_page(url), {"mode": "pass", "held": []}
+        page.wait_for_selector(ready)
+
+        def take(route):
+            if state["mode"] == "hold":
+                state["held"].append(route)
+            elif state["mode"] == "lose":
+                route.abort()
+            elif state["mode"] == "cut":
+                route.fulfill(content_type="application/json", body='{"data": [')
+            else:
+                route.continue_()
+
+        page.route(ASKING, take)
+        return page, state
+
+    return make
+
+
+def _tab(page):
+    return page.get_by_role("tab", selected=True).inner_text().lower()
+
+
+def test_no_event_is_dropped_and_none_needs_a_stream(tmp_path):
+    """Gradio's "once" drops clicks, "always_last" repeats the first event's data, and a stream that breaks has it load the page anew."""
+    from ui.app import build_page
+    from ui.desk import Desk
+
+    page = build_page(Desk(Workspace.at(tmp_path)))
+    events = [fn for fn in page.fns.values() if fn.api_visibility == "private"]
+    assert len(events) > 30
+    for event in events:
+        assert not event.queue and event.trigger_mode in {"multiple", "always_last"}, event.name
+        takes = inspect.signature(event.fn).parameters.values() if event.fn else []
+        assert event.trigger_mode == "multiple" or gr.EventData not in {each.annotation for each in takes}, event.name
+
+
+def test_tabs_opened_fast_page_and_address_agree(studio, new_page):
+    page = new_page(studio.url + "/?tab=runs")
+    wait_until(lambda: _tab(page) == "runs", "the tab of the address")
+    for keys, last in (("31425", "export"), ("6216", "models")):
+        for key in keys:
+            page.keyboard.press(key)
+        page.evaluate("window.studio.place.open('train'); window.studio.place.open('compare')")
+        page.keyboard.press(keys[-1])
+        wait_until(lambda last=last: _tab(page) == last and f"tab={last}" in address(page), f"{last}, in page and address")
+
+
+def test_the_picker_names_the_dataset_of_the_address_though_answers_cross(studio, datasets, line):
+    page, state = line(studio.url + "/?tab=dataset&dataset=shapes", "#dataset-picker input")
+    state["mode"] = "hold"
+    for name in ("others", "shapes", "others"):
+        page.evaluate("name => window.studio.place.set({ dataset: name })", name)
+    wait_until(lambda: len(state["held"]) >= 3 or page.wait_for_timeout(50), "three questions")
+    state["mode"] = "pass"
+    for route in reversed(state["held"]):
+        with page.expect_response(ASKING):
+            route.continue_()
+    wait_until(lambda: page.locator("#dataset-picker input").input_value() == "others", "the dataset that is shown")
+
+
+@pytest.mark.parametrize("mode", ["lose", "cut"])
+def test_an_answer_that_does_not_come_is_said_and_nothing_typed_is_lost(studio, datasets, line, mode):
+    page, state = line(studio.url + "/?tab=train&dataset=shapes", ".train-note[data-state=ready]")
+    page.evaluate("window.isTheSamePage = true")
+    state["mode"] = mode
+    name = page.locator("#train-name input, #train-name textarea").first
+    name.fill("typed with care")
+    page.get_by_role("radio", name="Thorough").check()
+    page.locator(".studio-toast.error").first.wait_for()
+    state["mode"] = "pass"
+    page.get_by_role("radio", name="Quick").check()
+    wait_until(lambda: "quick" in (page.evaluate("window.studio.chosen && 'quick'") or ""), "the form answers again")
+    wait_until(lambda: page.locator(".train-note[data-state=ready]").count() == 1, "what it costs")
+    assert name.input_value() == "typed with care" and page.evaluate("window.isTheSamePage")
