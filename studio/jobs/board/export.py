@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.jobs.board.facts import NONE
+from studio.jobs.board.facts import NONE, UNSET
 from studio.jobs.board.pictures import columns_of, group_by_base, preview_rows
 from studio.jobs.board.style import STYLE
 from studio.jobs.board.table import compare
@@ -82,7 +82,7 @@ def _shareable(workspace: Workspace, board: dict[str, Any], prompts: bool) -> di
         if row["key"] == "base.source":
             values = [Path(v.replace("\\", "/")).name or v for v in values]
         elif row["personal"] and not prompts:
-            values = [v if v == NONE else LEFT_OUT for v in values]
+            values = [v if v in (NONE, UNSET) else LEFT_OUT for v in values]
         rows.append(row | {"values": [clean(v) for v in values]})
     return board | {"runs": runs, "rows": rows}
 

@@ -18,7 +18,8 @@ from studio.overrides import GROUPS
 from studio.spec import RunSpec
 from studio.store import read_json, sha256
 
-NONE = "—"
+NONE = "—"  # not known, or a run without such a setting
+UNSET = "not set"  # a setting that was left to the studio, or empty
 STEP = b'{"kind": "step"'
 SHOWN_NUMBERS = 12
 ROUNDED, EXACT = 4, 12  # digits of what was measured, and of settings, where the least difference counts
@@ -173,12 +174,12 @@ def _between(begun: Any, ended: Any) -> float:
     return max(0.0, ended - begun) if both else 0.0
 
 
-def settings(spec: RunSpec) -> list[tuple[str, str, str, Any]]:
-    """(key, title, unit, value) of every setting, with titles from the fields; those of several methods stand in one row by name."""
-    rows = [(f"run.{name}", *_title(RunSpec, name), getattr(spec, name)) for name in ("recipe", "preset", "start_from")]
+def settings(spec: RunSpec) -> list[tuple[str, str, str, str]]:
+    """(key, title, unit, value as text) of every setting, titles from the fields; those of several methods stand in one row by name."""
+    rows = [(f"run.{name}", *_title(RunSpec, name), _told(getattr(spec, name))) for name in ("recipe", "preset", "start_from")]
     for group in GROUPS:
         part = getattr(spec, group)
-        rows += [(f"{group}.{name}", *_title(type(part), name), getattr(part, name)) for name in type(part).model_fields]
+        rows += [(f"{group}.{name}", *_title(type(part), name), _told(getattr(part, name))) for name in type(part).model_fields]
     shared: dict[str, list[tuple[str, Any]]] = {}
     titles: dict[str, tuple[str, str]] = {}
     for method in spec.methods:
@@ -186,9 +187,14 @@ def settings(spec: RunSpec) -> list[tuple[str, str, str, Any]]:
             shared.setdefault(name, []).append((method.kind, getattr(method, name)))
             titles.setdefault(name, _title(registry.method(method.kind).Spec, name))
     for name, values in shared.items():
-        told = [text(v, EXACT) + (f" ({kind})" if len(values) > 1 else "") for kind, v in values]
+        told = [_told(v) + (f" ({kind})" if len(values) > 1 else "") for kind, v in values]
         rows.append((f"method.{name}", *titles[name], ", ".join(told)))
     return rows
+
+
+def _told(value: Any) -> str:
+    """A setting as a person reads it."""
+    return UNSET if value is None or value in ("", [], ()) else text(value, EXACT)
 
 
 def personal_settings(spec: RunSpec) -> set[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from studio.errors import StudioError, one_line
 from studio.jobs.board.facts import (
-    EXACT,
     FACTS,
     MEASURED,
     NONE,
@@ -122,7 +121,7 @@ class Column:
         known = result_facts(run, log) | what_facts(run, self.spec, self.origin, log) | cost_facts(run, log)
         self.values = {key: text(value) for key, value in known.items() if value is not None}
         for key, title, unit, value in settings(self.spec):
-            self.values[key] = text(value, EXACT)
+            self.values[key] = value
             self.titles[key] = (title, unit)
         self.personal = personal_settings(self.spec)
 

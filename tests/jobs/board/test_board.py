@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from studio.errors import StudioError
-from studio.jobs.board.facts import NONE, summarise_log, text
+from studio.jobs.board.facts import NONE, UNSET, summarise_log, text
 from studio.jobs.board.table import MAX_RUNS, compare
 from studio.jobs.runs.manage import delete_run
 from studio.store import Workspace
@@ -42,7 +42,7 @@ def test_facts_come_first_then_every_setting(workspace):
         "method.rank": ["16", "8"],
         "train.steps": ["200", "100"],
         "train.early_stop": ["yes", "yes"],
-        "base.size_px": [NONE, NONE],
+        "base.size_px": [UNSET, UNSET],
         "preview.prompts": ["axial T1 brain · coronal T2 brain"] * 2,
     }
     assert {key: rows[key]["values"] for key in told} == told
@@ -81,8 +81,9 @@ def test_what_is_not_known_yet_is_not_marked_as_different(workspace):
     spec = json.loads((further.folder / "spec.json").read_text())
     spec["methods"] = [{"kind": "textual_inversion"}]
     (further.folder / "spec.json").write_text(json.dumps(spec))
-    rank = _rows(compare(workspace, [done.id, further.id]))["method.rank"]
-    assert rank["values"] == ["16", NONE] and rank["differs"], "a setting that a method does not have is no unknown one"
+    rows = _rows(compare(workspace, [done.id, further.id]))
+    assert rows["method.rank"]["values"] == ["16", NONE] and rows["method.rank"]["differs"], "no such setting is not an unknown one"
+    assert rows["method.alpha"]["values"] == [UNSET, NONE] and rows["method.alpha"]["differs"], "nor is it one that was left as it is"
 
 
 def test_what_cannot_be_compared_is_said(workspace):

@@ -2,6 +2,7 @@
 
 import { ticks, logTicks, tickText } from './chart_scale.js';
 
+const TEXT_PX = 13;
 export const GAP = { top: 20, right: 12, bottom: 24, left: 52 };
 
 export function paintGrid(context, chart, colour) {
@@ -9,6 +10,7 @@ export function paintGrid(context, chart, colour) {
   const rows = log ? logTicks(lo, hi) : ticks(lo, hi, Math.max(2, (bottom - top) / 48));
   const columns = ticks(first, last, Math.max(2, (right - left) / 90), true);
   const step = rows.length > 1 && (!log || rows[1] / rows[0] < 2) ? rows[1] - rows[0] : 0;
+  let said = Infinity; // where the last number stands: one that has no room below it is left out
   context.lineWidth = 1;
   context.strokeStyle = colour('--line');
   context.fillStyle = colour('--ink-2');
@@ -19,7 +21,9 @@ export function paintGrid(context, chart, colour) {
     const y = Math.round(chart.py(value)) + 0.5;
     context.moveTo(left, y);
     context.lineTo(right, y);
+    if (said - y < TEXT_PX) continue;
     context.fillText(tickText(value, step), left - 8, y);
+    said = y;
   }
   context.stroke();
   context.textAlign = 'center';

@@ -175,7 +175,7 @@ export class Board {
       group = row.group;
       body.push(h('tr', { class: row.differs ? 'differs' : '' },
         h('th', { scope: 'row', class: 'fact' }, h('span', { class: 'mark', text: row.differs ? '≠' : '', 'aria-label': row.differs ? 'differs' : null }), row.title, row.unit ? h('span', { class: 'muted', text: ` (${row.unit})` }) : null),
-        row.values.map((value, i) => h('td', { class: value === '—' ? 'muted' : '' }, row.key === 'what.method' && value !== '—'
+        row.values.map((value, i) => h('td', { class: ['—', 'not set'].includes(value) ? 'muted' : '' }, row.key === 'what.method' && value !== '—'
           ? h('button', { class: 'btn quiet method', type: 'button', title: 'The card of this method', text: value, onclick: () => openCards(runs[i].recipe) }) : value))));
     }
     if (!body.length) body.push(h('tr', {}, h('td', { class: 'muted', colspan: runs.length + 1, text: rows.length ? 'These runs agree in everything.' : 'There is nothing to compare.' })));
