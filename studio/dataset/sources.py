@@ -17,6 +17,8 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 TABLE = "metadata.jsonl"
 TABLES = (TABLE, "metadata.csv")
 TABLE_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
+NAMES = ("file_name", "filename", "file", "image", "path")  # columns of a table that name the picture, the first that is there
+TEXTS = ("text", "caption", "captions", "prompt", "description", "report", "findings")  # and its caption, the first that says something
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _take_found(path: Path, label: str, found: Found) -> bool:
     elif name.casefold() in TABLES:
         found.tables.append(Picture(path, printable(label)))
     elif _is_table(path):
-        found.skip(label, f"names pictures (file_name) but is not called {TABLE} or {TABLES[1]}: rename it")
+        found.skip(label, f"names pictures, but is not called {TABLE} or {TABLES[1]}: rename it")
     elif (promises or _holds_picture(path)) and _is_new(str(path), found):
         found.pictures.append(Picture(path, printable(label)))
     return False
@@ -158,9 +160,11 @@ def _is_table(path: Path) -> bool:
     if suffix_of(path.name) not in TABLE_SUFFIXES:
         return False
     try:
-        return "file_name" in decode(read_regular(path, HEAD_BYTES))
+        head = decode(read_regular(path, HEAD_BYTES))
     except OSError:
         return False
+    columns = {cell.strip(" \"'\r").casefold() for cell in re.split(r"[,;\t]", head.partition("\n")[0])}
+    return "file_name" in head or not (columns.isdisjoint(NAMES) or columns.isdisjoint(TEXTS))
 
 
 def _holds_picture(path: Path) -> bool:

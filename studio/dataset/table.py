@@ -14,14 +14,12 @@ from typing import Any
 from studio.dataset.captions import clean, decode, read_caption, read_regular
 from studio.dataset.kinds import suffix_of
 from studio.dataset.rows import Split
-from studio.dataset.sources import CAPTION_SUFFIXES, Found, Picture
+from studio.dataset.sources import CAPTION_SUFFIXES, NAMES, TEXTS, Found, Picture
 from studio.errors import printable
 
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINES_REPORTED = 50  # of one table
 MAX_COLUMNS, _MAX_VALUE = 24, 120  # kept of a line, to group pictures by; characters
-NAMES = ("file_name", "filename", "file", "image", "path")  # columns that name the picture, the first that is there
-TEXTS = ("text", "caption", "captions", "prompt", "description")  # columns that say its caption, the first that says something
 _OWN = {NAMES[0], TEXTS[0], "split", "repeats"}
 _FORMULA = re.compile(r"\s*(?:[=@]|[+-](?:\s*[\w.]+\s*[(!]|.*\|.*!))")  # how spreadsheets tell formulas
 _NO_CAPTION = re.compile(
