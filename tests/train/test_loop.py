@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from studio.errors import StudioError
-from studio.families import sd
 from studio.train import checkpoint, loop
 from studio.train.loop import train
 from studio.train.objective import kept_loss, sample_losses
@@ -19,14 +18,13 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 
 
 @pytest.fixture()
-def make(data, tiny_folder, tmp_path):
+def make(data, tiny_folder, fresh_parts, tmp_path):
     """Make a Training with the given settings in a folder of its own; a fresh base each time."""
     workspace, shapes = data
 
     def _make(*settings, folder="run", recipe="lora"):
-        parts = sd.load(tiny_folder, torch.float32, torch.device("cpu"))
         (tmp_path / folder).mkdir(exist_ok=True)
-        return training(workspace, shapes, parts, spec_for(shapes, tiny_folder, *settings, recipe=recipe), tmp_path / folder)
+        return training(workspace, shapes, fresh_parts(), spec_for(shapes, tiny_folder, *settings, recipe=recipe), tmp_path / folder)
 
     return _make
 

@@ -22,7 +22,7 @@ FLOOR0 = "data.mask_floor=0"
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory, tiny_folder):
+def room(tmp_path_factory, tiny_folder, fresh_parts):
     """(workspace, dataset, make a Training): the left half of every picture is left out by its mask."""
     workspace = Workspace.at(tmp_path_factory.mktemp("workspace"))
     data = dataset(workspace, tmp_path_factory.mktemp("pictures"), 8)
@@ -34,8 +34,7 @@ def room(tmp_path_factory, tiny_folder):
 
     def make(*settings):
         found = open_dataset(workspace, data.root.name)
-        parts = sd.load(tiny_folder, torch.float32, torch.device("cpu"))
-        return training(workspace, found, parts, spec_for(found, tiny_folder, *settings), workspace.root / "run")
+        return training(workspace, found, fresh_parts(), spec_for(found, tiny_folder, *settings), workspace.root / "run")
 
     return workspace, data, make
 

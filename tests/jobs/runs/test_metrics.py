@@ -6,12 +6,13 @@ import threading
 
 import pytest
 
+from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.jobs.runs.events import EventLog
-from studio.jobs.runs.folders import Run
+from studio.jobs.runs.folders import Run, make_run
 from studio.jobs.runs.metrics import MAX_POINTS, LiveRuns, _read_cursor
 from studio.store import Workspace
-from tests.fixtures.runs import dataset, spec_for
+from tests.fixtures.runs import spec_for
 
 SCORE = {"loss": 0.3, "base": 0.6, "log_ratio": math.log(0.5), "standard_error": 0.1, "num_better": 8, "num_images": 8, "ratios": []}
 
@@ -21,11 +22,14 @@ def workspace(tmp_path):
     return Workspace.at(tmp_path / "workspace")
 
 
-@pytest.fixture()
-def run(workspace, tmp_path, tiny_folder):
-    from studio.jobs.runs.folders import make_run
+@pytest.fixture(scope="module")
+def spec(shop, tiny_folder):
+    return spec_for(open_dataset(shop, "shapes"), tiny_folder, "train.steps=100", "preview.every=50")
 
-    return make_run(workspace, spec_for(dataset(workspace, tmp_path / "given"), tiny_folder, "train.steps=100", "preview.every=50"))
+
+@pytest.fixture()
+def run(workspace, spec):
+    return make_run(workspace, spec)
 
 
 def log_steps(log, first, last, loss=lambda step: 1 / step):

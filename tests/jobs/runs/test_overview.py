@@ -5,20 +5,25 @@ import math
 
 import pytest
 
+from studio.dataset.rows import open_dataset
 from studio.jobs.runs import overview
 from studio.jobs.runs.events import EventLog
 from studio.jobs.runs.folders import make_run
 from studio.jobs.runs.overview import RunRows
 from studio.store import Workspace
-from tests.fixtures.runs import dataset, spec_for
+from tests.fixtures.runs import spec_for
 
 SCORE = {"loss": 0.3, "base": 0.6, "log_ratio": math.log(0.75), "standard_error": 0.1, "num_better": 7, "num_images": 8, "ratios": []}
 
 
+@pytest.fixture(scope="module")
+def spec(shop, tiny_folder):
+    return spec_for(open_dataset(shop, "shapes"), tiny_folder)
+
+
 @pytest.fixture()
-def run(tmp_path, tiny_folder):
-    workspace = Workspace.at(tmp_path / "workspace")
-    return make_run(workspace, spec_for(dataset(workspace, tmp_path / "given"), tiny_folder))
+def run(tmp_path, spec):
+    return make_run(Workspace.at(tmp_path / "workspace"), spec)
 
 
 def finish(run):
