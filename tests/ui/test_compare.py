@@ -294,7 +294,7 @@ def test_two_adapters_alone_and_together(compare, studio):
     page.get_by_role("radio", name="all together").click()
     together = sample(page, studio.workspace, steps=1)
     assert [p.kind for p in together.result()["pictures"]] == ["base", "adapted"]
-    page.locator("#compare-remove-2").click()
+    page.get_by_role("button", name="Remove adapter 2").click()
     page.locator("#compare-run-2").wait_for(state="hidden")
 
 

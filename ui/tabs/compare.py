@@ -80,7 +80,14 @@ def _build_adapters(form: Form) -> None:
                     scale=8,
                     min_width=140,
                 )
-                remove = gr.Button("✕", size="sm", elem_id=f"compare-remove-{i + 1}", elem_classes="compare-remove", scale=0, min_width=32)
+                remove = gr.Button(  # drawn as ✕
+                    f"Remove adapter {i + 1}",
+                    size="sm",
+                    elem_id=f"compare-remove-{i + 1}",
+                    elem_classes="compare-remove",
+                    scale=0,
+                    min_width=32,
+                )
         form.groups.append(group)
         form.rows.append((run, snapshot, strength))
         form.removes.append(remove)

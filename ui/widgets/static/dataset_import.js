@@ -262,7 +262,7 @@ function draw() {
   const step = job.choosing ? 'Choose what to take from the scans and scenes' : job.looking ? `Looking into ${job.looking.done} of ${job.looking.total || '…'} files` : null;
   element.querySelector('.what').textContent = step ? step : job.sending ? `Sending ${job.sent} of ${job.files} files` : `Reading ${state?.done ?? 0} of ${state?.total || '…'} pictures`;
   element.querySelector('.more').textContent = (job.sending
-    ? `${fmt.bytes(job.sentBytes)} of ${fmt.bytes(job.bytes)}`
+    ? job.bytes === undefined ? '' : `${fmt.bytes(job.sentBytes)} of ${fmt.bytes(job.bytes)}` // what is read by its path is not sent
     : [state?.file, state?.seconds_left != null ? `${fmt.seconds(state.seconds_left)} left` : ''].filter(Boolean).join(' · ')) + queue;
   element.querySelector('.fill').style.width = `${Math.min(100, 100 * share).toFixed(1)}%`;
 }
