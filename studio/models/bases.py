@@ -11,7 +11,7 @@ from typing import Any
 from studio import registry
 from studio.errors import StudioError, one_line
 from studio.families import assembly, flow, schedules
-from studio.families.folder import check_folder, check_named, check_whole, component, refuse_pickle
+from studio.families.folder import check_folder, check_named, check_whole, component, read_config, refuse_pickle
 from studio.families.header import read_header
 from studio.families.signatures import HAS_FAMILY, identify, refuse_other
 from studio.families.signs import CHECKPOINT, WRAPPED
@@ -86,11 +86,19 @@ def find_base(source: str, workspace: Workspace | None = None) -> Base:
         raise StudioError(f"--base {source}: {NO_WEIGHTS.get(path.suffix.lower(), 'not a .safetensors file or a model folder')}")
     path = path.resolve()
     if path.is_file():
+        _refuse_component(path)
         refuse_other(path)
     for key in registry.FAMILIES:
         if registry.family(key).recognise(path):
             return Base(_short_name(path) or str(path), path, key)
     raise StudioError(f"--base {source}: {_unknown(path)}")
+
+
+def _refuse_component(path: Path) -> None:
+    """StudioError for a file of weights inside a model folder, which is wanted whole."""
+    folder = path.parent.parent
+    if (folder / "model_index.json").is_file() and path.parent.name in read_config(folder / "model_index.json"):
+        raise StudioError(f"{path}: this is the {path.parent.name} of the model folder {folder}: give that folder")
 
 
 def _unknown(path: Path) -> str:

@@ -81,7 +81,7 @@ def test_a_start_made_by_another_method_is_refused(home, trained):
     start = ["train", "--dataset", "shapes", "--base", home.base, "--json"]
     assert f"--recipe {kind}" in home.cli.here(*start, "--from", run).complaint()
     if kind != "oft":
-        assert "no LoRA layers" in home.cli.here(*start, "--from", out).complaint()
+        assert f"continue it with --recipe {kind}" in home.cli.here(*start, "--from", out).complaint()
     assert "--recipe lora" in home.cli.here(*start, "--recipe", kind, "--from", home.run).complaint()
 
 

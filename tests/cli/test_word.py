@@ -79,7 +79,7 @@ def test_a_start_made_by_another_method_is_refused(home, learned):
     run, out, _ = learned
     command = ["train", "--dataset", "shapes", "--base", home.base, "--json"]
     assert "--recipe textual-inversion" in home.cli.here(*command, "--from", run).complaint()
-    assert "no LoRA layers" in home.cli.here(*command, "--from", out).complaint()
+    assert "continue it with --recipe textual-inversion" in home.cli.here(*command, "--from", out).complaint()
     command += ["--recipe", "textual-inversion"]
     assert "--recipe lora" in home.cli.here(*command, "--from", home.run).complaint()
 

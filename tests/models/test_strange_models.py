@@ -72,6 +72,12 @@ def test_files_are_told_by_their_headers(tmp_path, name):
     assert words in line and f"{name}.safetensors" in line and "\n" not in line and ": " in line
 
 
+def test_a_file_inside_a_model_folder_leads_to_the_folder(tiny_folder):
+    for name in ("unet", "vae", "text_encoder"):
+        with pytest.raises(StudioError, match=rf"this is the {name} of the model folder {tiny_folder}: give that folder"):
+            find_base(str(next((tiny_folder / name).glob("*.safetensors"))))
+
+
 SHARD = "diffusion_pytorch_model-00001-of-00001.safetensors"
 
 

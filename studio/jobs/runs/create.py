@@ -9,7 +9,10 @@ from typing import Any
 from studio import registry
 from studio.dataset.rows import Dataset, open_dataset
 from studio.errors import StudioError
+from studio.families.base import Card
 from studio.families.folder import refuse_pickle
+from studio.families.signatures import identify
+from studio.families.signs import EMBEDDING
 from studio.jobs.runs.folders import Run, find_run, make_run
 from studio.methods.describing import check_continued
 from studio.methods.imports import NOT_CONTINUED
@@ -100,7 +103,17 @@ def _method_of(source: Run | Path, base: Base, recipe: str) -> list[dict[str, An
         raise StudioError(f"--from {source}: --recipe {recipe} trains {len(kinds)} methods, and a file is of one: give a run")
     check_continued(source)
     card = registry.family(base.family).card
+    _check_recipe(source, kinds[0], card)
     told = registry.method(kinds[0]).describe(source, card)
     if told.get("text_encoder") and not card.te_targets:
         raise StudioError(f"{source}: it adapts text encoders too, which no method trains here on {card.title}, {NOT_CONTINUED}")
     return [told]
+
+
+def _check_recipe(source: Path, kind: str, card: Card) -> None:
+    """StudioError, naming the recipe that goes on with a file, where that is another; or why none does."""
+    found = identify(source)
+    own = found.adapter.kind.lower() if found.adapter else "textual_inversion" if found.what == EMBEDDING else kind
+    if own != kind and own in registry.METHODS:
+        registry.method(own).describe(source, card)
+        raise StudioError(f"{source}: this is {found.words()}: continue it with --recipe {own.replace('_', '-')}")
