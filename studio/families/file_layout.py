@@ -13,7 +13,7 @@ from studio.families.folder import check_values
 from studio.families.header import Header
 
 COUNT = -1  # in place of an axis: how many numbered blocks there are
-WRAPPERS = ("", "module.", "state_dict.", "ema_model.", "ema.")  # what training programs leave before all names
+WRAPPERS = ("", "module.", "state_dict.", "ema_model.", "ema.", "_orig_mod.")  # what training programs leave before all names
 PREFIXES = (  # of a denoiser in a file, the plainest last
     *(wrapper + p for p in ("model.diffusion_model.", "diffusion_model.", "transformer.", "model.") for wrapper in WRAPPERS),
     *WRAPPERS[1:],

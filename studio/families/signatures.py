@@ -55,7 +55,8 @@ class Kind:
             text = f"an adapter ({self.adapter.kind}){base} in {self.adapter.layout} layout, {self.adapter.num_layers} layer{many}"
         if self.quantised:
             text += f", quantised ({self.quantised})"
-        text += f", with {self.leftover} tensors of an adapter left in it" if self.leftover else ""
+        if self.leftover:
+            text += f", with {self.leftover} tensor{'s' * (self.leftover > 1)} of an adapter left in it"
         return f"{text}, shard {self.shard}" if self.shard else text
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 CHECKPOINT, VAE, TEXT, CONTROL, ADAPTER, EMBEDDING, OTHER, UNKNOWN = (
     "checkpoint", "vae", "text_encoder", "controlnet", "adapter", "embedding", "other", "unknown",
 )  # fmt: skip
-WRAPPED = r"(?:module|state_dict|ema_model|ema)\."  # what training leaves before all names
+WRAPPED = r"(?:module|state_dict|ema_model|ema|_orig_mod)\."  # what training leaves before all names
 DENOISER_PREFIX = re.compile(
     rf"^(?:{WRAPPED})?(?:model\.diffusion_model|diffusion_model|transformer|unet|model)\.|^{WRAPPED}", re.MULTILINE
 )

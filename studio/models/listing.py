@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -81,7 +82,7 @@ def _describe(found: Found, here: facts.Memory) -> dict[str, Any]:
     fits, fit = facts.say_fit(needed, here)
     row |= {"family": card.title, "kind": CHECKPOINT, "usable": True, "licence": row["licence"] or card.licence}
     fit += f" ({plan.words()})" if plan and fits is not False and here.where != "this machine" else ""
-    do = f"train on it: --base {found.name}" if fits is not False else _too_large(path, card, here)
+    do = f"train on it: --base {shlex.quote(found.name)}" if fits is not False else _too_large(path, card, here)
     row["what"] += f" ({said})" if (said := editions.note(path, assembly.title_of(path))) else ""
     return row | {"needs_gib": round(needed, 1) if needed else None, "fits": fits, "fit": fit, "do": do}
 
@@ -128,9 +129,9 @@ def _without_name(reason: str, path: Path) -> str:
 def _way_out(kind: str, reason: str, path: Path) -> str:
     """What to do with what cannot be trained on."""
     if kind == ADAPTER and is_foreign(path) and not is_dora(path):
-        return f"drop it on Compare, or put it into its base: models merge {path}"
+        return f"drop it on Compare, or put it into its base: models merge {shlex.quote(str(path))}"
     if kind in {ADAPTER, EMBEDDING}:
-        return f"drop it on Compare, or continue it: train{_recipe(path)} --from {path}"
+        return f"drop it on Compare, or continue it: train{_recipe(path)} --from {shlex.quote(str(path))}"
     return reason.rpartition(": ")[2]
 
 
