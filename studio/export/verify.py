@@ -59,12 +59,16 @@ def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tenso
     return [*(c.float().cpu() for c in cond.values()), out.float().cpu()]
 
 
+class Diverged(StudioError):
+    """What an adapter draws is not a number."""
+
+
 def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, layout: str, probe: str = PROBE) -> Verified:
     """Compare `target` with `adapter` (which is detached for it); StudioError when a layer is missing or an output differs."""
     expected, unit = adapter.num_layers, "vectors" if layout == "embedding" else "layers"
     ours = outputs(family, parts, probe)
     if not all(out.isfinite().all() for out in ours):
-        raise StudioError("export: what this adapter draws is not a number: it has diverged; choose an earlier --snapshot")
+        raise Diverged("export: what this adapter draws is not a number: it has diverged; choose an earlier --snapshot")
     base_probe = adapter.read_as(probe, 0.0)
     adapter.detach()
     base = outputs(family, parts, base_probe)

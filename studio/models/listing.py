@@ -25,6 +25,7 @@ from studio.models.memory_plan import training_plan
 from studio.models.places import OWN, SECONDS, Found, hub_models, look_through, model_places, own_models
 from studio.store import Workspace, sha256
 
+READ = {"LoRA", "DoRA", "LoHa", "LoKr", "full difference", "biases"}  # kinds of adapters that are drawn and merged
 ODD_NAME = "has characters that cannot be shown: rename it, then it can be used"
 EMBEDDED = "embedded"  # the place of what comes with the studio
 
@@ -128,11 +129,19 @@ def _without_name(reason: str, path: Path) -> str:
 
 def _way_out(kind: str, reason: str, path: Path) -> str:
     """What to do with what cannot be trained on."""
+    if kind == ADAPTER and not _is_read(path):
+        return "use a LoRA, DoRA, LoHa or LoKr in plain numbers: files of this kind are not read here"
     if kind == ADAPTER and is_foreign(path) and not is_dora(path):
         return f"drop it on Compare, or put it into its base: models merge {shlex.quote(str(path))}"
     if kind in {ADAPTER, EMBEDDING}:
         return f"drop it on Compare, or continue it: train{_recipe(path)} --from {shlex.quote(str(path))}"
     return reason.rpartition(": ")[2]
+
+
+def _is_read(path: Path) -> bool:
+    """Whether an adapter file is of a kind whose formula is known here, in numbers that can be read."""
+    kind = identify(path)
+    return kind.is_readable and kind.adapter is not None and set(kind.adapter.kind.split("/")) <= READ
 
 
 def _recipe(path: Path) -> str:

@@ -267,3 +267,24 @@ def test_a_folder_that_is_one_component_is_told_by_its_weights(tmp_path):
     rows, _ = told(tmp_path / "parts", tmp_path / "space")
     assert rows["canny"]["kind"] == "controlnet" and "it steers a base model" in rows["canny"]["reason"]
     assert rows["flux"]["what"].startswith("FLUX.1 dev") and "give the folder that holds model_index.json" in rows["flux"]["reason"]
+
+
+LAYER = "lora_unet_mid_block_attentions_0_proj_in"
+WAYS = {  # file -> (shapes, precision, what to do with it)
+    "plain": (lora(LAYER, 64, LORA), "F16", "continue it: train --from "),
+    "do ra": (lora(LAYER, 64, LORA) | {f"{LAYER}.dora_scale": [64, 1]}, "F16", "continue it: train --recipe dora --from '"),
+    "dora-by-inputs": (lora(LAYER, 64, LORA) | {f"{LAYER}.dora_scale": [1, 64]}, "F16", "put it into its base: models merge "),
+    "lokr": ({f"{LAYER}.lokr_w1": [8, 8], f"{LAYER}.lokr_w2": [8, 8]}, "F16", "continue it: train --recipe lokr --from "),
+    "word": ({"emb_params": [2, 768]}, "F32", "continue it: train --recipe textual-inversion --from "),
+    "ia3": ({f"{LAYER}.on_input": [], f"{LAYER}.weight": [64]}, "F16", "use a LoRA, DoRA, LoHa or LoKr"),
+    "oft": ({f"base_model.model.{LAYER}.oft_R.weight": [8, 28]}, "F32", "use a LoRA, DoRA, LoHa or LoKr"),
+    "packed": (lora(LAYER, 64, LORA[:2]), "I8", "use a LoRA, DoRA, LoHa or LoKr in plain numbers"),
+}
+
+
+def test_the_way_out_of_an_adapter_is_one_that_works(tmp_path):
+    for name, (shapes, precision, _) in WAYS.items():
+        sparse_safetensors(tmp_path / f"{name}.safetensors", shapes, precision)
+    rows = {row["model"]: row for row in list_models(Workspace.at(tmp_path / "w"), [tmp_path])}
+    for name, (_, _, words) in WAYS.items():
+        assert words in rows[f"{name}.safetensors"]["do"], rows[f"{name}.safetensors"]

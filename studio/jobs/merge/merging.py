@@ -13,7 +13,7 @@ from typing import Any
 from studio import quiet, registry
 from studio.errors import StudioError
 from studio.export.formats import staged, write_adapter
-from studio.export.verify import Verified, verify
+from studio.export.verify import Diverged, Verified, verify
 from studio.families.base import Parts, card_of
 from studio.jobs.merge.into import Merged, Tell, base_of, merge, new_place, structure
 from studio.jobs.merge.members import Member, lora_state
@@ -26,7 +26,7 @@ from studio.models.bases import Base
 from studio.store import Workspace, read_tensors, require_free, slug
 
 PRODUCT_TOLERANCE = 1e-4
-MAX_TOGETHER = 100.0  # strength in a sum; ten times what drawing takes, and far from where numbers end
+MAX_TOGETHER = 1000.0  # strength in a sum; a hundred times what drawing takes
 CANCELLED = 1e-6  # share of the largest change among adapters, of which nothing is left where they cancel each other
 
 
@@ -98,7 +98,10 @@ def _write(family: ModuleType, parts: Parts, fits: bool, state: dict[str, Any], 
             targets.setdefault(layer.partition(".")[0], []).append(layer.partition(".")[2])
         taken = layers.Adapter(parts, spec, targets, lora.KIND, 0, family.card)
         taken.restore(state)
-        return verify(family, parts, taken, target, layout)
+        try:
+            return verify(family, parts, taken, target, layout)
+        except Diverged:
+            raise StudioError("merge: what comes of these strengths draws no numbers: lower them, or leave out what has diverged") from None
 
 
 def _compare_file(parts: Parts, state: dict[str, Any], target: Path) -> Verified:

@@ -283,7 +283,7 @@ def test_runs_and_files_become_one_adapter_and_a_smaller_one(shop, two_runs, fil
         (("combine", files[0], f"{files[1]}=nan", "--out", tmp_path / "x.safetensors", "--base", base), "strength nan: give one between"),
         (
             ("combine", files[0], f"{files[1]}=1e5", "--out", tmp_path / "x.safetensors", "--base", base),
-            "strength 100000: give one between -100",
+            "strength 100000: give one between -1000 and 1000",
         ),
         (("combine", files[0], f"{files[1]}=0", "--out", tmp_path / "x.safetensors", "--base", base), "at strength 0 this adapter changes"),
         (
