@@ -84,9 +84,24 @@ def _tensors(layer: Any) -> "dict[str, Tensor]":
 
 def _start(layer: Any, generator: "Generator") -> None:
     """A LoRA that changes nothing yet, and the length that each row of the weight has."""
+    from peft.utils.integrations import dequantize_module_weight
+
     lora.KIND.start(layer, generator)
-    magnitude = layer.lora_magnitude_vector[NAME].weight
-    magnitude.data = magnitude.data.float()  # as PEFT has measured it
+    own = layer.lora_magnitude_vector[NAME]
+    own.get_weight_norm = _lengths
+    weight = dequantize_module_weight(layer.get_base_layer()).detach()
+    own.weight.data = _lengths(weight, weight.new_zeros(()), 0.0)
+
+
+def _lengths(weight: "Tensor", lora_weight: "Tensor", scaling: float, adapter_name: str | None = None) -> "Tensor":
+    """The lengths of the rows of a weight with its LoRA, [out] or [1, out, 1, 1], in fp32.
+
+    PEFT measures them in the weight's precision: in bf16 a DoRA that has learned nothing would then change what the base draws.
+    """
+    import torch
+
+    found = torch.linalg.vector_norm(weight.float() + scaling * lora_weight.float(), dim=tuple(range(1, weight.ndim)))
+    return found if weight.ndim < 3 else found.view(1, -1, *[1] * (weight.ndim - 2))
 
 
 @contextmanager

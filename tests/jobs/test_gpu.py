@@ -95,7 +95,7 @@ def test_checkpointing_computes_the_same(shop, bases, family):
     assert on[:3] == pytest.approx(off[:3], rel=1e-3)
 
 
-@pytest.mark.parametrize("recipe", ["full", "textual-inversion", "pivotal", "loha", "lokr", "oft"])
+@pytest.mark.parametrize("recipe", ["full", "textual-inversion", "pivotal", "dora", "loha", "lokr", "oft"])
 def test_other_methods_train(shop, bases, recipe):
     run, events = finished(shop, bases("sd"), recipe=recipe)
     assert not [w for w in said(events) if "recorded" in w] and run.adapter.is_file()

@@ -170,6 +170,14 @@ def test_a_dora_at_a_strength_lies_on_the_line_from_the_base(tiny_parts):
     assert all((a - b).abs().max() < 1e-5 for a, b in zip(ours, outputs(sd, tiny_parts), strict=True))
 
 
+def test_a_fresh_dora_changes_nothing_in_half_precision_either(tiny_folder):
+    parts = sd.load(tiny_folder, torch.bfloat16, torch.device("cpu"))
+    base = outputs(sd, parts)
+    adapter, _ = attach(parts, "dora", rank=3, targets=ALL, text_encoder=True)
+    assert equal(base, outputs(sd, parts))
+    assert all(t.dtype == torch.float32 for t in adapter.state().values())
+
+
 def others_dora(parts, how):
     """A DoRA as kohya or PEFT names it, on linear layers and convolutions, of several ranks."""
     unet, file = parts.modules["unet"], {}
