@@ -53,7 +53,7 @@ function listen(view) {
   view.order.addEventListener('change', () => { view.sort = view.order.value; view.offset = 0; refresh(view); });
   view.grid.addEventListener('keydown', event => onKey(view, event));
   root.addEventListener('keydown', event => {
-    if (event.key === 'Escape' && selection.size && !event.target.matches('textarea, input')) select([...selection], false);
+    if (event.key === 'Escape' && selection.size && !event.target.matches('textarea, input:not([type=checkbox])')) select([...selection], false);
   });
   onPlace(root, here => follow(view, here));
   onChange(root, ({ dataset, isList }) => {
@@ -139,7 +139,7 @@ function draw(view, answer) {
   view.answer = answer;
   view.items = answer.items;
   const facts = answer.facts;
-  view.counts.textContent = [`${facts.images} ${facts.images === 1 ? 'image' : 'images'}`, `${facts.train} train`, `${facts.held_out} held out`, `${facts.captions} with caption`].join(' · ');
+  view.counts.textContent = [[facts.images, facts.images === 1 ? 'image' : 'images'], [facts.train, 'train'], [facts.held_out, 'held out'], [facts.captions, 'with caption']].map(([num, what]) => `${num.toLocaleString('en')} ${what}`).join(' · ');
   if (facts.images) view.counts.append(' · ', readiness(facts.doctor));
   const other = OTHER[view.filter] ? [[view.filter, OTHER[view.filter]]] : view.filter.startsWith('check:') ? [[view.filter, `Doctor: ${answer.checked}`]] : [];
   clear(view.filters, [...FILTERS, ...other].map(([key, text]) => h('button', {
@@ -189,13 +189,14 @@ function drawPager(view, answer) {
 
 function drawSelection(view) {
   for (const [file, each] of view.cards) each.picked(selection.has(file));
-  const num = selection.size, shown = view.answer?.shown || 0;
+  const num = selection.size, shown = view.answer?.shown || 0, here = [...view.cards.keys()].filter(file => selection.has(file)).length;
+  const away = num > here ? `, ${(num - here).toLocaleString('en')} of them not in view` : '';
   view.bar.hidden = !num;
   if (!num) { clear(view.bar); return; }
-  clear(view.bar, h('strong', { text: `${num} selected` }),
+  clear(view.bar, h('strong', { text: `${num.toLocaleString('en')} selected${away}` }),
     h('button', { class: 'btn danger', type: 'button', text: 'Remove', onclick: () => remove(view) }),
     TURNS.map(([action, text, label]) => h('button', { class: 'btn', type: 'button', text, title: label, 'aria-label': label, onclick: () => turn(view, action) })),
-    num < shown ? h('button', { class: 'btn', type: 'button', text: `Select all ${shown.toLocaleString('en')}`, onclick: () => selectAll(view) }) : null,
+    num < shown || here < view.cards.size ? h('button', { class: 'btn', type: 'button', text: `Select all ${shown.toLocaleString('en')}`, onclick: () => selectAll(view) }) : null,
     h('button', { class: 'btn quiet', type: 'button', text: 'Select none', onclick: () => select([...selection], false) }));
 }
 
