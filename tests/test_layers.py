@@ -1,6 +1,7 @@
 """Rooms import to the left only, and only `jobs` composes stages."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,26 @@ def test_rooms_of_jobs_import_only_what_they_rest_on(room):
     assert len(paths) > 1
     for path in paths:
         assert set(_imports(path, "studio.jobs")) <= JOBS[room] | {room}, f"{path} imports more of jobs than {sorted(JOBS[room])}"
+
+
+def _module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_neither_files_nor_rooms_import_each_other_in_circles():
+    """Types count as well: what can be named only with the other at hand is no part of its own."""
+    paths = {_module(p): p for top in ("studio", "ui") for p in (ROOT / top).rglob("*.py")}
+    files, rooms = {}, {}
+    for module, path in paths.items():
+        nodes = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.ImportFrom) and n.module]
+        named = {f"{n.module}.{a.name}" if f"{n.module}.{a.name}" in paths else n.module for n in nodes for a in n.names}
+        files[module] = named & set(paths) - {module}
+        if path.is_relative_to(ROOT / "studio"):
+            others = {_room(paths[name]) for name in files[module] if paths[name].is_relative_to(ROOT / "studio")}
+            rooms.setdefault(_room(path), set()).update(others - {_room(path)})
+    assert len(rooms["jobs"]) > 10 and len(files["studio.jobs.worker"]) > 10
+    for graph in (files, rooms):
+        TopologicalSorter(graph).prepare()  # CycleError names the circle
 
 
 def test_the_walk_is_not_empty():

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from studio import registry
 from studio.errors import StudioError
+from studio.families.configured import own_size_px
 from studio.jobs.draw.drawings import Drawing, snapshot_steps
 from studio.jobs.draw.restore import read_png_settings
 from studio.jobs.runs.events import read_events
 from studio.jobs.runs.folders import Run, find_run, list_runs
 from studio.models.bases import EMBEDDED_BASES, find_base, reads_text
-from studio.models.facts import own_size_px
 from studio.store import Workspace
 
 QUARTERS = ((6, 4), (4, 6), (6, 6), (8, 8))  # further sizes, in quarters of the model's own side

@@ -9,11 +9,11 @@ from typing import Any
 from studio.dataset.rows import Dataset, list_datasets, open_dataset
 from studio.errors import StudioError, one_line
 from studio.families.timesteps import Timesteps
+from studio.jobs.models.listing import list_models
 from studio.jobs.plan.estimate import estimate, in_words
 from studio.jobs.runs.create import Request
 from studio.jobs.runs.metrics import open_run
 from studio.models.bases import EMBEDDED_BASES, Base, find_base, reads_text
-from studio.models.listing import list_models
 from studio.overrides import parse_value
 from studio.recipes import Choice, list_recipes, load_recipe, refusal, resolve, suitable
 from studio.spec import RunSpec

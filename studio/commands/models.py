@@ -28,7 +28,7 @@ def models(
 @command
 def _list(places: list[Path] | None, workspace: Path, as_json: bool) -> None:
     from studio.errors import StudioError
-    from studio.models.listing import list_models
+    from studio.jobs.models.listing import list_models
 
     place = Workspace.at(workspace)
     for folder in places or []:

@@ -10,10 +10,10 @@ from studio.families.file_layout import FileLayout, Need
 from studio.families.folder import check_folder
 from studio.families.header import read_header
 from studio.families.pieces import HEIGHT, Piece, find_pieces, find_vae, say_missing
+from studio.families.search import hub_models
 from studio.families.signatures import identify
 from studio.families.signs import CHECKPOINT
 from studio.families.unet_file import open_unet
-from studio.models.places import hub_models
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 from studio.errors import StudioError
 from studio.families import assembly, bundled, components
 from studio.families.base import Parts
+from studio.families.configured import configuration
 from studio.families.folder import check_folder
-from studio.models.facts import configuration
 from studio.store import ASSETS
 
 KNOWN = ("CLIPTokenizer", "T5Tokenizer", "Qwen2Tokenizer", "GemmaTokenizer")  # classes that we choose among

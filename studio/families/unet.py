@@ -6,9 +6,9 @@ from typing import Any
 from studio.families import components
 from studio.families.base import Facts
 from studio.families.clip import tokenizer_of
+from studio.families.configured import REFERENCE_PX, sample_side
 from studio.families.discrete import load_schedule
 from studio.families.latents import vae_scale
-from studio.models.facts import REFERENCE_PX, sample_side
 
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),

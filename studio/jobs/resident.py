@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from studio import quiet, registry
 from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_device
 from studio.errors import StudioError, log_traceback, one_line
+from studio.families import configured
 from studio.jobs.datasets import caption_tasks, captionings, checkup_tasks, checkups
 from studio.jobs.draw import copy_check_tasks, copy_checks, drawing_tasks, drawings
 from studio.jobs.export import export_tasks, exports
@@ -256,7 +257,7 @@ class Server:
         if self._warm.path != base.path:
             self._warm.clear()
         weights = 0 if self._warm.path and kind in ("draw", "copies") else facts.num_parameters(base.path)
-        own = facts.size_px(base.path, registry.family(base.family).card.denoiser)
+        own = configured.size_px(base.path, registry.family(base.family).card.denoiser)
         size = self._room(kind).bytes_per_value
         return room.drawing(weights, wanted.width or own, wanted.height or own, wanted.count, size)
 

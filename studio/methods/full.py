@@ -90,4 +90,4 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Whole":
     """Make the denoiser's weights trainable, in fp32; what they were is kept beside them."""
     from studio.methods.whole import Whole
 
-    return Whole(parts, spec, card.denoiser)
+    return Whole(parts, card.denoiser, spec.lr)

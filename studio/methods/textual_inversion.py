@@ -136,4 +136,4 @@ def attach(parts: Parts, spec: Spec, card: Card, seed: int) -> "Word":
     """Teach tokenizers and text encoders the new word; StudioError where the vocabulary has it, or nothing is left of its first words."""
     from studio.methods.word import Word
 
-    return Word(parts, spec, card)
+    return Word(parts, card, spec.token, spec.initial_words, spec.num_vectors, spec.embedding_lr)

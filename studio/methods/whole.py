@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from studio.errors import StudioError
 from studio.families.base import Parts
-
-if TYPE_CHECKING:
-    from studio.methods.full import Spec
 
 
 class Whole:
@@ -21,8 +18,8 @@ class Whole:
     precision resolves (Micikevicius 2018). The base's own weights wait in main memory.
     """
 
-    def __init__(self, parts: Parts, spec: "Spec", denoiser: str) -> None:
-        self._parts, self._spec, self._name = parts, spec, denoiser
+    def __init__(self, parts: Parts, denoiser: str, lr: float) -> None:
+        self._parts, self._name, self._lr = parts, denoiser, lr
         self._dtypes = {name: module.dtype for name, module in parts.modules.items()}
         self._dtype = parts.dtype
         module = parts.modules[denoiser]
@@ -37,7 +34,7 @@ class Whole:
 
     def groups(self) -> list[dict[str, Any]]:
         """One optimizer group: all of the denoiser's weights."""
-        return [{"params": list(self._live.values()), "lr": self._spec.lr}]
+        return [{"params": list(self._live.values()), "lr": self._lr}]
 
     def state(self) -> dict[str, Tensor]:
         """The live weights: `<denoiser>.<parameter>`, fp32."""

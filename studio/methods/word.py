@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tokenizers import AddedToken
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from studio.errors import StudioError
 from studio.families.base import Card, Parts
 from studio.families.clip import tokenizer_of
+from studio.methods import embedding_files
 from studio.methods.embedding_files import STATE_KEY, vector_names
-
-if TYPE_CHECKING:
-    from studio.methods.textual_inversion import Spec
 
 
 class Rows(nn.Module):
@@ -74,14 +72,14 @@ class Reader:
 class _Side:
     """The word on one text encoder and its tokenizer."""
 
-    def __init__(self, parts: Parts, spec: "Spec", encoder: str) -> None:
+    def __init__(self, parts: Parts, encoder: str, token: str, first_words: str, num_vectors: int) -> None:
         self._parts, self._name = parts, tokenizer_of(encoder)
         self._encoder, self._tokenizer = parts.modules[encoder], parts.tokenizers[self._name]
         self._table = self._encoder.get_input_embeddings()
-        names = vector_names(spec.token, spec.num_vectors)
-        self._learned = Reader(_extended(self._tokenizer, names), spec.token, " ".join(names))
-        self._plain = Reader(self._tokenizer, spec.token, spec.initial_words)
-        self.rows = Rows(self._table, _first_rows(self._tokenizer, self._table, spec), len(self._tokenizer))
+        names = vector_names(token, num_vectors)
+        self._learned = Reader(_extended(self._tokenizer, names), token, " ".join(names))
+        self._plain = Reader(self._tokenizer, token, first_words)
+        self.rows = Rows(self._table, _first_rows(self._tokenizer, self._table, first_words, num_vectors), len(self._tokenizer))
 
     def attach(self) -> None:
         """Read the word from now on."""
@@ -102,16 +100,16 @@ class _Side:
 class Word:
     """`methods.base.Attached` for textual inversion: one word, with vectors of its own in each of the base's text encoders."""
 
-    def __init__(self, parts: Parts, spec: "Spec", card: Card) -> None:
-        self._spec, self._card = spec, card
-        self._sides = {encoder: _Side(parts, spec, encoder) for encoder in card.words}
-        self.num_layers, self.components = spec.num_vectors * len(self._sides), frozenset(self._sides)
+    def __init__(self, parts: Parts, card: Card, token: str, first_words: str, num_vectors: int, lr: float) -> None:
+        self._card, self._token, self._first_words, self._num_vectors, self._lr = card, token, first_words, num_vectors, lr
+        self._sides = {encoder: _Side(parts, encoder, token, first_words, num_vectors) for encoder in card.words}
+        self.num_layers, self.components = num_vectors * len(self._sides), frozenset(self._sides)
         for side in self._sides.values():
             side.attach()
 
     def groups(self) -> list[dict[str, Any]]:
         """One optimizer group: the new rows, and nothing of the tables."""
-        return [{"params": [side.rows.new for side in self._sides.values()], "lr": self._spec.embedding_lr}]
+        return [{"params": [side.rows.new for side in self._sides.values()], "lr": self._lr}]
 
     def state(self) -> dict[str, Tensor]:
         """The live vectors: `<text encoder>.token_embedding` [n, d], fp32."""
@@ -121,23 +119,20 @@ class Word:
         """Copy a state of this very word back in. StudioError where it is of another."""
         live = self.state()
         if live.keys() != state.keys() or any(state[name].shape != rows.shape for name, rows in live.items()):
-            count = self._spec.num_vectors
-            raise StudioError(f"this adapter is no word of {count} vectors for this base: same base and vectors are needed")
+            raise StudioError(f"this adapter is no word of {self._num_vectors} vectors for this base: same base and vectors are needed")
         for name, rows in live.items():
             rows.data.copy_(state[name])
 
     def load(self, tensors: dict[str, Tensor], partly: bool = False) -> str:
         """Take over an embedding file; StudioError where it does not fit this word or this base."""
-        from studio.methods import embedding_files
-
         shapes = {encoder: tuple(side.rows.new.shape) for encoder, side in self._sides.items()}
         for encoder, rows in embedding_files.read(tensors, shapes, self._card).items():
             self._sides[encoder].rows.new.data.copy_(rows)
-        return f"{self._spec.num_vectors} vectors"
+        return f"{self._num_vectors} vectors"
 
     def read_as(self, text: str, strength: float) -> str:
         """`text` as it is understood at a strength: at 0 the new word is the words that it began as."""
-        return text if strength else text.replace(self._spec.token, self._spec.initial_words)
+        return text if strength else text.replace(self._token, self._first_words)
 
     @contextmanager
     def at(self, strengths: list[float]) -> Iterator[None]:
@@ -158,15 +153,15 @@ class Word:
             side.detach()
 
 
-def _first_rows(tokenizer: Any, table: nn.Module, spec: "Spec") -> Tensor:
-    """Vectors [n, d], fp32: those of the first words, repeated where they are fewer, means of neighbours where they are more."""
-    ids = tokenizer(spec.initial_words, add_special_tokens=False).input_ids
+def _first_rows(tokenizer: Any, table: nn.Module, first_words: str, num_vectors: int) -> Tensor:
+    """Vectors [num_vectors, d], fp32: those of the first words, repeated where they are fewer, means of neighbours where they are more."""
+    ids = tokenizer(first_words, add_special_tokens=False).input_ids
     if not ids:
         raise StudioError("method.initial_words: the new word needs one to begin with, for example picture")
     rows = table.weight.detach()[ids].float()
-    if len(rows) > spec.num_vectors:
-        return torch.stack([part.mean(0) for part in rows.tensor_split(spec.num_vectors)])
-    return rows[[n % len(rows) for n in range(spec.num_vectors)]]
+    if len(rows) > num_vectors:
+        return torch.stack([part.mean(0) for part in rows.tensor_split(num_vectors)])
+    return rows[[n % len(rows) for n in range(num_vectors)]]
 
 
 def _extended(tokenizer: Any, names: list[str]) -> Any:

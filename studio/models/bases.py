@@ -10,14 +10,15 @@ from typing import Any
 
 from studio import registry
 from studio.errors import StudioError, one_line
-from studio.families import assembly, flow, schedules
+from studio.families import assembly, configured, flow, schedules
 from studio.families.folder import check_folder, check_named, check_whole, component, read_config, refuse_pickle
 from studio.families.header import read_header
+from studio.families.search import hub_models, hub_snapshot, look_through, own_models, place_name
 from studio.families.signatures import HAS_FAMILY, identify, refuse_other
 from studio.families.signs import CHECKPOINT, WRAPPED
 from studio.families.timesteps import Timesteps
 from studio.models import facts
-from studio.models.places import hub_models, hub_snapshot, look_through, model_places, own_models, place_name
+from studio.models.places import model_places
 from studio.store import ASSETS, Workspace
 
 STARTER = ASSETS / "starter"
@@ -55,7 +56,7 @@ class Base:
         if not self.folder.is_dir():
             size_px, multiple = card.file_shape_px
             return read_header(self.folder).told_px(card.file_px_by_tensor) or size_px, multiple
-        return facts.size_px(self.folder, card.denoiser), facts.pixel_multiple(self.folder, card.denoiser, card.patch)
+        return configured.size_px(self.folder, card.denoiser), configured.pixel_multiple(self.folder, card.denoiser, card.patch)
 
     @property
     def folder(self) -> Path:

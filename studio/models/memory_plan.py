@@ -1,12 +1,10 @@
 """The memory plan of a base: what training and drawing on it need, by its headers, and what is done so that it fits. No torch here."""
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from studio.families.base import Card
 from studio.models.facts import GIB, Memory
-from studio.models.sizes import Sizes, read_sizes
+from studio.models.sizes import Sizes
 
 LIBRARIES_GIB = 0.4
 DRAWN_VALUES = 3 * 256  # per pixel: the widest feature maps of all are the autoencoder's at full size, three of 256 channels at once
@@ -141,16 +139,6 @@ def _weigh(sizes: Sizes, ask: Ask, here: Memory, checkpointing: bool, offload: b
     parts[VISITS] = peak - sum(parts.values())
     rounded = {name: round(gib, 3) for name, gib in parts.items()}
     return Plan(checkpointing, offload, bits, round(peak, 3), rounded, peak <= here.total_gib, text_on_host=on_host)
-
-
-def training_plan(path: Path, card: Card, here: Memory, can_quantise: bool = False) -> Plan | None:
-    """The plan of training a LoRA of the usual rank on this model, one picture at a time; None where its size cannot be told."""
-    sizes = read_sizes(path, card)
-    if sizes is None:
-        return None
-    from studio.methods.lora import Spec, trained
-
-    return plan(sizes, Ask(trained(Spec(), sizes), bytes_per_number=here.bytes_per_number, can_quantise=can_quantise), here)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from studio.errors import StudioError
 from studio.families.assembly import Assembly, assemble, pieces_of
 from studio.families.base import Card
+from studio.families.configured import component_headers, configuration, size_px, vae_scale
 from studio.families.folder import component
 from studio.families.header import Header, read_header
 from studio.families.signs import TEXT_PARTS, VAE_PREFIX
-from studio.models.facts import component_headers, configuration, size_px, vae_scale
 
 # Values that the backward pass keeps are counted for Stable Diffusion 1.5, XL and FLUX.1 (flash attention, LoRA, one picture), times 1.3
 # for casts and what an allocator rounds up; the embedded model's measured peak agrees with the same law.

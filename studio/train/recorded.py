@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.errors import one_line
+from studio.families.base import Parts
 from studio.methods import several
+from studio.spec import RunSpec
 from studio.train.objective import Batch, batch_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from studio.train.loop import Training
 
 MAX_SHAPES = 12  # of batches; further ones are launched piece by piece
 WARM_UPS = 2  # before recording: libraries choose their kernels, and make their workspaces
@@ -20,6 +21,17 @@ MAX_VARIANTS = 128  # of one compiled block: its shapes, with and without gradie
 CONVOLUTION_BLOCKS = frozenset({"ResnetBlock2D"})  # of UNets; what else repeats, a denoiser names itself
 Computed = tuple["Tensor", "list[Tensor | None]"]  # loss [] and the gradients of the trained tensors, fp32
 Recorder = Callable[[Callable[[], Computed]], tuple[Callable[[], object], Computed]]  # (what starts it again, where its results are)
+
+
+class Run(Protocol):
+    """What steps are recorded of, as `loop.Training` holds it."""
+
+    spec: RunSpec
+    family: ModuleType
+    parts: Parts
+    precision: str
+    optimizer: Any
+    accelerator: Any
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Steps:
     read through copies, so that no kernel is spent on casts. Others are computed under autocast, as without recording.
     """
 
-    def __init__(self, run: "Training", recorder: Recorder | None = None, compiled: bool = False) -> None:
+    def __init__(self, run: Run, recorder: Recorder | None = None, compiled: bool = False) -> None:
         import torch
 
         self._run, self._record, self._compiled = run, recorder or self._cuda, compiled

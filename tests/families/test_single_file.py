@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from studio.errors import StudioError
 from studio.families import editions, sd, single_file
 from studio.families.signatures import identify
+from studio.jobs.models.listing import list_models
 from studio.jobs.processes.warm import load_base
 from studio.jobs.runs.identity import base_identity
 from studio.models.bases import examine, find_base
-from studio.models.listing import list_models
 from studio.spec import BaseSpec
 from studio.store import Workspace
 from tests.fixtures import tiny

@@ -14,11 +14,11 @@ import pytest
 from studio import registry
 from studio.errors import StudioError
 from studio.families import sd
+from studio.families.search import MAX_ENTRIES, look_through
+from studio.jobs.models.listing import detail_models, list_models, read_card, training_plan
 from studio.models.bases import EMBEDDED_BASES, STARTER, find_base
 from studio.models.facts import Memory, memory, num_parameters, say_fit
-from studio.models.listing import detail_models, list_models, read_card
-from studio.models.memory_plan import training_plan
-from studio.models.places import MAX_ENTRIES, add_model_place, look_through, model_places, remove_model_place
+from studio.models.places import add_model_place, model_places, remove_model_place
 from studio.store import Workspace, write_json
 from tests.fixtures.kept_runs import write_safetensors
 from tests.fixtures.shelf import SHELF, mixed_shelf
@@ -270,7 +270,7 @@ def test_a_card_is_read_only_where_it_is_listed(workspace):
 
 def test_listing_needs_no_torch(tmp_path):
     code = (
-        "import sys; from studio.store import Workspace; from studio.models.listing import detail_models\n"
+        "import sys; from studio.store import Workspace; from studio.jobs.models.listing import detail_models\n"
         "detail_models(Workspace.at(sys.argv[1])); sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0

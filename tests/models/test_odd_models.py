@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from studio.cli import app
 from studio.families.header import read_header
-from studio.models.listing import list_models
-from studio.models.places import look_through
+from studio.families.search import look_through
+from studio.jobs.models.listing import list_models
 from studio.store import Workspace
 from tests.fixtures.shelf import FLUX, SD1, SDXL, UNET, sparse_safetensors
 

@@ -12,12 +12,12 @@ from studio import extras, registry
 from studio.encode.build import Encoder
 from studio.encode.cache import Cache
 from studio.families import sd
+from studio.jobs.models.listing import list_models
 from studio.jobs.plan import planning
 from studio.jobs.runs.create import Request, create_run, settle
 from studio.methods import full, lora
 from studio.models.bases import find_base
 from studio.models.facts import GIB, Memory
-from studio.models.listing import list_models
 from studio.models.memory_plan import Ask, Drawing, plan, plan_drawing
 from studio.models.sizes import QUANTISED, Sizes, read_sizes
 from studio.sample.pair import Sampling, Shot, draw

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from studio import registry
 from studio.errors import StudioError
 from studio.families import sd3
+from studio.jobs.models.listing import list_models
 from studio.jobs.runs.create import Request, create_run
 from studio.models.bases import check, find_base
-from studio.models.listing import list_models
 from studio.store import Workspace
 from tests.fixtures import tiny_text
 from tests.fixtures.runs import carry_out, dataset

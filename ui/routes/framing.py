@@ -20,8 +20,8 @@ from studio.dataset.views import sample_name
 from studio.domains import DOMAINS, contradicted, defaults
 from studio.encode.plan import Planned, num_samples, plan, summary
 from studio.errors import StudioError
+from studio.jobs.models.listing import list_models
 from studio.models.bases import find_base
-from studio.models.listing import list_models
 from studio.spec import DataSpec
 from studio.store import sha256
 from ui.desk import Desk

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.errors import StudioError
+from studio.jobs.models.listing import read_card
 from studio.jobs.models.scan import shelf
 from studio.jobs.runs.folders import Run, list_runs
-from studio.models.listing import read_card
 from studio.models.places import add_model_place, remove_model_place
 from ui.desk import Desk
 

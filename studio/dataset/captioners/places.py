@@ -12,7 +12,8 @@ from studio import registry
 from studio.dataset.captioners.base import Facts
 from studio.dataset.captioners.folder import facts_of, kind_of, open_folder
 from studio.errors import StudioError, printable
-from studio.models.places import HUB, hub_cache, hub_snapshot, model_places, place_name, remember, remove_model_place, typed_path
+from studio.families.search import HUB, hub_cache, hub_snapshot, place_name
+from studio.models.places import model_places, remember, remove_model_place, typed_path
 from studio.store import Workspace
 
 KIND = "captioners"  # of remembered places

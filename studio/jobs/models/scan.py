@@ -7,8 +7,8 @@ from typing import Any
 
 from studio import quiet
 from studio.errors import StudioError
+from studio.jobs.models.listing import EMBEDDED, detail_models
 from studio.jobs.processes.talking import Say, carry_out
-from studio.models.listing import EMBEDDED, detail_models
 from studio.models.places import model_places
 from studio.store import Workspace, read_json, write_json
 

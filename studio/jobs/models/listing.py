@@ -14,15 +14,17 @@ from studio.errors import StudioError, printable
 from studio.families import assembly, editions
 from studio.families.folder import check_folder
 from studio.families.header import read_header
+from studio.families.search import OWN, SECONDS, Found, hub_models, look_through, own_models
 from studio.families.signatures import identify
 from studio.families.signs import ADAPTER, CHECKPOINT, EMBEDDING
+from studio.methods import lora
 from studio.methods.describing import is_foreign
 from studio.methods.lora_files import is_dora
-from studio.models import facts
+from studio.models import facts, memory_plan
 from studio.models.bases import EMBEDDED_BASES, examine, known_families, told
 from studio.models.facts import size_mib
-from studio.models.memory_plan import training_plan
-from studio.models.places import OWN, SECONDS, Found, hub_models, look_through, model_places, own_models
+from studio.models.places import model_places
+from studio.models.sizes import read_sizes
 from studio.store import Workspace, sha256
 
 READ = {"LoRA", "DoRA", "LoHa", "LoKr", "full difference", "biases"}  # kinds of adapters that are drawn and merged
@@ -86,6 +88,15 @@ def _describe(found: Found, here: facts.Memory) -> dict[str, Any]:
     do = f"train on it: --base {shlex.quote(found.name)}" if fits is not False else _too_large(path, card, here)
     row["what"] += f" ({said})" if (said := editions.note(path, assembly.title_of(path))) else ""
     return row | {"needs_gib": round(needed, 1) if needed else None, "fits": fits, "fit": fit, "do": do}
+
+
+def training_plan(path: Path, card: Any, here: facts.Memory, can_quantise: bool = False) -> memory_plan.Plan | None:
+    """The plan of training a LoRA of the usual rank on this model, one picture at a time; None where its size cannot be told."""
+    sizes = read_sizes(path, card)
+    if sizes is None:
+        return None
+    ask = memory_plan.Ask(lora.trained(lora.Spec(), sizes), bytes_per_number=here.bytes_per_number, can_quantise=can_quantise)
+    return memory_plan.plan(sizes, ask, here)
 
 
 def _too_large(path: Path, card: Any, here: facts.Memory) -> str:
