@@ -1,67 +1,25 @@
 """What the Compare screen can offer: adapters and their snapshots, sizes, samplers, defaults, and a run's previews as first pictures."""
 
-import json
-import math
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from studio import registry
 from studio.errors import StudioError
 from studio.families.configured import own_size_px
-from studio.jobs.draw.drawings import Drawing, snapshot_steps
+from studio.jobs.draw.drawings import Drawing
 from studio.jobs.draw.restore import read_png_settings
 from studio.jobs.runs.events import read_events
-from studio.jobs.runs.folders import Run, find_run, list_runs
+from studio.jobs.runs.folders import Run, find_run
+from studio.jobs.runs.snapshots import chosen, runs_with_adapter, scored_snapshots
 from studio.models.bases import EMBEDDED_BASES, find_base, reads_text
 from studio.store import Workspace
 
 QUARTERS = ((6, 4), (4, 6), (6, 6), (8, 8))  # further sizes, in quarters of the model's own side
-SCORE_MARK = b'"kind": "score"'
-
-
-def adapter_runs(workspace: Workspace) -> list[Run]:
-    """The runs that have something to compare with, newest first."""
-    return [run for run in list_runs(workspace)[::-1] if run.adapter.is_file() or snapshot_steps(run)]
 
 
 def run_choices(workspace: Workspace, dropped: list[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """(label, value) of every adapter: the base alone, the runs, and files that were dropped."""
-    return [("none: the base alone", ""), *((r.id, r.id) for r in adapter_runs(workspace)), *dropped]
-
-
-def snapshots_of(run: Run) -> list[dict[str, Any]]:
-    """[{"step", "change_percent"}] of a run's snapshots: held-out loss against the base, where it was measured."""
-    changes = {}
-    for score in _scores(run.events):
-        held_out = score.get("held_out")
-        if isinstance(held_out, dict) and isinstance(held_out.get("log_ratio"), float | int):
-            changes[score.get("step")] = round(100 * math.expm1(held_out["log_ratio"]), 1)
-    return [{"step": step, "change_percent": changes.get(step)} for step in snapshot_steps(run)]
-
-
-def _scores(events: Path) -> list[dict[str, Any]]:
-    """The held-out scores of a run, found without reading the many steps between them."""
-    try:
-        with open(events, "rb") as file:
-            lines = [line for line in file if SCORE_MARK in line]
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [s for s in found if isinstance(s, dict)]
-
-
-def chosen_step(run: Run) -> int | None:
-    """The step of the adapter that the run has chosen."""
-    try:
-        return run.read("scores.json", "chosen", "step") if run.adapter.is_file() else None
-    except StudioError:
-        return None
+    return [("none: the base alone", ""), *((r.id, r.id) for r in runs_with_adapter(workspace)), *dropped]
 
 
 def snapshot_choices(workspace: Workspace, name: str) -> list[tuple[str, str]]:
@@ -70,9 +28,9 @@ def snapshot_choices(workspace: Workspace, name: str) -> list[tuple[str, str]]:
         run = find_run(workspace, name)
     except StudioError:
         return [("as it is", "")]
-    step = chosen_step(run)
+    step = chosen(run).get("step")
     first = "newest snapshot" if not run.adapter.is_file() else "best" if step is None else f"best (step {step})"
-    rows = [(f"step {s['step']}" + _change(s["change_percent"]), str(s["step"])) for s in snapshots_of(run)]
+    rows = [(f"step {s['step']}" + _change(s["change_percent"]), str(s["step"])) for s in scored_snapshots(run)]
     return [(first, ""), *rows]
 
 
@@ -128,14 +86,14 @@ def defaults_of(run: Run) -> dict[str, Any]:
 
 def options(workspace: Workspace, name: str = "") -> dict[str, Any]:
     """All of the above for a run, by default the newest with an adapter."""
-    runs = adapter_runs(workspace)
+    runs = runs_with_adapter(workspace)
     run = find_run(workspace, name) if name else (runs[0] if runs else None)
     source = run.spec().base.source if run else "starter"
     size_px = native_size(workspace, source, run)
     return {
         "run": run.id if run else None,
-        "adapters": [{"run": r.id, "base": _source(r), "state": r.status()["state"], "chosen": chosen_step(r)} for r in runs],
-        "snapshots": snapshots_of(run) if run else [],
+        "adapters": [{"run": r.id, "base": _source(r), "state": r.status()["state"], "chosen": chosen(r).get("step")} for r in runs],
+        "snapshots": scored_snapshots(run) if run else [],
         "samplers": sampler_choices(workspace, source),
         "size_px": size_px,
         "sizes": [value or None for _, value in size_choices(size_px)],
@@ -181,7 +139,7 @@ def changes_of(workspace: Workspace, request: Any) -> list[dict[str, float | Non
     told = []
     for use in request.adapters:
         try:
-            told.append({str(s["step"]): s["change_percent"] for s in snapshots_of(find_run(workspace, use.run))} if use.run else {})
+            told.append({str(s["step"]): s["change_percent"] for s in scored_snapshots(find_run(workspace, use.run))} if use.run else {})
         except StudioError:
             told.append({})
     return told

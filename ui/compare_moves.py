@@ -10,6 +10,8 @@ import gradio as gr
 from studio.errors import StudioError, one_line
 from studio.jobs.draw.drawings import Drawing, list_drawings, parse_request, read_drawing
 from studio.jobs.processes.asked import OVER
+from studio.jobs.runs.folders import list_runs
+from studio.jobs.runs.snapshots import runs_with_adapter
 from ui import compare
 from ui.compare_form import PLAIN, ROWS, Form
 
@@ -55,10 +57,10 @@ def arrive(form: Form, values: tuple, event: Any) -> tuple[list[Any], dict[str, 
             return _show(form, read_drawing(form.workspace, drawing_id))
         except (StudioError, OSError):
             pass  # deleted since; the newest is as good
-    runs, note = compare.adapter_runs(form.workspace), ""
+    runs, note = runs_with_adapter(form.workspace), ""
     run = next((r for r in runs if r.id == name), None)
     if name and not run:
-        note = f"{name} has no adapter to compare yet." if name in [r.id for r in compare.list_runs(form.workspace)] else ""
+        note = f"{name} has no adapter to compare yet." if name in [r.id for r in list_runs(form.workspace)] else ""
     drawings = [d for d in list_drawings(form.workspace, 100) if d.status()["state"] not in OVER - {"finished"}]
     others = _others(event, runs, run)
     if run:

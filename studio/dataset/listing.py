@@ -116,6 +116,17 @@ def page(kept: Kept, query: Query) -> dict[str, Any]:
 def item(kept: Kept, row: Row) -> dict[str, Any]:
     """One picture for JSON."""
     badges, why = kept.badges[row.file]
+    return picture(kept, row) | {
+        "badges": badges,
+        "note": why,
+        "framed": describe_edit(row.edit),
+        "said": kept.said(row),
+        "versions": len({version.source for version in kept.versions(row) if version.caption}),
+    }
+
+
+def picture(kept: Kept, row: Row) -> dict[str, Any]:
+    """What every list of pictures shows of one, for JSON."""
     return {
         "file": row.file,
         "source": row.source,
@@ -123,11 +134,6 @@ def item(kept: Kept, row: Row) -> dict[str, Any]:
         "width": row.width,
         "height": row.height,
         "split": row.split,
-        "badges": badges,
-        "note": why,
-        "framed": describe_edit(row.edit),
-        "said": kept.said(row),
-        "versions": len({version.source for version in kept.versions(row) if version.caption}),
         "thumb": address(row, VIEW_SIZES[0]),
         "view": address(row, VIEW_SIZES[1]),
     }

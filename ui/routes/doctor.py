@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
 from studio.dataset.doctor.fix import fix
-from studio.dataset.kinds import VIEW_SIZES
-from studio.dataset.listing import address
+from studio.dataset.listing import picture
 from studio.dataset.resplit import preview_split, split_dataset
 from studio.dataset.shelf import Kept
 from studio.dataset.split_rule import columns_of, known_group, parse_rule, rule_of
@@ -99,17 +98,7 @@ def _item(kept: Kept, file: str) -> dict[str, Any]:
     """A picture as the review shows it."""
     row = next(row for row in kept.dataset.rows if row.file == file)
     measured = kept.chart.measured.get(row.pixels)
-    return {
-        "file": row.file,
-        "source": row.source,
-        "caption": kept.caption(row),
-        "width": row.width,
-        "height": row.height,
-        "split": row.split,
-        "blur": measured["blur"] if measured else None,
-        "thumb": address(row, VIEW_SIZES[0]),
-        "view": address(row, VIEW_SIZES[1]),
-    }
+    return picture(kept, row) | {"blur": measured["blur"] if measured else None}
 
 
 def _add_checks(routes: APIRouter, desk: Desk) -> None:

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from studio.errors import StudioError, one_line
 from studio.jobs.export import exports
 from studio.jobs.processes.asked import OVER
+from studio.jobs.runs.snapshots import runs_with_adapter
 from studio.trash import to_trash
 from ui.desk import Desk
 
@@ -67,7 +68,7 @@ def router(desk: Desk) -> APIRouter:
 
 def _options(desk: Desk, name: str) -> dict[str, Any]:
     """What can be chosen for the run with this name, by default the newest; with the names of all that have an adapter."""
-    runs = [r.id for r in exports.runs_to_export(desk.workspace)]
+    runs = [r.id for r in runs_with_adapter(desk.workspace)]
     told: dict[str, Any] = {"runs": runs, "run": name or (runs[0] if runs else None), "error": None}
     if told["run"] is None:
         return told

@@ -11,6 +11,7 @@ import gradio as gr
 from studio.errors import StudioError, one_line
 from studio.jobs.draw.drawings import MAX_PICTURES, AdapterUse, Drawing, DrawRequest, parse_request, plan_shots, read_drawing
 from studio.jobs.processes.asked import OVER
+from studio.jobs.runs.snapshots import runs_with_adapter
 from ui import compare
 from ui.compare_form import ALONE, PLAIN, ROWS, TOGETHER, UNSAID, Form, use_of
 from ui.compare_moves import MEET, arrive, moving, news, restore, restore_file
@@ -235,7 +236,7 @@ def _adding(form: Form) -> Callable:
     def add(*values: Any) -> list[Any]:
         uses = [use for use in _uses(values) if use.run or use.file]
         taken = {use.run for use in uses}
-        runs = [run.id for run in compare.adapter_runs(form.workspace)]
+        runs = [run.id for run in runs_with_adapter(form.workspace)]
         fresh = next((name for name in runs if name not in taken), runs[0] if runs else "")
         return form.fill_rows([*uses, AdapterUse(run=fresh)][:ROWS])
 

@@ -12,10 +12,11 @@ from studio import registry
 from studio.errors import StudioError, one_line
 from studio.jobs.board.pictures import Member, columns_of, group_by_base, plain_prompts, preview_rows, same_previews
 from studio.jobs.board.table import MAX_RUNS
-from studio.jobs.draw.drawings import Drawing, read_drawing, snapshot_steps
+from studio.jobs.draw.drawings import Drawing, read_drawing
 from studio.jobs.draw.request import MAX_PROMPTS, AdapterUse, DrawRequest
 from studio.jobs.processes.asked import OVER
 from studio.jobs.runs.metrics import picture_address
+from studio.jobs.runs.snapshots import snapshot_steps
 from studio.methods import several
 from studio.models.bases import find_base
 from studio.settings import Settings, explain, setting

@@ -1,13 +1,12 @@
 """Captionings asked for on the Dataset screen: each is a folder with its request, how far it is, and what came of it."""
 
-import contextlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 from studio.dataset.captioning import CaptionRequest, parse_request, select
 from studio.errors import StudioError
-from studio.jobs.processes.asked import ID, OVER, Asked, create, names
+from studio.jobs.processes import asked
+from studio.jobs.processes.asked import OVER, Asked
 from studio.store import Workspace, read_json, write_json
 
 MAX_KEPT = 20  # of those that are over, the newest; what they did can be undone in the dataset's history
@@ -16,6 +15,7 @@ MAX_KEPT = 20  # of those that are over, the newest; what they did can be undone
 class Captioning(Asked):
     """A captioning's folder and what is in it."""
 
+    title, gone = "captioning", "; the dataset's history tells what was changed"
     lost = "the studio or its picture process ended before these captions were written: nothing was changed; caption again to go on"
 
     def request(self) -> CaptionRequest:
@@ -50,31 +50,16 @@ def create_captioning(workspace: Workspace, request: CaptionRequest) -> Captioni
     at_work = find_captioning(workspace, request.dataset)
     if at_work and at_work.status()["state"] not in OVER:
         raise StudioError(f"captions of {dataset.name} are being written already: wait for them, or stop that first")
-    made = create(Captioning, captionings_folder(workspace), {"request.json": request.model_dump()}, done=0, total=len(wanted))
-    _prune(workspace)
+    made = asked.create(Captioning, captionings_folder(workspace), {"request.json": request.model_dump()}, done=0, total=len(wanted))
+    asked.prune(Captioning, captionings_folder(workspace), MAX_KEPT)
     return made
 
 
 def read_captioning(workspace: Workspace, captioning_id: str) -> Captioning:
     """The captioning with this id; StudioError where there is none."""
-    captioning = Captioning(captionings_folder(workspace) / captioning_id)
-    if not ID.fullmatch(captioning_id) or not (captioning.folder / "request.json").is_file():
-        raise StudioError(f"captioning {captioning_id[:40]!r}: it is not here (any more); the dataset's history tells what was changed")
-    return captioning
+    return asked.find(Captioning, captionings_folder(workspace), captioning_id)
 
 
 def find_captioning(workspace: Workspace, dataset: str) -> Captioning | None:
     """The newest captioning of the dataset in this folder, at work or over."""
-    root = captionings_folder(workspace)
-    for name in names(root)[::-1]:
-        with contextlib.suppress(StudioError, OSError):
-            if Captioning(root / name).request().dataset == dataset:
-                return Captioning(root / name)
-    return None
-
-
-def _prune(workspace: Workspace) -> None:
-    root = captionings_folder(workspace)
-    over = [name for name in names(root) if Captioning(root / name).status()["state"] in OVER]
-    for name in over[:-MAX_KEPT]:
-        shutil.rmtree(root / name, ignore_errors=True)
+    return asked.newest_of(Captioning, captionings_folder(workspace), lambda one: one.request().dataset == dataset)

@@ -1,12 +1,11 @@
 """Checks of datasets asked for on the Dataset screen: each is a folder with its request, how far it is, and what came of it."""
 
-import contextlib
-import shutil
 from pathlib import Path
 
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
-from studio.jobs.processes.asked import ID, OVER, Asked, create, names
+from studio.jobs.processes import asked
+from studio.jobs.processes.asked import OVER, Asked
 from studio.store import Workspace, read_json
 
 MAX_KEPT = 20  # of those that are over, the newest; what they found is kept beside the dataset
@@ -15,6 +14,7 @@ MAX_KEPT = 20  # of those that are over, the newest; what they found is kept bes
 class Checkup(Asked):
     """A check's folder and what is in it."""
 
+    title, gone = "check", "; what it found is kept with the dataset"
     lost = "the studio or its picture process ended during this check: what was measured is kept, check again"
 
     def dataset(self) -> str:
@@ -41,33 +41,17 @@ def create_checkup(workspace: Workspace, name: str) -> tuple[Checkup, bool]:
     at_work = find_checkup(workspace, dataset.root.name)
     if at_work and at_work.status()["state"] not in OVER:
         return at_work, False
-    made = create(
-        Checkup, checkups_folder(workspace), {"request.json": {"dataset": dataset.root.name}}, done=0, total=2 * len(dataset.rows)
-    )
-    _prune(workspace)
+    root = checkups_folder(workspace)
+    made = asked.create(Checkup, root, {"request.json": {"dataset": dataset.root.name}}, done=0, total=2 * len(dataset.rows))
+    asked.prune(Checkup, root, MAX_KEPT)
     return made, True
 
 
 def read_checkup(workspace: Workspace, checkup_id: str) -> Checkup:
     """The check with this id; StudioError where there is none."""
-    checkup = Checkup(checkups_folder(workspace) / checkup_id)
-    if not ID.fullmatch(checkup_id) or not (checkup.folder / "request.json").is_file():
-        raise StudioError(f"check {checkup_id[:40]!r}: it is not here (any more); what it found is kept with the dataset")
-    return checkup
+    return asked.find(Checkup, checkups_folder(workspace), checkup_id)
 
 
 def find_checkup(workspace: Workspace, dataset: str) -> Checkup | None:
     """The newest check of the dataset in this folder, at work or over."""
-    root = checkups_folder(workspace)
-    for name in names(root)[::-1]:
-        with contextlib.suppress(StudioError, OSError):
-            if Checkup(root / name).dataset() == dataset:
-                return Checkup(root / name)
-    return None
-
-
-def _prune(workspace: Workspace) -> None:
-    root = checkups_folder(workspace)
-    over = [name for name in names(root) if Checkup(root / name).status()["state"] in OVER]
-    for name in over[:-MAX_KEPT]:
-        shutil.rmtree(root / name, ignore_errors=True)
+    return asked.newest_of(Checkup, checkups_folder(workspace), lambda one: one.dataset() == dataset)

@@ -13,6 +13,7 @@ from studio.families.base import Parts
 from studio.jobs.processes.warm import Warm
 from studio.jobs.runs.folders import Run
 from studio.jobs.runs.identity import base_identity
+from studio.jobs.runs.snapshots import adapter_step
 from studio.methods import several
 from studio.methods.base import Attached
 from studio.models.bases import find_base
@@ -88,10 +89,8 @@ def read_adapter(run: Run, snapshot: int | None) -> tuple[dict[str, Any], int]:
         return checkpoint.read_snapshot(run.snapshots, snapshot, "ema"), snapshot
     if run.adapter.is_file():
         return read_tensors(run.adapter), run.read("scores.json", "chosen", "step")
-    steps = checkpoint.whole_steps(run.snapshots)
-    if not steps:
-        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
-    return checkpoint.read_snapshot(run.snapshots, steps[-1], "ema"), steps[-1]
+    step = adapter_step(run, None)
+    return checkpoint.read_snapshot(run.snapshots, step, "ema"), step
 
 
 def sample_run(

@@ -1,9 +1,6 @@
 """Drawings: pictures asked for on the Compare screen; each is a folder with its request, its plan, how far it is, and what came of it."""
 
-import contextlib
 import itertools
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,10 @@ from pydantic import ValidationError
 from studio import registry
 from studio.errors import StudioError
 from studio.jobs.draw.request import MAX_LABEL, AdapterUse, DrawRequest, Picture, parse_request, picture_settings, weights
-from studio.jobs.processes.asked import ID, OVER, Asked, create, names
-from studio.jobs.runs.folders import Run, find_run
+from studio.jobs.processes import asked
+from studio.jobs.processes.asked import OVER, Asked
+from studio.jobs.runs.folders import find_run
+from studio.jobs.runs.snapshots import check_adapter, snapshot_steps
 from studio.methods import several
 from studio.models.bases import Base, find_base
 from studio.sample.pair import settle_text
@@ -30,6 +29,7 @@ STRENGTHS = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 class Drawing(Asked):
     """A drawing's folder and what is in it."""
 
+    title, gone = "drawing", "; look in the history"
     lost = "the studio or its drawing process ended before these pictures were done: sample again"
 
     @property
@@ -83,7 +83,7 @@ def create_drawing(workspace: Workspace, request: DrawRequest | dict[str, Any]) 
     plan = plan_shots(workspace, request)
     _check_strengths(workspace, request, plan)
     files = {"request.json": request.model_dump(), "plan.json": {"pictures": [p.model_dump() for p in plan]}}
-    return create(Drawing, drawings_folder(workspace), files, done=0, total=len(plan))
+    return asked.create(Drawing, drawings_folder(workspace), files, done=0, total=len(plan))
 
 
 def _check_strengths(workspace: Workspace, request: DrawRequest, plan: list[Picture]) -> None:
@@ -95,16 +95,12 @@ def _check_strengths(workspace: Workspace, request: DrawRequest, plan: list[Pict
 
 def list_drawings(workspace: Workspace, limit: int | None = None) -> list[Drawing]:
     """The newest drawings, newest first."""
-    root = drawings_folder(workspace)
-    return [Drawing(root / name) for name in names(root)[::-1][:limit]]
+    return asked.newest(Drawing, drawings_folder(workspace), limit)
 
 
 def read_drawing(workspace: Workspace, drawing_id: str) -> Drawing:
     """The drawing with this id; StudioError where there is none."""
-    drawing = Drawing(drawings_folder(workspace) / drawing_id)
-    if not ID.fullmatch(drawing_id) or not (drawing.folder / "request.json").is_file():
-        raise StudioError(f"drawing {drawing_id[:40]!r}: it is not here (any more); look in the history")
-    return drawing
+    return asked.find(Drawing, drawings_folder(workspace), drawing_id)
 
 
 def delete_drawing(workspace: Workspace, drawing_id: str) -> str:
@@ -128,7 +124,7 @@ def resolve(workspace: Workspace, request: DrawRequest) -> tuple[DrawRequest, Ba
             adapters.append(use.model_copy(update={"run": ""}))
             continue
         run = find_run(workspace, use.run)
-        _check_adapter(run, use.snapshot)
+        check_adapter(run, use.snapshot)
         adapters.append(use.model_copy(update={"run": run.id}))
         sources.append((run.id, run.spec().base.source))
     base = _base_of(workspace, request.base or (sources[0][1] if sources else "starter"))
@@ -151,22 +147,6 @@ def _base_of(workspace: Workspace, source: str) -> Base:
         return find_base(source, workspace)
     except StudioError as error:
         raise StudioError(str(error).removeprefix("--")) from None
-
-
-def snapshot_steps(run: Run) -> list[int]:
-    """The steps at which the run has kept its adapter, oldest first; told by the marker that is written last."""
-    with contextlib.suppress(OSError):
-        names = sorted(n for n in os.listdir(run.snapshots) if re.fullmatch(r"[0-9]{6,9}", n))
-        return [int(n) for n in names if (run.snapshots / n / "done").is_file()]
-    return []
-
-
-def _check_adapter(run: Run, snapshot: int | None) -> None:
-    steps = snapshot_steps(run)
-    if snapshot is not None and snapshot not in steps:
-        raise StudioError(f"run {run.id}: no snapshot of step {snapshot}; there are: {', '.join(map(str, steps)) or 'none yet'}")
-    if not steps and not run.adapter.is_file():
-        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
 
 
 def plan_shots(workspace: Workspace, request: DrawRequest) -> list[Picture]:

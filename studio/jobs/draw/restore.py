@@ -11,9 +11,10 @@ from typing import Any
 from studio.errors import StudioError, printable
 from studio.families.signatures import Kind, identify
 from studio.families.signs import ADAPTER, EMBEDDING, UNKNOWN
-from studio.jobs.draw.drawings import AdapterUse, DrawRequest, dropped_folder, parse_request, snapshot_steps
+from studio.jobs.draw.drawings import AdapterUse, DrawRequest, dropped_folder, parse_request
 from studio.jobs.runs.folders import Run, find_run, list_runs
 from studio.jobs.runs.identity import base_identity
+from studio.jobs.runs.snapshots import snapshot_steps
 from studio.models.bases import EMBEDDED_BASES
 from studio.store import Workspace, sha256_file, sync_folder
 

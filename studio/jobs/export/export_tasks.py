@@ -11,10 +11,11 @@ from typing import Any
 from studio.export.formats import LAYOUTS, card_path, file_name
 from studio.export.metadata import Shared
 from studio.jobs.export.exporting import Aid, export_run
-from studio.jobs.export.exports import FILE, Export, adapter_step, file_stem, shared
+from studio.jobs.export.exports import FILE, Export, file_stem, shared
 from studio.jobs.processes.room import Wanted
 from studio.jobs.processes.warm import Warm
 from studio.jobs.runs.folders import Run, find_run
+from studio.jobs.runs.snapshots import adapter_step
 from studio.store import Workspace, read_metadata, sha256_file, sync_folder, write_bytes, write_json
 
 Tick = Callable[[str, float], None]

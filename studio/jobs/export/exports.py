@@ -1,7 +1,6 @@
 """Exports asked for on the Export screen: each is a folder with its request, how far it is, the verified file and its card."""
 
 import contextlib
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +11,10 @@ from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.export.formats import LAYOUTS
 from studio.jobs.draw.copy_checks import read_found
-from studio.jobs.draw.drawings import snapshot_steps
-from studio.jobs.processes.asked import Asked, create, names
-from studio.jobs.runs.events import read_events
-from studio.jobs.runs.folders import Run, find_run, list_runs
+from studio.jobs.processes import asked
+from studio.jobs.processes.asked import Asked
+from studio.jobs.runs.folders import Run, find_run
+from studio.jobs.runs.snapshots import change_percent, check_adapter, chosen, scored_snapshots
 from studio.methods import several
 from studio.models.bases import find_base, told
 from studio.settings import Settings, explain, setting
@@ -39,6 +38,7 @@ class ExportRequest(Settings):
 class Export(Asked):
     """An export's folder and what is in it."""
 
+    title, gone = "export", ""
     lost = "the studio or its picture process ended before this export was done: try again"
 
     def request(self) -> ExportRequest:
@@ -76,41 +76,23 @@ def create_export(workspace: Workspace, request: ExportRequest | dict[str, Any])
     """An export, waiting to be carried out; StudioError, and nothing made, when anything asked for is wrong."""
     request = request if isinstance(request, ExportRequest) else _parse(request)
     run = find_run(workspace, request.run)
-    adapter_step(run, request.snapshot)
+    check_adapter(run, request.snapshot)
     layouts = _layouts(run, _card(workspace, run))
     layout = request.layout or layouts[0]
     if layout not in layouts:
         raise StudioError(f"format {layout}: for this run there {'are' if layouts[1:] else 'is only'} {', '.join(layouts)}")
     request = request.model_copy(update={"run": run.id, "layout": layout, "share": sorted(set(request.share))})
-    return create(Export, exports_folder(workspace), {"request.json": request.model_dump()})
+    return asked.create(Export, exports_folder(workspace), {"request.json": request.model_dump()})
 
 
 def list_exports(workspace: Workspace, limit: int | None = None) -> list[Export]:
     """The newest exports, newest first."""
-    root = exports_folder(workspace)
-    return [Export(root / name) for name in names(root)[::-1][:limit]]
+    return asked.newest(Export, exports_folder(workspace), limit)
 
 
 def read_export(workspace: Workspace, export_id: str) -> Export:
     """The export with this id; StudioError where there is none."""
-    export = Export(inside(exports_folder(workspace), export_id))
-    if not (export.folder / "request.json").is_file():
-        raise StudioError(f"export {export_id[:40]!r}: it is not here (any more)")
-    return export
-
-
-def adapter_step(run: Run, snapshot: int | None) -> int:
-    """The step of the adapter that is meant; StudioError where the run has none (at this step)."""
-    steps = snapshot_steps(run)
-    if snapshot is not None:
-        if snapshot not in steps:
-            raise StudioError(f"run {run.id}: no snapshot of step {snapshot}; there are: {', '.join(map(str, steps)) or 'none yet'}")
-        return snapshot
-    if run.adapter.is_file():
-        return run.read("scores.json", "chosen", "step")
-    if not steps:
-        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
-    return steps[-1]
+    return asked.find(Export, exports_folder(workspace), export_id)
 
 
 def file_stem(run: Run, step: int, layout: str) -> str:
@@ -129,11 +111,6 @@ def _card(workspace: Workspace, run: Run) -> Any:
     return registry.family(find_base(run.spec().base.source, workspace).family).card
 
 
-def runs_to_export(workspace: Workspace) -> list[Run]:
-    """The runs that have an adapter, newest first."""
-    return [run for run in list_runs(workspace)[::-1] if run.adapter.is_file() or snapshot_steps(run)]
-
-
 def options(workspace: Workspace, name: str) -> dict[str, Any]:
     """All that can be chosen for a run: snapshots with the recommended one and why, layouts and their readers, ticks, the licence."""
     run = find_run(workspace, name)
@@ -144,8 +121,8 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
     return {
         "run": run.id,
         "state": run.status()["state"],
-        "chosen": {"step": step, "reason": reason, "change_percent": _change(_read_chosen(run).get("held_out"))},
-        "snapshots": _snapshots(run),
+        "chosen": {"step": step, "reason": reason, "change_percent": change_percent(chosen(run).get("held_out"))},
+        "snapshots": scored_snapshots(run),
         "layouts": [_describe_layout(name, card) for name in _layouts(run, card)],
         "copies": found["text"] if found else None,
         "rank": ExportRequest.model_fields["rank"].default,
@@ -175,29 +152,11 @@ def shared(workspace: Workspace, run: Run) -> dict[str, str]:
     }
 
 
-def _read_chosen(run: Run) -> dict[str, Any]:
-    with contextlib.suppress(StudioError):
-        chosen = run.read("scores.json", "chosen")
-        return chosen if isinstance(chosen, dict) else {}
-    return {}
-
-
 def _chosen(run: Run) -> tuple[int | None, str]:
     """(step, why) of the adapter that the run itself recommends."""
     if run.adapter.is_file():
-        step = _read_chosen(run).get("step")
+        step = chosen(run).get("step")
         with contextlib.suppress(StudioError):
             return step, str(run.read("scores.json", "reason"))
         return step, "the run's own choice"
     return None, "the newest snapshot: nothing is chosen before the run has ended"
-
-
-def _snapshots(run: Run) -> list[dict[str, Any]]:
-    scores = {e.get("step"): e.get("held_out") for e in read_events(run.events)[0] if e["kind"] == "score"}
-    return [{"step": step, "change_percent": _change(scores.get(step))} for step in snapshot_steps(run)]
-
-
-def _change(score: Any) -> float | None:
-    """How much held-out loss has changed against the base, in percent; None where it was not measured."""
-    ratio = score.get("log_ratio") if isinstance(score, dict) else None
-    return round(100 * math.expm1(ratio), 1) if isinstance(ratio, int | float) else None

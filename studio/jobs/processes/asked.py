@@ -29,7 +29,9 @@ class Asked:
     """The folder of something that was asked for."""
 
     folder: Path
+    title: ClassVar[str]  # what it is called
     lost: ClassVar[str]  # what is told where its process is gone
+    gone: ClassVar[str]  # what is told where its folder is
 
     @property
     def id(self) -> str:
@@ -112,6 +114,35 @@ def create(kind: type[Kind], root: Path, files: dict[str, Any], **status: Any) -
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return kind(folder)
+
+
+def find(kind: type[Kind], root: Path, name: str) -> Kind:
+    """The one with this id below `root`; StudioError where there is none."""
+    found = kind(root / name)
+    if not ID.fullmatch(name) or not (found.folder / "request.json").is_file():
+        raise StudioError(f"{kind.title} {name[:40]!r}: it is not here (any more){kind.gone}")
+    return found
+
+
+def newest(kind: type[Kind], root: Path, limit: int | None = None) -> list[Kind]:
+    """Those below `root`, newest first."""
+    return [kind(root / name) for name in names(root)[::-1][:limit]]
+
+
+def newest_of(kind: type[Kind], root: Path, fits: Callable[[Kind], bool]) -> Kind | None:
+    """The newest one below `root` that fits, whatever is damaged; None where none does."""
+    for one in newest(kind, root):
+        with contextlib.suppress(StudioError, OSError):
+            if fits(one):
+                return one
+    return None
+
+
+def prune(kind: type[Kind], root: Path, most: int) -> None:
+    """Remove the oldest of those that are over, until `most` of them are left."""
+    over = [one for one in newest(kind, root) if one.status()["state"] in OVER]
+    for one in over[most:]:
+        shutil.rmtree(one.folder, ignore_errors=True)
 
 
 def names(root: Path) -> list[str]:
