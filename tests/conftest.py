@@ -25,7 +25,8 @@ forks.hurry()
 forks.install()
 
 LONG = (
-    "ui/test_train", "ui/test_dataset", "ui/test_story", "ui/test_compare", "methods/test_every_pair", "ui/test_serve", "ui/test_runs",
+    "ui/test_train", "ui/test_dataset", "ui/test_story", "ui/test_compare", "ui/test_compare_settings",
+    "methods/test_every_pair", "ui/test_serve", "ui/test_runs",
     "ui/test_frame", "train/test_loop", "cli/test_family_story", "cli/test_methods", "test_launch", "families/test_assembly",
     "ui/test_captioner", "ui/test_models", "ui/test_dreambooth", "ui/test_framing_story", "ui/test_doctor", "export/test_whole",
     "cli/test_bad_disk", "jobs/test_spare", "jobs/processes/test_park", "ui/test_layer_methods", "ui/test_export", "train/test_recorded",

@@ -2,8 +2,16 @@
 
 import pytest
 
-from tests.fixtures.tiny import tiny_sd
+from studio.dataset.intake import create_dataset
+from studio.jobs.processes import supervisor
+from studio.jobs.runs.create import Request, create_run
+from studio.jobs.runs.folders import list_runs
+from tests.fixtures.tiny import images, tiny_sd
 from tests.ui.browser import FLAGS, Studio, WatchedPage, find_browser
+from tests.ui.training import choose
+
+COMPARED = ["train.steps=4", "train.batch_size=2", "method.rank=4", "method.lr=0.05", "train.snapshot_every=2", "train.early_stop=false"]
+COMPARED += ["preview.every=2", "preview.steps=2", 'preview.prompts=["a red disc", "a blue bar"]', "evaluate.num_timesteps=2"]
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +78,45 @@ def new_page(chromium, idle_pages):
 def page(studio, new_page):
     """A fresh page of the studio, at its first tab."""
     return new_page(studio.url)
+
+
+@pytest.fixture(scope="module")
+def shapes(studio, tiny_base):
+    """A dataset of twelve pictures, beside the tiny base."""
+    return create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 12)])
+
+
+@pytest.fixture()
+def train(studio, shapes, new_page):
+    """A page at the Train screen, the dataset and the tiny base chosen; all runs are ended afterwards."""
+    page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
+    choose(page)
+    yield page
+    for run in list_runs(studio.workspace):
+        if run.lives():
+            supervisor.stop(run)
+
+
+@pytest.fixture(scope="module")
+def run(studio, shapes, tiny_base):
+    """A finished run of a few steps, with snapshots, scores and previews."""
+    made = create_run(studio.workspace, Request("shapes", base=tiny_base, settings=COMPARED))
+    process = supervisor.start(made)
+    for _ in supervisor.follow(made, process):
+        pass
+    assert made.status()["state"] == "finished", (made.folder / "log.txt").read_text()
+    return made
+
+
+@pytest.fixture()
+def compare(studio, run, new_page):
+    """A page at Compare, showing this run."""
+
+    def at(**options):
+        page = new_page(f"{studio.url}/?tab=compare&run={run.id}", **options)
+        page.wait_for_selector(".compare-view[data-state=ready]")
+        page.wait_for_selector(".compare-view .pane")
+        page.get_by_role("radio", name="Wipe").click()  # an earlier test may have left a strip, and Sample would draw another
+        return page
+
+    return at

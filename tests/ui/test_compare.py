@@ -2,71 +2,12 @@
 
 import contextlib
 import json
-import urllib.error
-import urllib.request
 
 import pytest
 
-from studio.jobs.draw.drawings import create_drawing, list_drawings, read_drawing
-from studio.jobs.draw.restore import read_png_settings
-from studio.jobs.processes import supervisor
-from studio.jobs.runs.create import Request, create_run
-from tests.fixtures.tiny import images
-from tests.ui.browser import drop, open_tab, shows, wait_until
-
-SETTINGS = ["train.steps=4", "train.batch_size=2", "method.rank=4", "method.lr=0.05", "train.snapshot_every=2", "train.early_stop=false"]
-SETTINGS += ["preview.every=2", "preview.steps=2", 'preview.prompts=["a red disc", "a blue bar"]', "evaluate.num_timesteps=2"]
-
-
-@pytest.fixture(scope="module")
-def run(studio, tiny_base):
-    """A finished run of a few steps, with snapshots, scores and previews."""
-    from studio.dataset.intake import create_dataset
-
-    create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 10)])
-    made = create_run(studio.workspace, Request("shapes", base=tiny_base, settings=SETTINGS))
-    process = supervisor.start(made)
-    for _ in supervisor.follow(made, process):
-        pass
-    assert made.status()["state"] == "finished", (made.folder / "log.txt").read_text()
-    return made
-
-
-@pytest.fixture()
-def compare(studio, run, new_page):
-    """A page at Compare, showing this run."""
-
-    def at(**options):
-        page = new_page(f"{studio.url}/?tab=compare&run={run.id}", **options)
-        page.wait_for_selector(".compare-view[data-state=ready]")
-        page.wait_for_selector(".compare-view .pane")
-        page.get_by_role("radio", name="Wipe").click()  # an earlier test may have left a strip, and Sample would draw another
-        return page
-
-    return at
-
-
-def view(page):
-    return page.locator(".compare-view")
-
-
-def sample(page, workspace, **fields):
-    """Fill in fields by their names, press Sample, and wait for the new pictures."""
-    for name, value in ({"count": 1} | fields).items():
-        page.locator(f"#compare-{name}").locator("input, textarea").first.fill(str(value))
-    before = view(page).get_attribute("data-drawing")
-    page.get_by_role("button", name="Sample", exact=True).click()
-    return shown_after(page, workspace, before)
-
-
-def shown_after(page, workspace, before):
-    def new():
-        problem = page.locator(".compare-view .line.problem")
-        assert not problem.is_visible(), problem.inner_text()
-        shown = view(page).get_attribute("data-drawing")
-        return shown if shown != before and view(page).get_attribute("data-state") == "ready" else None
-
-    return read_drawing(workspace, wait_until(new, "the new pictures"))
+from studio.jobs.draw.drawings import create_drawing
+from tests.ui.browser import open_tab, shows, wait_until
+from tests.ui.comparing import mean_difference, sample, shown_after, view
 
 
 def clip(page):
@@ -180,14 +121,6 @@ def test_difference_is_measured_and_hidden_while_held(compare, studio):
     page.locator(".pane canvas").wait_for()
 
 
-def mean_difference(drawing):
-    import numpy as np
-    from PIL import Image
-
-    base, adapted = (np.asarray(Image.open(drawing.pictures / p.file), np.float64) for p in drawing.result()["pictures"])
-    return float(np.abs(adapted - base).mean() / 255)
-
-
 def test_strips_are_drawn_on_demand_and_scrubbed(compare, studio, run):
     page = compare()
     first = sample(page, studio.workspace, seed=5, steps=1)
@@ -208,122 +141,6 @@ def test_strips_are_drawn_on_demand_and_scrubbed(compare, studio, run):
     page.get_by_role("radio", name="Grid").click()
     page.get_by_role("button", name="Open step 4", exact=False).click()
     wait_until(lambda: view(page).get_attribute("data-view") == "wipe")
-
-
-def controls(page):
-    named = ("Seed", "Count", "Steps", "Guidance scale", "Negative prompt", "Sampler", "Size", "Adapter 1", "Snapshot")
-    values = {name: page.locator("#compare-side").get_by_label(name, exact=True).first.input_value() for name in named}
-    values["Prompt"] = page.get_by_role("textbox", name="Prompt", exact=True).input_value()
-    return values | {"Strength": page.locator("#compare-strength-1 input[type=number]").input_value()}
-
-
-def choose(page, label, option):
-    page.locator("#compare-side").get_by_label(label, exact=True).first.click()
-    page.locator("ul [role=option]", has_text=option).click()
-
-
-def test_history_restores_every_setting_and_a_picture_brings_its_own(compare, studio, run, tmp_path):
-    page = compare()
-    choose(page, "Sampler", "euler")
-    choose(page, "Size", "24 × 16")
-    choose(page, "Snapshot", "step 2")
-    page.locator("#compare-strength-1 input[type=number]").fill("0.75")
-    page.locator("#compare-strength-1 input[type=number]").press("Tab")
-    first = sample(page, studio.workspace, prompt="ein Würfel <b>", negative="no", seed=11, steps=2, guidance=1.5)
-    request, wanted = first.request(), controls(page)
-    assert (request.adapters[0].run, request.adapters[0].snapshot, request.adapters[0].strength) == (run.id, 2, 0.75)
-    assert (request.sampler, request.width, request.height, request.guidance) == ("euler", 24, 16, 1.5)
-
-    second = sample(page, studio.workspace, prompt="else", negative="", seed=12, steps=3, guidance=2)
-    wait_until(lambda: controls(page) != wanted)
-    assert len(list_drawings(studio.workspace)) >= 2
-    page.locator(f".history-item[data-id='{first.id}'] .restore").click()
-    wait_until(lambda: view(page).get_attribute("data-drawing") == first.id, "the first drawing")
-    wait_until(lambda: controls(page) == wanted)
-    page.reload()
-    wait_until(lambda: view(page).get_attribute("data-drawing") == first.id, "the first drawing after a reload")
-    wait_until(lambda: controls(page) == wanted)
-
-    with page.expect_download() as download:
-        page.get_by_role("link", name="adapted").click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    assert path.name == f"{run.id}-step2-seed11-strength0.75.png"
-    assert read_png_settings(path)["request"]["prompt"] == "ein Würfel <b>"
-    assert str(studio.workspace.root).encode() not in path.read_bytes()
-
-    page.locator(f".history-item[data-id='{second.id}'] .restore").click()
-    wait_until(lambda: view(page).get_attribute("data-drawing") == second.id, "the second drawing")
-    page.locator(".compare-view input[type=file]").set_input_files(path)
-    wait_until(lambda: controls(page) == wanted, "the settings of the picture")
-
-
-def test_dropping_anywhere_on_this_screen_restores(compare, studio, tmp_path):
-    page = compare()
-    drawing = sample(page, studio.workspace, seed=21, steps=1)
-    page.get_by_label("Seed", exact=True).fill("1")
-    drop(page, "body", [drawing.pictures / "01.png"])
-    wait_until(lambda: page.get_by_label("Seed", exact=True).input_value() == "21", "the seed of the picture")
-    strange = tmp_path / "strange.png"
-    strange.write_bytes((studio.workspace.root / "given" / "000.png").read_bytes())
-    drop(page, "body", [strange])
-    problem = page.locator(".compare-view .line.problem")
-    problem.wait_for()
-    shows(problem, "does not say how it was made")
-    wait_until(lambda: page.locator(".pane img").count() == 2)  # what was shown is still there
-
-
-def test_a_dropped_adapter_is_tried(compare, studio, run):
-    from studio.jobs.export.exporting import export_run
-
-    page = compare()
-    file = studio.workspace.root / "mine.safetensors"
-    export_run(studio.workspace, run, "kohya", None, file)
-    page.locator(".compare-view input[type=file]").set_input_files(file)
-    wait_until(lambda: "mine.safetensors" in page.get_by_label("Adapter 1", exact=True).input_value(), "the adapter in its row")
-    drawing = sample(page, studio.workspace, seed=3, steps=2)
-    assert drawing.request().adapters[0].file and mean_difference(drawing) > 0
-
-
-def test_two_adapters_alone_and_together(compare, studio):
-    page = compare()
-    page.get_by_role("button", name="+ add an adapter").click()
-    page.locator("#compare-run-2").wait_for()
-    alone = sample(page, studio.workspace, steps=1)
-    assert [p.adapter for p in alone.result()["pictures"]] == [None, 0, 1]
-    page.get_by_role("radio", name="all together").click()
-    together = sample(page, studio.workspace, steps=1)
-    assert [p.kind for p in together.result()["pictures"]] == ["base", "adapted"]
-    page.get_by_role("button", name="Remove adapter 2").click()
-    page.locator("#compare-run-2").wait_for(state="hidden")
-
-
-def test_what_is_wrong_is_said_and_the_pictures_stay(compare, studio):
-    page = compare()
-    before = len(list_drawings(studio.workspace))
-    pictures = page.locator(".pane img").count()
-    page.locator("#compare-steps input").fill("9999")
-    page.get_by_role("button", name="Sample", exact=True).click()
-    problem = page.locator(".compare-view .line.problem")
-    problem.wait_for()
-    shows(problem, "steps")
-    wait_until(lambda: page.locator(".pane img").count() == pictures > 0)
-    assert len(list_drawings(studio.workspace)) == before
-
-
-def test_enter_samples_the_dice_rolls_and_delete_can_be_undone(compare, studio):
-    page = compare()
-    drawing = sample(page, studio.workspace, steps=1)
-    page.get_by_role("button", name="Random seed").click()
-    wait_until(lambda: page.locator("#compare-seed input").input_value() != str(drawing.request().seed), "another seed")
-    page.get_by_role("textbox", name="Prompt", exact=True).press("Enter")
-    assert shown_after(page, studio.workspace, drawing.id).request().seed != drawing.request().seed
-    item = page.locator(f".history-item[data-id='{drawing.id}']")
-    item.hover()
-    item.locator(".bin").click()
-    item.wait_for(state="detached")
-    page.get_by_role("button", name="Undo").click()
-    item.wait_for()
 
 
 def test_progress_is_told_in_words_and_can_be_cancelled(studio, run, new_page):
@@ -369,52 +186,3 @@ def test_without_an_adapter_the_next_step_is_named_and_the_base_can_be_drawn(tmp
         assert [p.kind for p in drawing.result()["pictures"]] == ["base"]
     finally:
         empty.stop()
-
-
-def call(studio, method, path, body=None, kind="application/json"):
-    """(status, JSON answer) of one of our routes."""
-    request = urllib.request.Request(studio.url + path, body, {"Content-Type": kind}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "/studio/drawings", {"steps": -1}),
-        ("POST", "/studio/drawings", {"adapters": [{"run": "../x"}]}),
-        ("POST", "/studio/drawings", {"prompt": "${7*7}", "surprise": 1}),
-        ("GET", "/studio/drawings/..%2f..%2fruns", None),
-        ("GET", "/studio/drawings/00000001-ffffff", None),
-        ("GET", "/studio/drawings/00000001-ffffff/pictures/..%2frequest.json", None),
-        ("DELETE", "/studio/drawings/nothing", None),
-        ("GET", "/studio/drawings?limit=100000000", None),
-        ("GET", "/studio/drawings/options?run=nothing", None),
-        ("POST", "/studio/drawings/restore?name=x.png", b""),
-        ("POST", "/studio/drawings/restore?name=x.png", b"GIF89a and more"),
-        ("POST", "/studio/drawings/restore?name=x.safetensors", b"\xff" * 8 + b"{"),
-    ],
-)
-def test_wrong_requests_are_told_in_one_line(studio, method, path, body):
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
-    code, told = call(studio, method, path, data)
-    assert 400 <= code < 500 and ("error" in told or "detail" in told), told
-    assert "\n" not in json.dumps(told) and not list((studio.workspace.root / "dropped").glob(".tmp-*"))
-
-
-def test_what_is_typed_before_the_screen_is_filled_stays(studio, run, new_page):
-    page, held = new_page(f"{studio.url}/?tab=runs&run={run.id}"), []
-    is_slow = True
-    page.route("**/gradio_api/run/**", lambda route: held.append(route) if is_slow else route.continue_())
-    open_tab(page, "Compare")
-    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
-    wait_until(lambda: held or page.wait_for_timeout(50), "the question of a screen that opens")
-    prompt.fill("typed early")
-    is_slow = False
-    for route in held:
-        route.continue_()
-    page.wait_for_selector(".compare-view[data-state=ready]")
-    wait_until(lambda: page.locator("#compare-run-1 input").input_value() == run.id and prompt.input_value() == "typed early")

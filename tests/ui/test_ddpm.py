@@ -8,7 +8,7 @@ from studio.dataset.intake import create_dataset
 from studio.jobs.draw.drawings import read_drawing
 from tests.fixtures.tiny import images, tiny_ddpm
 from tests.ui.browser import open_tab, shows, wait_until
-from tests.ui.test_train import finished_run, form, press_train, set_advanced
+from tests.ui.training import finished_run, form, press_train, set_advanced
 
 SAID = ("prompt", "negative", "guidance")
 ASKING = re.compile("/gradio_api/(run|queue)/")

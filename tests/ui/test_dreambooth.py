@@ -2,31 +2,10 @@
 
 import re
 
-import pytest
-
 from studio.dataset.class_pictures import list_class_pictures
-from studio.dataset.intake import create_dataset
 from studio.dataset.rows import open_dataset
-from studio.jobs.processes.supervisor import stop
-from studio.jobs.runs.folders import list_runs
-from tests.fixtures.tiny import images
 from tests.ui.browser import open_tab, wait_until
-from tests.ui.test_train import SMALL_NAMES, choose, finished_run, form, press_train, set_advanced
-
-
-@pytest.fixture(scope="module")
-def shapes(studio, tiny_base):
-    return create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 12)])
-
-
-@pytest.fixture()
-def train(studio, shapes, new_page):
-    page = new_page(f"{studio.url}/?tab=train&dataset=shapes")
-    choose(page)
-    yield page
-    for run in list_runs(studio.workspace):
-        if run.lives():
-            stop(run)
+from tests.ui.training import SMALL_NAMES, finished_run, form, press_train, set_advanced
 
 
 def test_a_subject_is_named_learned_and_its_class_pictures_are_seen(studio, train):

@@ -4,17 +4,10 @@ import re
 
 import pytest
 
-from studio.dataset.intake import create_dataset
 from studio.jobs.draw.drawings import list_drawings
 from studio.jobs.processes.supervisor import stop
 from studio.jobs.runs.folders import list_runs
-from tests.fixtures.tiny import images
 from tests.ui.browser import address, shows, unfold, wait_until
-
-
-@pytest.fixture(scope="module")
-def shapes(studio, tiny_base):
-    return create_dataset(studio.workspace, "shapes", [images(studio.workspace.root / "given", 12)])
 
 
 @pytest.fixture(autouse=True)
