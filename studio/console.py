@@ -173,6 +173,7 @@ class Speed:
         self._steps, self._seconds = steps, 0.0
 
     def show(self, event: dict[str, Any], update: Callable[..., None]) -> None:
+        """A step moves the bar; other events that have words are a line."""
         if event["kind"] == "step":
             self._seconds = event["seconds"] if not self._seconds else 0.9 * self._seconds + 0.1 * event["seconds"]
             update(event["step"], self._steps, f"{1 / max(self._seconds, 1e-6):.1f} steps/s, loss {number(event['loss'])}")

@@ -15,6 +15,8 @@ SHOWN_CUT = 10  # captions that are not read to their end
 
 
 class Preset(StrEnum):
+    """How long is trained: the presets that every recipe has."""
+
     quick = "quick"
     balanced = "balanced"
     thorough = "thorough"

@@ -47,7 +47,7 @@ class Verified:
 
 
 def outputs(family: ModuleType, parts: Parts, probe: str = PROBE) -> "list[Tensor]":
-    """What the text encoder and the denoiser say to a text at three noise levels, fp32 on the CPU."""
+    """What the text encoder [3, L, D] and the denoiser [3, C, h, w] say to a text at three noise levels, fp32 on the CPU."""
     import torch
 
     size = parts.facts.size_px // parts.facts.vae_scale
@@ -87,7 +87,7 @@ def verify(family: ModuleType, parts: Parts, adapter: Attached, target: Path, la
 
 
 def distance(ours: "list[Tensor]", theirs: "list[Tensor]") -> float:
-    """The largest difference of any output."""
+    """The largest difference of any output, pair by pair of the same shape."""
     return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 

@@ -131,6 +131,7 @@ class _Budget:
         self._left, self._until = MAX_LOOKED_AT, until
 
     def spend(self) -> None:
+        """One more was looked at; `_Enough` where that, or the time it took, is too much."""
         self._left -= 1
         if self._left < 0 or time.monotonic() > self._until:
             raise _Enough("it is too large to be looked through whole: add the folders your models lie in instead")

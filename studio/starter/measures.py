@@ -101,7 +101,7 @@ class Worlds:
         return torch.cat([(describe(px) - mean) / std for describe, (mean, std) in zip(self._kinds, self._scales, strict=True)], 1)
 
     def share_in_domain(self, px: "torch.Tensor") -> float:
-        """Share of pictures that lie nearer to the domain's centroid than to the base's."""
+        """Share of pictures [n, 3, H, W] that lie nearer to the domain's centroid than to the base's."""
         z = self._standard(px)
         return float(((z - self._domain).norm(dim=1) < (z - self._base).norm(dim=1)).float().mean())
 

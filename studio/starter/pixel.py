@@ -98,7 +98,7 @@ def v_losses(unet: UNet2DModel, scheduler: DDPMScheduler, x: torch.Tensor, noise
 
 @torch.no_grad()
 def measure_v_mse(unet: UNet2DModel, bank: torch.Tensor, num_batches: int = 16) -> float:
-    """Return the mean squared error of v over fixed draws (unweighted, timesteps stratified)."""
+    """Return the mean squared error of v over fixed draws from a bank uint8 [N, H, W, 3] (unweighted, timesteps stratified)."""
     scheduler, device = make_pixel_scheduler(), next(unet.parameters()).device
     pool = to_pixels(bank).to(device)
     losses = [v_losses(unet, scheduler, *draw(pool, 64, generator_at(99, n))).mean() for n in range(num_batches)]

@@ -65,7 +65,7 @@ class Cache:
 
 
 def draw_batch(cache: Cache, batch: int, step: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """Return z, text, noise and stratified timesteps of one step."""
+    """Return z [B, C, h, w], text embeddings [B, L, D], noise like z, and stratified timesteps [B] of one step."""
     g = generator_at(seed, step)
     rows = torch.multinomial(cache.chances, batch, replacement=True, generator=g)
     wording = torch.randint(4, (batch,), generator=g).clamp(max=3) % 3  # the first wording twice as often
