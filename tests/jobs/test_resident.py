@@ -7,7 +7,6 @@ import signal
 import numpy
 import psutil
 import pytest
-from PIL import Image
 
 from studio.errors import StudioError
 from studio.jobs.draw import drawing_tasks
@@ -23,20 +22,7 @@ from studio.sample.pair import Sampling
 from studio.sample.pictures import read_settings
 from studio.store import write_json, write_tensors
 from tests.fixtures.waiting import PATIENCE_S, wait_for_state, wait_until
-from tests.jobs.conftest import SETTINGS, carry_out_here, make_run_of
-
-FEW = {"prompt": "a red disc", "seed": 5, "steps": 2, "guidance": 3.0, "sampler": "ddim"}
-
-
-def _pixels(path):
-    return numpy.asarray(Image.open(path)).astype(int)
-
-
-def _here(workspace, request, warm=None):
-    """A drawing carried out in this process: (drawing, pixels by label and strength and seed)."""
-    drawing = create_drawing(workspace, {**FEW, **request})
-    drawing_tasks.carry_out(workspace, drawing, warm or Warm(), lambda state, done: None)
-    return drawing, [(p, _pixels(drawing.pictures / p.file)) for p in drawing.result()["pictures"]]
+from tests.jobs.conftest import FEW, SETTINGS, carry_out_here, draw_here, make_run_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +34,7 @@ def resident(shop):
 
 def test_base_and_adapted_are_what_sampling_draws(shop, two_runs):
     run = two_runs[0]
-    drawing, pictures = _here(shop, {"adapters": [{"run": run.id, "strength": 0.5}], "count": 2})
+    drawing, pictures = draw_here(shop, {"adapters": [{"run": run.id, "strength": 0.5}], "count": 2})
     assert [(p.kind, p.seed, p.width) for p, _ in pictures] == [("base", 5, 16), ("adapted", 5, 16), ("base", 6, 16), ("adapted", 6, 16)]
     adapted = load_adapted(shop, run, None)
     samplings = [Sampling(**{**FEW, "seed": seed}, width=16, height=16) for seed in (5, 6)]
@@ -63,16 +49,16 @@ def test_base_and_adapted_are_what_sampling_draws(shop, two_runs):
 def test_one_warm_base_serves_every_kind_of_request(shop, two_runs):
     first, second = (r.id for r in two_runs)
     warm = Warm()
-    _, strip = _here(shop, {"adapters": [{"run": first}], "strip": "strength", "strengths": [0.5, 1.0]}, warm)
+    _, strip = draw_here(shop, {"adapters": [{"run": first}], "strip": "strength", "strengths": [0.5, 1.0]}, warm)
     parts = warm._base.parts
     assert [p.strength for p, _ in strip] == [0.0, 0.5, 1.0]
-    _, snapshots = _here(shop, {"adapters": [{"run": first}], "strip": "snapshots"}, warm)
+    _, snapshots = draw_here(shop, {"adapters": [{"run": first}], "strip": "snapshots"}, warm)
     assert [p.snapshot for p, _ in snapshots] == [None, 2, 4, 6]
     assert len({a.tobytes() for _, a in snapshots}) == 4
-    _, both = _here(shop, {"adapters": [{"run": first}, {"run": second, "strength": 0.7}]}, warm)
-    _, alone = _here(shop, {"adapters": [{"run": second, "strength": 0.7}]})
+    _, both = draw_here(shop, {"adapters": [{"run": first}, {"run": second, "strength": 0.7}]}, warm)
+    _, alone = draw_here(shop, {"adapters": [{"run": second, "strength": 0.7}]})
     assert (both[2][1] == alone[1][1]).all() and (both[0][1] == strip[0][1]).all()
-    _, bare = _here(shop, {"base": str(two_runs[0].spec().base.source)}, warm)
+    _, bare = draw_here(shop, {"base": str(two_runs[0].spec().base.source)}, warm)
     assert len(bare) == 1 and (bare[0][1] == strip[0][1]).all()
     assert warm._base.parts is parts, "the base was loaded once"
 
@@ -80,11 +66,11 @@ def test_one_warm_base_serves_every_kind_of_request(shop, two_runs):
 def test_all_together_is_the_sum_and_one_alone_is_itself(shop, two_runs):
     first, second = (r.id for r in two_runs)
     uses = [{"run": first, "strength": 0.8}, {"run": second, "strength": 0.6}]
-    _, together = _here(shop, {"adapters": uses, "strip": "together"})
-    _, alone = _here(shop, {"adapters": uses[:1]})
+    _, together = draw_here(shop, {"adapters": uses, "strip": "together"})
+    _, alone = draw_here(shop, {"adapters": uses[:1]})
     assert [p.label for p, _ in together] == ["base", "all together"]
     assert abs(together[1][1] - alone[1][1]).max() > 1
-    _, with_nothing = _here(shop, {"adapters": [uses[0], {"run": second, "strength": 0.0}], "strip": "together"})
+    _, with_nothing = draw_here(shop, {"adapters": [uses[0], {"run": second, "strength": 0.0}], "strip": "together"})
     assert abs(with_nothing[1][1] - alone[1][1]).max() <= 1
 
 
@@ -96,11 +82,11 @@ def test_a_dropped_lycoris_file_draws_what_its_run_draws(shop, tiny_folder, tmp_
     run = carry_out_here(make_run_of(shop, tiny_folder, "method.alpha=3", name=kind, recipe=kind))
     file, _ = export_run(shop, run, "lycoris", None, tmp_path / "mine.safetensors")
     use = restore_from_adapter(shop, file, "mine.safetensors")["request"]["adapters"][0] | {"strength": 0.5}
-    _, dropped = _here(shop, {"base": run.spec().base.source, "adapters": [use]})
-    _, own = _here(shop, {"adapters": [{"run": run.id, "strength": 0.5}]})
+    _, dropped = draw_here(shop, {"base": run.spec().base.source, "adapters": [use]})
+    _, own = draw_here(shop, {"adapters": [{"run": run.id, "strength": 0.5}]})
     assert abs(dropped[1][1] - own[1][1]).max() <= 1 < abs(own[0][1] - own[1][1]).max()
     with pytest.raises(StudioError, match="cannot be drawn together"):
-        _here(shop, {"adapters": [{"run": run.id}, {"run": run.id}], "strip": "together"})
+        draw_here(shop, {"adapters": [{"run": run.id}, {"run": run.id}], "strip": "together"})
 
 
 def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
@@ -110,11 +96,11 @@ def test_a_dropped_adapter_draws_what_its_run_draws(shop, two_runs, tmp_path):
     run = two_runs[0]
     file, _ = export_run(shop, run, "kohya", None, tmp_path / "mine.safetensors")
     use = restore_from_adapter(shop, file, "mine.safetensors")["request"]["adapters"][0]
-    _, dropped = _here(shop, {"base": run.spec().base.source, "adapters": [use]})
-    _, own = _here(shop, {"adapters": [{"run": run.id}]})
+    _, dropped = draw_here(shop, {"base": run.spec().base.source, "adapters": [use]})
+    _, own = draw_here(shop, {"adapters": [{"run": run.id}]})
     assert abs(dropped[1][1] - own[1][1]).max() <= 1
     with pytest.raises(StudioError, match="does not fit this base model"):
-        _here(shop, {"base": "starter", "adapters": [use], "width": 64, "height": 64})
+        draw_here(shop, {"base": "starter", "adapters": [use], "width": 64, "height": 64})
 
 
 def test_a_dropped_file_that_no_method_makes_draws_what_its_base_does_once_merged(shop, two_runs, tiny_folder, tmp_path):
@@ -129,12 +115,12 @@ def test_a_dropped_file_that_no_method_makes_draws_what_its_base_does_once_merge
     write_tensors(file, a_mixed_file(sd.load(tiny_folder, torch.float32, torch.device("cpu")))[0])
     merged = merge(shop, Member(str(file)), str(tiny_folder), tmp_path / "merged")
     use = restore_from_adapter(shop, file, "theirs.safetensors")["request"]["adapters"][0]
-    drawing, dropped = _here(shop, {"base": str(tiny_folder), "adapters": [use], "strip": "strength", "strengths": [0.5, 1.0]})
-    _, whole = _here(shop, {"base": str(merged.file)})
+    drawing, dropped = draw_here(shop, {"base": str(tiny_folder), "adapters": [use], "strip": "strength", "strengths": [0.5, 1.0]})
+    _, whole = draw_here(shop, {"base": str(merged.file)})
     assert abs(dropped[2][1] - whole[0][1]).max() <= 1 < abs(dropped[0][1] - dropped[2][1]).max()
     assert drawing.result()["notes"] == ["theirs.safetensors: 4/4 layers"]
     with pytest.raises(StudioError, match="cannot be drawn together with others"):
-        _here(shop, {"base": str(tiny_folder), "adapters": [{"run": two_runs[0].id}, use], "strip": "together"})
+        draw_here(shop, {"base": str(tiny_folder), "adapters": [{"run": two_runs[0].id}, use], "strip": "together"})
 
 
 def test_a_dropped_peft_file_is_read_and_counted(shop, two_runs, tmp_path):
@@ -150,8 +136,8 @@ def test_a_dropped_peft_file_is_read_and_counted(shop, two_runs, tmp_path):
     told = restore_from_adapter(shop, file, "theirs.safetensors")
     assert "in PEFT layout" in " ".join(told["notes"]) and "adapter_config.json" in " ".join(told["notes"])
     request = {"base": run.spec().base.source, "adapters": told["request"]["adapters"]}
-    drawing, dropped = _here(shop, request)
-    _, own = _here(shop, {"adapters": [{"run": run.id}]})
+    drawing, dropped = draw_here(shop, request)
+    _, own = draw_here(shop, {"adapters": [{"run": run.id}]})
     assert abs(dropped[1][1] - own[1][1]).max() <= 1 < abs(own[0][1] - own[1][1]).max()
     count = f"{verified.layers}/{verified.layers} layers"
     assert drawing.result()["notes"] == [f"theirs.safetensors: {count}"] and drawing.result()["adapters"][0]["layers"] == count

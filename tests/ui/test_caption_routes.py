@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from studio.dataset.intake import DEMOS, create_dataset
 from studio.jobs.datasets import captionings
 from studio.jobs.datasets.captionings import read_captioning
+from studio.jobs.processes.asked import names
 from studio.store import Workspace
 from tests.ui.asking import HERE, ask
 from ui.app import _tell
@@ -82,10 +83,10 @@ def test_a_captioning_is_made_followed_stopped_and_told(call, desk):
     ],
 )
 def test_what_is_asked_wrongly_is_a_line(call, desk, value, code, hint):
-    before = captionings.names(captionings.captionings_folder(desk.workspace))
+    before = names(captionings.captionings_folder(desk.workspace))
     app_status, told = call("POST", "/captionings", value)
     assert app_status == code and hint in json.dumps(told), (app_status, told)
-    assert captionings.names(captionings.captionings_folder(desk.workspace)) == before and not call.handed
+    assert names(captionings.captionings_folder(desk.workspace)) == before and not call.handed
 
 
 @pytest.mark.parametrize("name", ["x", "..", "00000001-abcdef", "%2e%2e"])

@@ -10,25 +10,14 @@ import pytest
 from studio.errors import StudioError
 from studio.jobs.draw import drawings
 from studio.jobs.draw.drawings import create_drawing, list_drawings, parse_request, plan_shots, read_drawing, weights
-from studio.jobs.runs.folders import make_run
-from studio.spec import validate
 from studio.store import ASSETS, Workspace, write_json
 from studio.trash import from_trash
+from tests.jobs.conftest import a_run
 
 
 @pytest.fixture()
 def workspace(tmp_path):
     return Workspace.at(tmp_path / "workspace")
-
-
-def a_run(workspace, name="brain", adapter=True, snapshots=(), base="starter", kind="lora"):
-    run = make_run(workspace, validate({"name": name, "dataset": name, "methods": [{"kind": kind}], "base": {"source": base}}))
-    run.write_status("finished")
-    for step in snapshots:
-        write_json(run.snapshots / f"{step:06d}" / "done", {})
-    if adapter:
-        run.adapter.write_bytes(b"")
-    return run
 
 
 def test_a_drawing_is_waiting_then_told_and_listed_newest_first(workspace):

@@ -15,8 +15,13 @@ from studio.jobs.draw.restore import PNG, kind_of, read_png_settings, restore_fr
 from studio.jobs.runs.identity import base_identity
 from studio.models.bases import STARTER
 from studio.sample.pictures import write_png
-from studio.store import sha256_file, write_json
-from tests.jobs.draw.test_drawings import a_run, workspace  # noqa: F401
+from studio.store import Workspace, sha256_file, write_json
+from tests.jobs.conftest import a_run
+
+
+@pytest.fixture()
+def workspace(tmp_path):
+    return Workspace.at(tmp_path / "workspace")
 
 
 def chunk(kind, data, crc=None):

@@ -14,7 +14,7 @@ from studio.jobs.runs.create import Request, create_run
 from studio.models.bases import find_base
 from studio.store import Workspace, read_tensors, write_json, write_tensors
 from tests.fixtures.families import FAMILIES
-from tests.jobs.conftest import carry_out_here
+from tests.jobs.conftest import carry_out_here, draw_here
 from tests.methods.test_imports import numbers
 
 CPU = torch.device("cpu")
@@ -61,11 +61,9 @@ def dropped(shop, file):
 
 
 def test_it_is_drawn_on_compare_but_not_continued(shop, flux):
-    from tests.jobs.test_resident import _here
-
     base, _, file = flux
     use = dropped(shop, file)
-    drawing, pictures = _here(
+    drawing, pictures = draw_here(
         shop, {"base": str(base.path), "adapters": [use], "sampler": "euler", "strip": "strength", "strengths": [0.5, 1.0]}
     )
     assert drawing.result()["notes"] == ["theirs.safetensors: 2/2 layers"]
@@ -75,12 +73,10 @@ def test_it_is_drawn_on_compare_but_not_continued(shop, flux):
 
 
 def test_an_adapter_of_another_base_is_told_as_such_wherever_it_is_given(shop, flux, tiny_folder):
-    from tests.jobs.test_resident import _here
-
     file = make_file(shop, tiny_folder, {n: t for n, t in read_tensors(flux[2]).items() if "_te1_" not in n})
     use = dropped(shop, file)
     with pytest.raises(StudioError, match=r"none of its 1 layers .*it was made for FLUX\.1: choose that base"):
-        _here(shop, {"base": str(tiny_folder), "adapters": [use]})
+        draw_here(shop, {"base": str(tiny_folder), "adapters": [use]})
     run = create_run(shop, Request("shapes", str(tiny_folder), start_from=str(file)))
     with pytest.raises(Exception, match=r"none of its 1 layers .*it was made for FLUX\.1: choose that base"):
         carry_out_here(run)

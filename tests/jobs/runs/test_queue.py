@@ -14,8 +14,7 @@ from studio.jobs.runs.folders import make_run
 from studio.jobs.runs.queue import first_ahead
 from studio.store import Workspace
 from tests.fixtures.waiting import PATIENCE_S, wait_until
-from tests.jobs.conftest import make_run_of
-from tests.jobs.runs.test_runs import _spec
+from tests.jobs.conftest import make_run_of, plain_spec
 
 
 @pytest.fixture()
@@ -33,7 +32,7 @@ def _is_waiting(run):
 
 def test_the_order_is_that_of_queueing(tmp_path, sleeper):
     workspace = Workspace.at(tmp_path)
-    a, b, c = (make_run(workspace, _spec(f"run {i}")) for i in range(3))
+    a, b, c = (make_run(workspace, plain_spec(f"run {i}")) for i in range(3))
     assert first_ahead(workspace, a, 5.0) is None
     b.write_status("queued", sleeper, queued=3.0)
     assert first_ahead(workspace, a, 5.0) == b and first_ahead(workspace, a, 2.0) is None

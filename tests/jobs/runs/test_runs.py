@@ -10,17 +10,13 @@ import pytest
 
 from studio.errors import StudioError
 from studio.jobs.runs.folders import Run, boot_id, find_run, list_runs, make_run
-from studio.spec import validate
 from studio.store import Workspace, write_json
+from tests.jobs.conftest import plain_spec
 
 
 @pytest.fixture()
 def run(tmp_path):
-    return make_run(Workspace.at(tmp_path), _spec())
-
-
-def _spec(name="a run"):
-    return validate({"name": name, "dataset": "x", "methods": [{"kind": "lora"}]})
+    return make_run(Workspace.at(tmp_path), plain_spec())
 
 
 def _status(**changes):
@@ -76,7 +72,7 @@ def test_ended_states_stay(run):
 
 def test_ids_are_unique_when_many_are_made_at_once(tmp_path):
     workspace, made = Workspace.at(tmp_path), []
-    threads = [threading.Thread(target=lambda i=i: made.append(make_run(workspace, _spec(f"run {i % 3}")).id)) for i in range(12)]
+    threads = [threading.Thread(target=lambda i=i: made.append(make_run(workspace, plain_spec(f"run {i % 3}")).id)) for i in range(12)]
     for t in threads:
         t.start()
     for t in threads:
@@ -87,7 +83,7 @@ def test_ids_are_unique_when_many_are_made_at_once(tmp_path):
 
 def test_runs_are_found_by_id_number_and_beginning(tmp_path):
     workspace = Workspace.at(tmp_path)
-    first, second = make_run(workspace, _spec("brain")), make_run(workspace, _spec("Größe 東京"))
+    first, second = make_run(workspace, plain_spec("brain")), make_run(workspace, plain_spec("Größe 東京"))
     for name in (first.id, "1", "0001", "0001-b"):
         assert find_run(workspace, name) == first
     assert find_run(workspace, "2") == second
@@ -97,4 +93,4 @@ def test_runs_are_found_by_id_number_and_beginning(tmp_path):
 
 
 def test_a_spec_comes_back_as_it_was(run):
-    assert Run(run.folder).spec() == _spec()
+    assert Run(run.folder).spec() == plain_spec()
