@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from studio.dataset.rows import Dataset, Row, open_dataset
 from studio.errors import StudioError
-from studio.jobs.draw.drawings import snapshot_steps
-from studio.jobs.processes.asked import ID, OVER, Asked, create, names
+from studio.jobs.processes import asked
+from studio.jobs.processes.asked import OVER, Asked
 from studio.jobs.runs.folders import Run, find_run
+from studio.jobs.runs.snapshots import check_adapter
 from studio.settings import Settings, explain, setting
 from studio.store import Workspace, read_json
 
@@ -30,6 +31,7 @@ class CopyCheckRequest(Settings):
 class CopyCheck(Asked):
     """A look's folder and what is in it."""
 
+    title, gone = "look for copies", "; look again"
     lost = "the studio or its picture process ended before this was done: look again"
 
     @property
@@ -68,22 +70,13 @@ def create_copy_check(workspace: Workspace, request: CopyCheckRequest) -> tuple[
     newest = find_copy_check(workspace, run.id)
     if newest and newest.status()["state"] not in OVER:
         return newest, False
-    require_adapter(run, request.snapshot)
+    check_adapter(run, request.snapshot)
     trained_on(workspace, run)
     request = request.model_copy(update={"run": run.id})
-    made = create(CopyCheck, copy_checks_folder(workspace), {"request.json": request.model_dump()}, done=0, total=request.count)
+    made = asked.create(CopyCheck, copy_checks_folder(workspace), {"request.json": request.model_dump()}, done=0, total=request.count)
     if newest:  # its pictures have had their day; what came of it is kept with the run
         shutil.rmtree(newest.folder, ignore_errors=True)
     return made, True
-
-
-def require_adapter(run: Run, snapshot: int | None) -> None:
-    """StudioError where the run has no adapter, or none of that step."""
-    steps = snapshot_steps(run)
-    if snapshot is not None and snapshot not in steps:
-        raise StudioError(f"run {run.id}: no snapshot of step {snapshot}; there are: {', '.join(map(str, steps)) or 'none yet'}")
-    if not run.adapter.is_file() and not steps:
-        raise StudioError(f"run {run.id}: no adapter yet ({run.status()['state']}): wait for its first snapshot, or resume it")
 
 
 def trained_on(workspace: Workspace, run: Run) -> tuple[Dataset, list[Row], list[Row], int]:
@@ -106,20 +99,12 @@ def trained_on(workspace: Workspace, run: Run) -> tuple[Dataset, list[Row], list
 
 def read_copy_check(workspace: Workspace, check_id: str) -> CopyCheck:
     """The look with this id; StudioError where there is none."""
-    check = CopyCheck(copy_checks_folder(workspace) / check_id)
-    if not ID.fullmatch(check_id) or not (check.folder / "request.json").is_file():
-        raise StudioError(f"look for copies {check_id[:40]!r}: it is not here (any more); look again")
-    return check
+    return asked.find(CopyCheck, copy_checks_folder(workspace), check_id)
 
 
 def find_copy_check(workspace: Workspace, run_id: str) -> CopyCheck | None:
     """The newest look at the run with this id, at work or over."""
-    root = copy_checks_folder(workspace)
-    for name in names(root)[::-1]:
-        with contextlib.suppress(StudioError, OSError):
-            if CopyCheck(root / name).request().run == run_id:
-                return CopyCheck(root / name)
-    return None
+    return asked.newest_of(CopyCheck, copy_checks_folder(workspace), lambda one: one.request().run == run_id)
 
 
 def read_found(run: Run) -> dict[str, Any] | None:
