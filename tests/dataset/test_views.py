@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from studio.dataset import edit, removal
 from studio.dataset.export import stream_zip
 from studio.dataset.intake import create_dataset
 from studio.dataset.listing import FILTERS, SORTS, Query, facts, page, summary
+from studio.dataset.rows import open_dataset
 from studio.dataset.shelf import Shelf
 from studio.dataset.views import Views
 from studio.errors import StudioError
+from studio.store import Workspace
 from tests.dataset.corpus import encode, photo
 
 
@@ -29,12 +32,21 @@ def views(workspace):
     with_worker.close()
 
 
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """A workspace with a dataset of one large and one small picture, imported once; not to be changed."""
+    given, workspace = tmp_path_factory.mktemp("given"), Workspace.at(tmp_path_factory.mktemp("sizes"))
+    (given / "a large.png").write_bytes(encode(photo(1, (1500, 500)), "PNG"))
+    (given / "b small.png").write_bytes(encode(photo(2, (48, 32)), "PNG"))
+    create_dataset(workspace, "Sizes", [given / "a large.png", given / "b small.png"])
+    return workspace
+
+
 @pytest.fixture
-def large(workspace, tmp_path):
-    """A dataset of one large and one small picture."""
-    (tmp_path / "a large.png").write_bytes(encode(photo(1, (1500, 500)), "PNG"))
-    (tmp_path / "b small.png").write_bytes(encode(photo(2, (48, 32)), "PNG"))
-    return create_dataset(workspace, "Sizes", [tmp_path / "a large.png", tmp_path / "b small.png"])
+def large(workspace, sizes):
+    """A dataset of one large and one small picture in the test's own workspace."""
+    shutil.copytree(sizes.root, workspace.root, dirs_exist_ok=True)
+    return open_dataset(workspace, "Sizes")
 
 
 def test_small_views_are_made_at_import(workspace, large):

@@ -15,13 +15,13 @@ SUBJECT = ("prior.class_noun=disc", "prior.count=5", "prior.steps=2")
 
 
 @pytest.fixture()
-def make(data, tiny_folder, tmp_path):
+def make(data, tiny_folder, fresh_parts, tmp_path):
     """Make a Training with the given settings in a folder of its own; a fresh base each time."""
     workspace, shapes = data
 
     def _make(*settings, folder="run", recipe="lora", precision="fp32", device="cpu"):
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        parts = sd.load(tiny_folder, dtype, torch.device(device))
+        parts = fresh_parts() if (precision, device) == ("fp32", "cpu") else sd.load(tiny_folder, dtype, torch.device(device))
         (tmp_path / folder).mkdir(exist_ok=True)
         AcceleratorState._reset_state()  # accelerate knows one precision a process; a worker has no other
         return training(workspace, shapes, parts, spec_for(shapes, tiny_folder, *settings, recipe=recipe), tmp_path / folder, precision)

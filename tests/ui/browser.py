@@ -89,7 +89,7 @@ class Studio:
         """End it as Ctrl-C does; its exit code."""
         self.process.send_signal(signal.SIGINT)
         try:
-            code = self.process.wait(20)
+            code = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

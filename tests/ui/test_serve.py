@@ -22,7 +22,7 @@ from tests.ui.browser import PATIENCE_S, ROOT, Studio, address, open_tab, wait_u
 from ui import serve
 from ui.serve import Options
 
-SOON_S = 10  # the end takes three seconds; on a busy machine, and without an end it would take for ever
+SOON_S = 30  # the end takes three seconds; on a busy machine, and without an end it would take for ever
 
 
 def _ask(url, **headers):
