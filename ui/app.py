@@ -29,7 +29,7 @@ AREAS = (
     "runs",
     "run_table",
     "board",
-    "copies",
+    "judgements",
     "drawings",
     "exports",
     "captionings",

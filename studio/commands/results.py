@@ -43,23 +43,26 @@ def sample(
 
 @app.command()
 @command
-def copies(
+def judge(
     run: RunArgument,
-    count: Annotated[int, typer.Option(min=8, max=256, help="How many pictures are drawn; more find rarer copies.")] = 24,
-    seed: Annotated[int, typer.Option(help="Of the first picture.")] = 0,
+    count: Annotated[int, typer.Option(min=8, max=256, help="How many pairs are drawn; more find rarer copies.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the first pair.")] = 0,
     snapshot: SnapshotOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new PNG: what was drawn, above the nearest trained pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A new PNG: base, adapted and the nearest trained picture of each.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for copies of trained pictures in what an adapter draws."""
-    from studio.jobs.draw import copy_check_tasks
+    """The verdict: nearer to the domain, copies of trained pictures, variety, captions followed."""
+    from studio.jobs.draw import judging_tasks
 
     wanted = {"run": run, "snapshot": snapshot, "count": count, "seed": seed}
-    with console.progress("looking for copies") as update:
-        found = copy_check_tasks.look_now(Workspace.at(workspace), wanted, out, update)
-    signs = "\n".join(f"  {'!' if s['is_found'] else '-'} {s['title']}: {s['text']}" for s in found["signs"])
-    answer(found, as_json, f"{found['text']}\n{signs}")
+    with console.progress("judging") as update:
+        found = judging_tasks.judge_now(Workspace.at(workspace), wanted, out, update)
+    marks = {"good": "+", "doubt": "?", "bad": "!"}
+    lines = [f"  {marks.get(each['state'], '-')} {each['title']}: {each['text']}" for each in found["findings"]]
+    answer(found, as_json, "\n".join([found["text"], *lines]))
 
 
 @app.command()

@@ -108,16 +108,17 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Copying:
     """What the signs come to: "copies" with two of three or two pictures, "signs" with one, "none", or "unknown" where none can be told."""
 
     level: str
     text: str
     signs: list[Sign]
+    num_drawn: int
     suspects: list[int] = field(default_factory=list)  # which drawn pictures
 
 
-def judge(drawn: Nearest, real: Nearest, num_unseen: int, loss: dict[str, Any] | None) -> Verdict:
+def judge_copies(drawn: Nearest, real: Nearest, num_unseen: int, loss: dict[str, Any] | None) -> Copying:
     """Compare how near drawn pictures come to the training pictures with how near other real ones come.
 
     `real`: first `num_unseen` pictures that were never trained on, then trained ones, of which each is compared with the others.
@@ -128,9 +129,9 @@ def judge(drawn: Nearest, real: Nearest, num_unseen: int, loss: dict[str, Any] |
     signs = [_gap(loss or {}), _nearer(drawn, real, num_unseen), _pairs(len(suspects), drawn, real)]
     num_found = sum(sign.is_found is True for sign in signs)
     if all(sign.is_found is None for sign in signs):
-        return Verdict("unknown", "Cannot be told: too few pictures to compare with.", signs)
+        return Copying("unknown", "Copies cannot be told: too few pictures to compare with.", signs, len(drawn.shown))
     level = "copies" if num_found > 1 or len(suspects) > 1 else "signs" if num_found else "none"
-    return Verdict(level, _sentence(level, len(suspects), len(drawn.shown)), signs, suspects)
+    return Copying(level, _sentence(level, len(suspects), len(drawn.shown)), signs, len(drawn.shown), suspects)
 
 
 def most_may_copy(num_drawn: int) -> float:
@@ -191,5 +192,5 @@ def _sentence(level: str, num_suspects: int, num_drawn: int) -> str:
         which = f"{num_suspects} of {num_drawn} drawn pictures are nearly trained ones" if num_suspects else "look at the nearest pairs"
         return f"It copies trained pictures: {which}. Train for fewer steps, or on more pictures."
     if level == "signs":
-        return "One of three signs of copying: look at the nearest pairs below."
-    return f"No sign of copying in {num_drawn} pictures; up to {most_may_copy(num_drawn):.0f} % of others may still be copies (95 % bound)."
+        return "One of three signs of copying: look at the nearest pairs."
+    return f"No sign of copying in {num_drawn} pictures; up to {most_may_copy(num_drawn):.0f} % of others may still copy (95 % bound)."

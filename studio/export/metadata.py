@@ -99,7 +99,8 @@ def model_card(spec: RunSpec, parts: Parts, counts: dict[str, Any], verified: st
             f"Held-out loss against the base (fixed noise): {change:.1f} % lower on {score['num_images']} unseen pictures; "
             f"better on {score['num_better']} of them."
         )
-    told += f"\n\n{counts['copies']}" if counts.get("copies") else "\n\nNobody has looked whether it copies trained pictures."
+    findings = [f"- {title}: {text}" for title, text in counts.get("findings", [])]
+    told += "\n\n" + ("\n".join(findings) or "It was not judged whether it copies trained pictures.")
     others = "".join(f"- Belongs to a {other} file of the same run: take that too, and load both.\n" for other in counts["others"])
     what, title = ("a tuned model", "Model tuned from") if kind == "model" else ("an adapter", f"{kind.replace('_', ' ')} adapter for")
     front = f"---\nlicense_name: {parts.facts.licence}\nmodel_name: {parts.facts.title}, tuned\n---\n\n" if kind == "model" else ""

@@ -1,6 +1,6 @@
-"""The process that keeps a base model in memory, draws, exports, captions and checks: `python -m studio.jobs.resident WORKSPACE`.
+"""The process that keeps a base model in memory, draws, judges, exports, captions and checks: `python -m studio.jobs.resident WORKSPACE`.
 
-Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"look": id}, {"copies": id},
+Reads JSON lines from its standard input: {"draw": id}, {"export": id}, {"caption": id}, {"check": id}, {"look": id}, {"judge": id},
 {"cancel": id}, {"probe": true}. A look is a check that nobody waits for: it steps aside for all else and for runs, and goes on afterwards.
 Writes a JSON line per change to its standard output: its state, or {"over": id}. Ends, at once, with its input. What went wrong
 with a request is a line in the request's own status; nothing a request does ends the process.
@@ -23,7 +23,7 @@ from studio.device import is_out_of_memory, machine_facts, memory_gib, pick_devi
 from studio.errors import StudioError, log_traceback, one_line
 from studio.families import configured
 from studio.jobs.datasets import caption_tasks, captionings, checkup_tasks, checkups
-from studio.jobs.draw import copy_check_tasks, copy_checks, drawing_tasks, drawings
+from studio.jobs.draw import drawing_tasks, drawings, judgements, judging_tasks
 from studio.jobs.export import export_tasks, exports
 from studio.jobs.processes import park, room
 from studio.jobs.processes.asked import OVER
@@ -43,7 +43,7 @@ KINDS = {
     "caption": (captionings.read_captioning, caption_tasks),
     "check": (checkups.read_checkup, checkup_tasks),
     "look": (checkups.read_checkup, checkup_tasks),
-    "copies": (copy_checks.read_copy_check, copy_check_tasks),
+    "judge": (judgements.read_judgement, judging_tasks),
 }
 WAITING = "waiting for the run"
 ASIDE, AFTER_RUN = "after what was asked for", "after the run"  # why a look waits
@@ -256,7 +256,7 @@ class Server:
         base = find_base(wanted.source, self._workspace)
         if self._warm.path != base.path:
             self._warm.clear()
-        weights = 0 if self._warm.path and kind in ("draw", "copies") else facts.num_parameters(base.path)
+        weights = 0 if self._warm.path and kind in ("draw", "judge") else facts.num_parameters(base.path)
         own = configured.size_px(base.path, registry.family(base.family).card.denoiser)
         size = self._room(kind).bytes_per_value
         return room.drawing(weights, wanted.width or own, wanted.height or own, wanted.count, size)

@@ -12,7 +12,7 @@ import psutil
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError, one_line
 from studio.jobs.datasets import captionings, checkups
-from studio.jobs.draw import copy_checks, drawings
+from studio.jobs.draw import drawings, judgements
 from studio.jobs.export import exports
 from studio.jobs.plan.estimate import estimate
 from studio.jobs.processes import room
@@ -35,7 +35,7 @@ READ = {
     "caption": captionings.read_captioning,
     "check": checkups.read_checkup,
     "look": checkups.read_checkup,
-    "copies": copy_checks.read_copy_check,
+    "judge": judgements.read_judgement,
 }
 
 
@@ -72,9 +72,9 @@ class Resident:
         """Have a check carried out that nobody waits for: it steps aside for all else, and for runs."""
         self._enqueue("look", checkup_id)
 
-    def copies(self, check_id: str) -> None:
-        """Have a look for copies carried out; StudioError when too many wait already."""
-        self._enqueue("copies", check_id)
+    def judge(self, judgement_id: str) -> None:
+        """Have a judgement carried out; StudioError when too many wait already."""
+        self._enqueue("judge", judgement_id)
 
     def _enqueue(self, kind: str, job_id: str) -> None:
         with self._lock:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from studio.evaluate.memorisation import CROP, Looks, Nearest, judge, look, most_may_copy
+from studio.evaluate.memorisation import CROP, Looks, Nearest, judge_copies, look, most_may_copy
 
 SIZE_PX = 64
 GAPLESS = {"train": {"log_ratio": -0.5}, "held_out": {"log_ratio": -0.4}}
@@ -61,7 +61,7 @@ def test_the_picture_it_was_made_from_is_found(changed):
 
 def test_several_copies_are_enough_and_named():
     drawn = [noisy(TRAINED[3 * i], i) if i % 2 else picture(500 + i) for i in range(10)]
-    verdict = judge(nearest(drawn), real(), len(UNSEEN), GAPLESS)
+    verdict = judge_copies(nearest(drawn), real(), len(UNSEEN), GAPLESS)
     assert verdict.suspects == [1, 3, 5, 7, 9]
     assert [sign.is_found for sign in verdict.signs] == [False, False, True]
     assert verdict.level == "copies" and "5 of 10 drawn pictures are nearly trained ones" in verdict.text
@@ -69,30 +69,30 @@ def test_several_copies_are_enough_and_named():
 
 def test_nearer_than_unseen_pictures_and_a_copy_are_two_signs():
     drawn = [noisy(p, i, levels=90) for i, p in enumerate(TRAINED[:11])] + [noisy(TRAINED[11], 1)]
-    verdict = judge(nearest(drawn), real(), len(UNSEEN), GAPLESS)
+    verdict = judge_copies(nearest(drawn), real(), len(UNSEEN), GAPLESS)
     assert [sign.is_found for sign in verdict.signs] == [False, True, True] and verdict.level == "copies"
 
 
 def test_others_of_the_domain_are_none():
-    verdict = judge(nearest([picture(900 + i) for i in range(24)]), real(), len(UNSEEN), GAPLESS)
+    verdict = judge_copies(nearest([picture(900 + i) for i in range(24)]), real(), len(UNSEEN), GAPLESS)
     assert (verdict.level, verdict.suspects) == ("none", [])
     assert "up to 12 %" in verdict.text and all(sign.is_found is False for sign in verdict.signs)
 
 
 def test_one_copy_among_many_is_shown_but_is_one_sign():
     drawn = [noisy(TRAINED[0], 1), *(picture(900 + i) for i in range(23))]
-    verdict = judge(nearest(drawn), real(), len(UNSEEN), GAPLESS)
+    verdict = judge_copies(nearest(drawn), real(), len(UNSEEN), GAPLESS)
     assert verdict.level == "signs" and verdict.suspects == [0]
 
 
 def test_a_loss_that_only_trained_pictures_have_is_a_sign():
     loss = {"train": {"log_ratio": -2.0}, "held_out": {"log_ratio": -0.3}}
-    verdict = judge(nearest([picture(900 + i) for i in range(12)]), real(), len(UNSEEN), loss)
+    verdict = judge_copies(nearest([picture(900 + i) for i in range(12)]), real(), len(UNSEEN), loss)
     assert verdict.level == "signs" and verdict.signs[0].is_found and "82 % below" in verdict.signs[0].text
 
 
 def test_few_pictures_tell_nothing():
-    verdict = judge(nearest([picture(1)], TRAINED[:3]), real(UNSEEN[:1], TRAINED[:3]), 1, None)
+    verdict = judge_copies(nearest([picture(1)], TRAINED[:3]), real(UNSEEN[:1], TRAINED[:3]), 1, None)
     assert verdict.level == "unknown" and [sign.is_found for sign in verdict.signs] == [None] * 3
     assert "Only 4 real pictures" in verdict.signs[1].text
 
@@ -102,7 +102,7 @@ def test_flat_pictures_and_damaged_scores_do_no_harm():
     found = Nearest(flat)
     found.compare(Looks(flat.features, flat.windows), 0)
     assert np.isfinite(found.pixels).all() and list(found.index) == [0, 1]
-    assert judge(found, real(), len(UNSEEN), {"train": None, "held_out": 5}).signs[0].is_found is None
+    assert judge_copies(found, real(), len(UNSEEN), {"train": None, "held_out": 5}).signs[0].is_found is None
 
 
 def test_what_none_in_so_many_still_allows():

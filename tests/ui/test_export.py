@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from studio.jobs.draw.copy_checks import read_found
+from studio.jobs.draw.judgements import read_verdict
 from studio.jobs.processes import supervisor
 from studio.jobs.runs.create import Request, create_run
 from tests.fixtures.runs import dataset
@@ -51,32 +51,33 @@ def test_without_a_run_there_is_a_sentence_and_a_way(studio, new_page):
     wait_until(lambda: "tab=train" in address(page), "the Train tab")
 
 
-def test_copies_are_looked_for_and_the_board_and_the_card_say_what_was_found(studio, new_page, run):
+def test_an_adapter_is_judged_and_the_card_says_what_was_found(studio, new_page, run):
     page = new_page(f"{studio.url}/?tab=train&run={run.id}")
-    panel = page.locator(".live-run .copies")
-    shows(panel, "finds the trained picture that is nearest")
-    panel.get_by_role("button", name="Look for copies").click()
+    panel = page.locator(".live-run .judged")
+    shows(panel, "does it copy trained pictures")
+    panel.get_by_role("button", name="Judge this adapter").click()
     pairs = panel.locator(".pairs li")
     wait_until(lambda: pairs.count() == 8, "the nearest pairs")
     said = panel.locator(".answer").inner_text()
-    assert said and panel.locator(".signs li").count() == 3
-    wait_until(lambda: all(panel.locator(".pairs img").evaluate_all("all => all.map(i => i.naturalWidth > 0)")), "both pictures of each")
-    panel.get_by_role("button", name="All 24").click()
-    wait_until(lambda: pairs.count() == 24, "all pairs")
+    assert said and panel.locator(".found > .findings li").count() == 4
+    wait_until(lambda: all(panel.locator(".pairs img").evaluate_all("all => all.map(i => i.naturalWidth > 0)")), "all three of each")
+    panel.get_by_role("button", name="All 32").click()
+    wait_until(lambda: pairs.count() == 32, "all pairs")
     pairs.nth(1).get_by_role("button").click()
     large = page.locator(".studio-lightbox figcaption")
-    shows(large, "drawn from seed")
+    shows(large, "adapted, seed")
     page.keyboard.press("ArrowRight")
     shows(large, "trained: ")
     page.keyboard.press("Escape")
     page.reload()
     shows(panel, said)
-    assert read_found(run)["text"] == said
+    found = read_verdict(run)
+    assert found["text"] == said
     page.goto(f"{studio.url}/?tab=export&run={run.id}")
     shows(page.locator(".export-view .form"), said)
     _export(page)
     page.get_by_text("Model card").click()
-    shows(page.locator(".export-view pre"), said)
+    shows(page.locator(".export-view pre"), found["findings"][1]["text"])
 
 
 def test_the_file_loads_in_a_fresh_pipeline_and_changes_what_it_draws(studio, new_page, run, tmp_path):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from studio import registry
 from studio.errors import StudioError
 from studio.families.header import read_header
-from studio.jobs.draw.copy_checks import read_found
+from studio.jobs.draw.judgements import read_verdict
 from studio.jobs.runs.folders import Run
 from studio.method_cards import find_card
 from studio.overrides import GROUPS
@@ -23,13 +23,15 @@ UNSET = "not set"  # a setting that was left to the studio, or empty
 STEP = b'{"kind": "step"'
 SHOWN_NUMBERS = 12
 ROUNDED, EXACT = 4, 12  # digits of what was measured, and of settings, where the least difference counts
-COPIES = {"none": "no sign", "signs": "one sign of three", "copies": "copies"}  # by what a look for them came to
 FACTS = (  # key, title, unit
     ("result.state", "State", ""),
     ("result.held_out", "Held-out loss", ""),
     ("result.held_out_base", "Held-out loss of the base", ""),
     ("result.change", "Change against the base", ""),
+    ("result.domain", "Gap to the domain closed", ""),
     ("result.copies", "Copies of trained pictures", ""),
+    ("result.variety", "Variety, against real pictures", ""),
+    ("result.captions", "Captions followed", ""),
     ("result.chosen", "Chosen snapshot", ""),
     ("result.reason", "Why it was chosen", ""),
     ("result.loss", "Last training loss", ""),
@@ -67,8 +69,9 @@ def result_facts(run: Run, log: dict[str, Any]) -> dict[str, Any]:
             str(chosen.get("average")), chosen.get("average")
         )
         values["result.chosen"] = f"step {chosen.get('step')}, {average}"
-    if found := read_found(run):
-        values["result.copies"] = f"{COPIES.get(found.get('level'), 'cannot be told')}, {found.get('suspects')} of {found.get('count')}"
+    for each in (read_verdict(run) or {}).get("findings", []):
+        with contextlib.suppress(KeyError, TypeError):
+            values[f"result.{each['key']}"] = f"{each['value']}, in doubt" if each["state"] == "doubt" else each["value"] or None
     with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
         values["result.held_out"], values["result.held_out_base"] = float(held_out["loss"]), float(held_out["base"])
         change = 100 * math.expm1(float(held_out["log_ratio"]))

@@ -13,7 +13,7 @@ from studio.export.verify import PROBE, Verified, verify
 from studio.export.whole import WHOLE, verify_whole, write_whole
 from studio.families.base import card_of
 from studio.jobs.draw.adapted import Adapted, load_adapted
-from studio.jobs.draw.copy_checks import read_found
+from studio.jobs.draw.judgements import read_verdict
 from studio.jobs.processes.warm import Warm
 from studio.jobs.runs.folders import Run
 from studio.methods import several
@@ -131,6 +131,7 @@ def _counts(adapted: Adapted) -> dict[str, Any]:
         raise StudioError(f"{run.folder / 'origin.json'} is damaged (data): restore it from a copy") from None
     if (run.folder / "scores.json").is_file() and run.read("scores.json", "chosen", "step") == adapted.step:
         score = run.read("scores.json", "chosen", "held_out")
-    held_out, found = splits.count("held_out"), read_found(run)
+    held_out, found = splits.count("held_out"), read_verdict(run)
     told = {"train": len(splits) - held_out, "held_out_images": held_out, "base": adapted.identity, "step": adapted.step}
-    return told | {"held_out": score, "copies": found["text"] if found and found["step"] == adapted.step else ""}
+    is_this = found and found["step"] == adapted.step
+    return told | {"held_out": score, "findings": [(each["title"], each["text"]) for each in found["findings"]] if is_this else []}

@@ -10,7 +10,7 @@ from studio import registry, subject
 from studio.dataset.rows import open_dataset
 from studio.errors import StudioError
 from studio.export.formats import LAYOUTS
-from studio.jobs.draw.copy_checks import read_found
+from studio.jobs.draw.judgements import read_verdict
 from studio.jobs.processes import asked
 from studio.jobs.processes.asked import Asked
 from studio.jobs.runs.folders import Run, find_run
@@ -115,7 +115,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
     """All that can be chosen for a run: snapshots with the recommended one and why, layouts and their readers, ticks, the licence."""
     run = find_run(workspace, name)
     step, reason = _chosen(run)
-    base, found = find_base(run.spec().base.source, workspace), read_found(run)
+    base, found = find_base(run.spec().base.source, workspace), read_verdict(run)
     card = registry.family(base.family).card
     said, texts = told(base.path), shared(workspace, run)
     return {
@@ -124,7 +124,7 @@ def options(workspace: Workspace, name: str) -> dict[str, Any]:
         "chosen": {"step": step, "reason": reason, "change_percent": change_percent(chosen(run).get("held_out"))},
         "snapshots": scored_snapshots(run),
         "layouts": [_describe_layout(name, card) for name in _layouts(run, card)],
-        "copies": found["text"] if found else None,
+        "verdict": {"state": found["state"], "text": found["text"]} if found else None,
         "rank": ExportRequest.model_fields["rank"].default,
         "ticks": [{"tick": tick, "label": TICKS[tick], "text": texts[tick]} for tick in TICKS],
         "base": {"title": said.get("model_name") or card.title, "licence": said.get("license_name") or said.get("license") or card.licence},

@@ -71,7 +71,7 @@ async function refresh(view) {
   drawEarlier(view, await api.get('/studio/exports'), { open: id => show(view, id), refresh: () => refresh(view) });
 }
 
-const shape = options => JSON.stringify([options?.runs, options?.run, options?.snapshots, options?.chosen, options?.ticks, options?.copies, options?.error]);
+const shape = options => JSON.stringify([options?.runs, options?.run, options?.snapshots, options?.chosen, options?.ticks, options?.verdict, options?.error]);
 
 function drawForm(view) {
   const { options } = view;
@@ -91,7 +91,7 @@ function drawForm(view) {
     runField(view),
     options.error ? h('p', { class: 'chip problem', role: 'alert', text: options.error }) : [
       snapshotField(view), layoutCards(view), rankField(view), ticks(view),
-      copies(view),
+      verdict(view),
       h('button', { class: 'btn primary go', type: 'button', id: 'export-go', text: 'Export', disabled: view.busy, onclick: () => start(view) }),
       h('p', { class: 'licence muted' }, h('strong', { text: 'Licence. ' }),
         `An adapter follows the licence of its base: ${options.base.title}, ${options.base.licence}; and of the pictures it was trained on.`)]);
@@ -142,9 +142,9 @@ function ticks(view) {
     h('small', { class: 'muted', text: 'Nothing, unless ticked. Trigger word and run name go into the file and its card, the others onto the card. The file itself is called after the run: rename it as you like.' }), rows);
 }
 
-function copies({ options, run }) {
-  const look = () => h('button', { class: 'btn quiet', type: 'button', text: 'Look on Train', onclick: () => place.open('train', { run }, place.LOOK) });
-  return h('p', { class: 'copied muted' }, h('strong', { text: 'Copies. ' }), options.copies || ['Nobody has looked whether it copies trained pictures. ', look()]);
+function verdict({ options, run }) {
+  const judge = () => h('button', { class: 'btn quiet', type: 'button', text: 'Judge it on Train', onclick: () => place.open('train', { run }, place.LOOK) });
+  return h('p', { class: 'judged muted' }, h('strong', { text: 'Verdict. ' }), options.verdict?.text || ['Nobody has judged yet whether it copies trained pictures. ', judge()]);
 }
 
 async function start(view) {

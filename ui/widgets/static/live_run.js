@@ -4,9 +4,9 @@ import * as api from './api.js';
 import * as place from './place.js';
 import { h, clear, toast, fmt } from './dom.js';
 import { Chart } from './chart.js';
-import { Copies } from './copies.js';
 import { Previews } from './live_run_previews.js';
 import { LIVING } from './states.js';
+import { Verdict } from './verdict.js';
 
 const STATES = {
   queued: 'queued', starting: 'starting', preparing: 'preparing', running: 'training', parked: 'holding for pictures', finishing: 'choosing the adapter',
@@ -68,13 +68,13 @@ class View {
     this.rate = h('div', { class: 'rate' });
     this.scale = h('button', { class: 'btn quiet', type: 'button', 'aria-pressed': 'true', text: 'Log scale', onclick: () => this.switchScale() });
     this.previews = new Previews();
-    this.copies = new Copies();
+    this.judged = new Verdict();
     this.reading = h('p', { class: 'note muted', hidden: true, text: 'Held-out and trained pictures are measured alike, at fixed noise: where they part, pictures are learned by heart. The training loss weighs noise levels otherwise: its height stands alone.' });
     this.body = h('div', { class: 'run' },
       h('section', { class: 'panel head', 'aria-label': 'Run' }, h('div', { class: 'row' }, this.title, this.chip, h('span', { class: 'spring' }), this.buttons), this.bar, this.facts, this.verdict, this.note, this.spoken),
       h('section', { class: 'panel', 'aria-label': 'Curves' }, h('div', { class: 'row' }, h('h3', { text: 'Loss' }), h('span', { class: 'spring' }), this.scale), this.curves, this.reading, this.rate),
       h('section', { class: 'panel', 'aria-label': 'Previews' }, h('h3', { text: 'Previews' }), this.previews.element),
-      this.copies.element,
+      this.judged.element,
       h('section', { class: 'panel', 'aria-label': 'Events' }, h('h3', { text: 'What happened' }), this.log));
     this.empty = h('div', { class: 'empty' });
     clear(this.root, this.empty, this.body);
@@ -162,7 +162,7 @@ class View {
     this.showHead(answer);
     this.showCurves(answer);
     this.previews.add(answer.previews);
-    this.copies.show(answer.run, answer.has_adapter && !this.isAlive);
+    this.judged.show(answer.run, answer.has_adapter && !this.isAlive);
     this.tell(answer.events);
     this.root.dataset.state = 'ready';
     this.root.dataset.run = answer.run;

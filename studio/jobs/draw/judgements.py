@@ -1,4 +1,4 @@
-"""Looks for copies, asked for on the Train screen: each is a folder with its request, how far it is, its pictures, and what came of it."""
+"""Verdicts asked for on the Train screen: each is a folder with its request, how far it is, its pictures, and what came of it."""
 
 import contextlib
 import shutil
@@ -16,64 +16,64 @@ from studio.jobs.runs.snapshots import check_adapter
 from studio.settings import Settings, explain, setting
 from studio.store import Workspace, read_json
 
-FOUND = "copies.json"  # in the run's folder: what came of the newest look
+FOUND = "verdict.json"  # in the run's folder: what the newest judgement came to
 
 
-class CopyCheckRequest(Settings):
-    """What to look at, and how hard."""
+class JudgementRequest(Settings):
+    """What to judge, and how thoroughly."""
 
     run: str = setting(..., "Run", "Whose adapter", max_length=300)
     snapshot: int | None = setting(None, "Snapshot", "Step; empty = the run's chosen adapter", ge=0)
-    count: int = setting(24, "Pictures", "How many are drawn, with captions that were trained on; more find rarer copies", ge=8, le=256)
+    count: int = setting(32, "Pairs", "How many are drawn, with captions that were trained on; more find rarer copies", ge=8, le=256)
     seed: int = setting(0, "Seed", "Of the first picture; the others follow", ge=0, le=2**53 - 257)
 
 
-class CopyCheck(Asked):
-    """A look's folder and what is in it."""
+class Judgement(Asked):
+    """A judgement's folder and what is in it."""
 
-    title, gone = "look for copies", "; look again"
-    lost = "the studio or its picture process ended before this was done: look again"
+    title, gone = "judgement", "; judge again"
+    lost = "the studio or its picture process ended before this was done: judge again"
 
     @property
     def pictures(self) -> Path:
         """The folder of the pictures it drew."""
         return self.folder / "pictures"
 
-    def request(self) -> CopyCheckRequest:
+    def request(self) -> JudgementRequest:
         """What was asked for; StudioError naming the file where it is damaged."""
         return parse_request(read_json(self.folder / "request.json"), f"{self.folder / 'request.json'} is damaged: ")
 
     def result(self) -> dict[str, Any]:
-        """What came of it, as `copies.look_for_copies` tells; StudioError where it is not finished."""
+        """What came of it, as `judging.judge_run` tells; StudioError where it is not finished."""
         value = read_json(self.folder / "result.json")
         if not isinstance(value, dict) or not isinstance(value.get("pictures"), list):
-            raise StudioError(f"{self.folder / 'result.json'} is damaged: look again")
+            raise StudioError(f"{self.folder / 'result.json'} is damaged: judge again")
         return value
 
 
-def parse_request(values: Any, prefix: str = "") -> CopyCheckRequest:
+def parse_request(values: Any, prefix: str = "") -> JudgementRequest:
     """The request in these values; StudioError saying what is wrong."""
     try:
-        return CopyCheckRequest.model_validate(values)
+        return JudgementRequest.model_validate(values)
     except ValidationError as error:
         raise StudioError(prefix + explain(error)) from None
 
 
-def copy_checks_folder(workspace: Workspace) -> Path:
-    """The workspace's folder of looks for copies."""
-    return workspace.root / "copy-checks"
+def judgements_folder(workspace: Workspace) -> Path:
+    """The workspace's folder of judgements."""
+    return workspace.root / "judgements"
 
 
-def create_copy_check(workspace: Workspace, request: CopyCheckRequest) -> tuple[CopyCheck, bool]:
-    """(a look to be carried out, True), or (the one at work on that run, False); StudioError, and nothing made, where it cannot be done."""
+def create_judgement(workspace: Workspace, request: JudgementRequest) -> tuple[Judgement, bool]:
+    """(a judgement to be carried out, True), or (the one at work on that run, False); StudioError where there is nothing to judge."""
     run = find_run(workspace, request.run)
-    newest = find_copy_check(workspace, run.id)
+    newest = find_judgement(workspace, run.id)
     if newest and newest.status()["state"] not in OVER:
         return newest, False
     check_adapter(run, request.snapshot)
     trained_on(workspace, run)
     request = request.model_copy(update={"run": run.id})
-    made = asked.create(CopyCheck, copy_checks_folder(workspace), {"request.json": request.model_dump()}, done=0, total=request.count)
+    made = asked.create(Judgement, judgements_folder(workspace), {"request.json": request.model_dump()}, done=0, total=request.count)
     if newest:  # its pictures have had their day; what came of it is kept with the run
         shutil.rmtree(newest.folder, ignore_errors=True)
     return made, True
@@ -97,24 +97,21 @@ def trained_on(workspace: Workspace, run: Run) -> tuple[Dataset, list[Row], list
     return dataset, seen, unseen, gone
 
 
-def read_copy_check(workspace: Workspace, check_id: str) -> CopyCheck:
-    """The look with this id; StudioError where there is none."""
-    return asked.find(CopyCheck, copy_checks_folder(workspace), check_id)
+def read_judgement(workspace: Workspace, judgement_id: str) -> Judgement:
+    """The judgement with this id; StudioError where there is none."""
+    return asked.find(Judgement, judgements_folder(workspace), judgement_id)
 
 
-def find_copy_check(workspace: Workspace, run_id: str) -> CopyCheck | None:
-    """The newest look at the run with this id, at work or over."""
-    return asked.newest_of(CopyCheck, copy_checks_folder(workspace), lambda one: one.request().run == run_id)
+def find_judgement(workspace: Workspace, run_id: str) -> Judgement | None:
+    """The newest judgement of the run with this id, at work or over."""
+    return asked.newest_of(Judgement, judgements_folder(workspace), lambda one: one.request().run == run_id)
 
 
-def read_found(run: Run) -> dict[str, Any] | None:
-    """What the newest look at this run's chosen adapter came to: {"level", "text", "count", "suspects", "step", …}; None without one."""
+def read_verdict(run: Run) -> dict[str, Any] | None:
+    """What the newest judgement of this run's chosen adapter came to: {"state", "text", "findings", "count", …}; None without one."""
     with contextlib.suppress(StudioError, OSError):
         found = read_json(run.folder / FOUND)
-        if (
-            isinstance(found, dict)
-            and isinstance(found.get("text"), str)
-            and found.get("step") == run.read("scores.json", "chosen", "step")
-        ):
+        is_whole = isinstance(found, dict) and isinstance(found.get("text"), str) and isinstance(found.get("findings"), list)
+        if is_whole and found.get("step") == run.read("scores.json", "chosen", "step"):
             return found
     return None

@@ -1,4 +1,4 @@
-"""Looking for copies: what is drawn and compared, what is kept with the run, and what stands against it."""
+"""Judging an adapter: what is drawn and compared, what is kept with the run, and what stands against it."""
 
 import shutil
 
@@ -8,9 +8,9 @@ from studio.dataset.removal import remove_pictures
 from studio.dataset.rows import Row, open_dataset
 from studio.errors import StudioError
 from studio.jobs.board.facts import result_facts, summarise_log
-from studio.jobs.draw.copies import _apart as apart
-from studio.jobs.draw.copies import look_for_copies, num_pictures
-from studio.jobs.draw.copy_checks import CopyCheckRequest, create_copy_check, find_copy_check, parse_request, read_found, trained_on
+from studio.jobs.draw.judgements import JudgementRequest, create_judgement, find_judgement, parse_request, read_verdict, trained_on
+from studio.jobs.draw.judging import _apart as apart
+from studio.jobs.draw.judging import judge_run, num_pictures
 from studio.jobs.processes.warm import Warm
 from studio.jobs.runs.folders import find_run
 from studio.sample.pictures import read_settings
@@ -26,13 +26,13 @@ def own(shop, two_runs, tmp_path):
 
 
 def request(run, **values):
-    return CopyCheckRequest(run=run.id, **{"count": 10, **values})
+    return JudgementRequest(run=run.id, **{"count": 10, **values})
 
 
 def test_what_is_drawn_is_compared_told_and_kept_with_the_run(own, tmp_path):
     workspace, run = own
     ticks = []
-    found = look_for_copies(workspace, run, request(run, seed=5), tmp_path / "out", Warm(), lambda *tick: ticks.append(tick))
+    found = judge_run(workspace, run, request(run, seed=5), tmp_path / "out", Warm(), lambda *tick: ticks.append(tick))
     dataset, seen, unseen, gone = trained_on(workspace, run)
     assert (found["count"], found["trained"], found["gone"]) == (10, len(seen), 0) and found["step"] == run.read(
         "scores.json", "chosen", "step"
@@ -44,19 +44,22 @@ def test_what_is_drawn_is_compared_told_and_kept_with_the_run(own, tmp_path):
     files = {row.file for row in seen}
     assert {row.file for row in unseen} == {row.file for row in dataset.rows} - files
     for each in found["pictures"]:
-        assert each["trained"] in files and -1 <= each["pixels"] <= 1.001 and not each["is_suspect"] or found["suspects"]
-        settings = read_settings(tmp_path / "out" / each["file"])
-        assert settings["seed"] == each["seed"] == 5 + int(each["file"][:3])
-        assert settings["prompt"] in {dataset.caption(row) for row in seen}
-    assert len({sign["title"] for sign in found["signs"]}) == 3 and found["signs"][0]["is_found"] is False
-    kept = read_found(run)
+        assert each["trained"] in files and -1 <= each["pixels"] <= 1.001
+        for name, strength in (("base", 0.0), ("file", 1.0)):
+            settings = read_settings(tmp_path / "out" / each[name])
+            assert settings["seed"] == each["seed"] == 5 + int(each["file"][:3]) and settings["strength"] == strength
+            assert settings["prompt"] in {dataset.caption(row) for row in seen}
+    assert [each["key"] for each in found["findings"]] == ["domain", "copies", "variety", "captions"] and len(found["signs"]) == 3
+    assert found["findings"][0]["state"] == "unknown", "one unseen picture has no distance"
+    kept = read_verdict(run)
     assert kept["text"] == found["text"] and "pictures" not in kept
     facts = result_facts(run, summarise_log(run.events))
-    assert facts["result.copies"].endswith(f"{found['suspects']} of 10")
-    again = look_for_copies(workspace, run, request(run, seed=5), tmp_path / "again", Warm(), lambda *tick: None)
+    assert facts["result.copies"] == f"{sum(each['is_suspect'] for each in found['pictures'])} of 10"
+    assert facts["result.domain"] is None and facts["result.variety"].endswith(" %")
+    again = judge_run(workspace, run, request(run, seed=5), tmp_path / "again", Warm(), lambda *tick: None)
     assert again == found, "the same seed draws and finds the same"
     write_json(run.folder / "scores.json", read_json(run.folder / "scores.json") | {"chosen": {"step": 999}})
-    assert read_found(run) is None, "it was said of another adapter"
+    assert read_verdict(run) is None, "it was said of another adapter"
 
 
 def test_pictures_that_are_gone_are_counted_and_without_any_it_is_told(own):
@@ -66,20 +69,20 @@ def test_pictures_that_are_gone_are_counted_and_without_any_it_is_told(own):
     assert trained_on(workspace, run)[3] == 1
     remove_pictures(workspace, "shapes", [row.file for row in seen[1:]])
     with pytest.raises(StudioError, match="none of the pictures it was trained on is in shapes"):
-        create_copy_check(workspace, request(run))
-    assert len(open_dataset(workspace, "shapes").rows) == len(unseen) and find_copy_check(workspace, run.id) is None
+        create_judgement(workspace, request(run))
+    assert len(open_dataset(workspace, "shapes").rows) == len(unseen) and find_judgement(workspace, run.id) is None
 
 
-def test_only_one_look_at_a_run_at_a_time_and_the_newest_is_kept(own):
+def test_only_one_judgement_of_a_run_at_a_time_and_the_newest_is_kept(own):
     workspace, run = own
-    first, is_new = create_copy_check(workspace, request(run))
-    assert is_new and create_copy_check(workspace, request(run, count=30)) == (first, False)
+    first, is_new = create_judgement(workspace, request(run))
+    assert is_new and create_judgement(workspace, request(run, count=30)) == (first, False)
     first.write_status("finished")
-    second, is_new = create_copy_check(workspace, request(run, count=30))
-    assert is_new and not first.folder.exists() and find_copy_check(workspace, run.id) == second
+    second, is_new = create_judgement(workspace, request(run, count=30))
+    assert is_new and not first.folder.exists() and find_judgement(workspace, run.id) == second
     second.write_status("finished")
     with pytest.raises(StudioError, match="no snapshot of step 3; there are: 2, 4, 6"):
-        create_copy_check(workspace, request(run, snapshot=3))
+        create_judgement(workspace, request(run, snapshot=3))
 
 
 @pytest.mark.parametrize("values", [{"count": 7}, {"count": 257}, {"seed": -1}, {"run": "r" * 301}, {"strength": 1}])
