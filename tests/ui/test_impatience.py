@@ -21,11 +21,11 @@ def datasets(studio):
 
 
 @pytest.fixture()
-def line(new_page):
-    """`line(url, ready)` gives (page, state); state["mode"] says whether Gradio's questions pass, are held, lost, or answered in part."""
+def line(studio, datasets, new_page):
+    """`line(url, ready)` gives (page, state); state["mode"] says whether questions of a kind pass, are held, lost, or answered in part."""
 
-    def make(url, ready):
-        page, state = new_page(url), {"mode": "pass", "held": []}
+    def make(url, ready, kind=ASKING, mode="pass"):
+        page, state = new_page(studio.url + url), {"mode": mode, "held": []}
         page.wait_for_selector(ready)
 
         def take(route):
@@ -38,7 +38,7 @@ def line(new_page):
             else:
                 route.continue_()
 
-        page.route(ASKING, take)
+        page.route(kind, take)
         return page, state
 
     return make
@@ -73,22 +73,19 @@ def test_tabs_opened_fast_page_and_address_agree(studio, new_page):
         wait_until(lambda last=last: _tab(page) == last and f"tab={last}" in address(page), f"{last}, in page and address")
 
 
-def test_the_picker_names_the_dataset_of_the_address_though_answers_cross(studio, datasets, line):
-    page, state = line(studio.url + "/?tab=dataset&dataset=shapes", "#dataset-picker input")
+def test_the_picker_names_the_dataset_of_the_address_though_answers_cross(line):
+    page, state = line("/?tab=dataset&dataset=shapes", "#dataset-picker input")
     state["mode"] = "hold"
     for name in ("others", "shapes", "others"):
         page.evaluate("name => window.studio.place.set({ dataset: name })", name)
     wait_until(lambda: len(state["held"]) >= 3 or page.wait_for_timeout(50), "three questions")
-    state["mode"] = "pass"
-    for route in reversed(state["held"]):
-        with page.expect_response(ASKING):
-            route.continue_()
+    _let(page, state)
     wait_until(lambda: page.locator("#dataset-picker input").input_value() == "others", "the dataset that is shown")
 
 
 @pytest.mark.parametrize("mode", ["lose", "cut"])
-def test_an_answer_that_does_not_come_is_said_and_nothing_typed_is_lost(studio, datasets, line, mode):
-    page, state = line(studio.url + "/?tab=train&dataset=shapes", ".train-note[data-state=ready]")
+def test_an_answer_that_does_not_come_is_said_and_nothing_typed_is_lost(line, mode):
+    page, state = line("/?tab=train&dataset=shapes", ".train-note[data-state=ready]")
     page.evaluate("window.isTheSamePage = true")
     state["mode"] = mode
     name = page.locator("#train-name input, #train-name textarea").first
@@ -97,6 +94,57 @@ def test_an_answer_that_does_not_come_is_said_and_nothing_typed_is_lost(studio, 
     page.locator(".studio-toast.error").first.wait_for()
     state["mode"] = "pass"
     page.get_by_role("radio", name="Quick").check()
-    wait_until(lambda: "quick" in (page.evaluate("window.studio.chosen && 'quick'") or ""), "the form answers again")
     wait_until(lambda: page.locator(".train-note[data-state=ready]").count() == 1, "what it costs")
     assert name.input_value() == "typed with care" and page.evaluate("window.isTheSamePage")
+
+
+def _let(page, state):
+    """Let through what is held, the last one first, and what comes after it."""
+    state["mode"] = "pass"
+    for route in reversed(state["held"]):
+        with page.expect_response(route.request.url):
+            route.continue_()
+
+
+GRID = ".dataset-grid[data-state=ready] .card"
+
+
+def test_what_is_selected_is_never_of_another_dataset(line):
+    """Both datasets have files of these names, and what is selected can be removed."""
+    page, state = line("/?tab=dataset&dataset=shapes", GRID, re.compile("datasets/shapes.*limit=200"), "hold")
+    page.locator(".card .pick input").first.check()
+    page.get_by_role("button", name="Select all 3").click()
+    wait_until(lambda: state["held"] or page.wait_for_timeout(50), "the question which there are")
+    page.evaluate("window.studio.place.set({ dataset: 'others' })")
+    page.wait_for_selector(".dataset-grid[data-state=ready] .card")
+    _let(page, state)
+    page.wait_for_timeout(100)
+    assert page.locator(".dataset-grid .actions").is_hidden()
+
+
+def test_a_preview_of_other_words_is_not_offered(line):
+    page, state = line("/?tab=dataset&dataset=shapes", GRID, re.compile("shapes/bulk"), "hold")
+    find = page.get_by_role("textbox", name="Find", exact=True)
+    for word in ("one", "another"):
+        find.fill(word)
+        page.get_by_role("button", name="Preview find and replace").click()
+    wait_until(lambda: len(state["held"]) == 2 or page.wait_for_timeout(50), "both questions")
+    assert [route.request.post_data_json["find"] for route in state["held"]] == ["one", "another"]
+    find.fill("a third")
+    _let(page, state)
+    page.wait_for_timeout(100)
+    assert page.locator(".dataset-tools .outcome").all_inner_texts() == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("tab", "button", "pattern"), [("dataset", "Split …", "/split"), ("dataset", "Load demo", "/demos"), ("runs", "Trash", "/trash")]
+)
+def test_a_button_pressed_twice_opens_one_dialog(line, tab, button, pattern):
+    ready = GRID if tab == "dataset" else ".runs-table[data-state=empty]"
+    page, state = line(f"/?tab={tab}&dataset=shapes", ready, re.compile(f"{pattern}$"), "hold")
+    page.get_by_role("button", name=button, exact=True).dblclick()
+    wait_until(lambda: state["held"] or page.wait_for_timeout(50), "what it asks")
+    _let(page, state)
+    page.get_by_role("dialog").first.wait_for()
+    page.wait_for_timeout(100)
+    assert page.get_by_role("dialog").count() == 1

@@ -19,6 +19,7 @@ export function openAdvisor(chosen, use) {
     h('p', { class: 'muted', text: chosen.dataset ? `For ${chosen.dataset} on ${chosen.base}.` : 'Choose a dataset first: import pictures or load a demo on the Dataset screen.' }), goals,
     h('label', { class: 'field' }, h('span', { text: 'Memory it may use, in GiB' }), memory),
     h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Close', onclick: () => dialog.close() }), h('button', { class: 'btn primary', type: 'submit', text: 'Advise', disabled: !chosen.dataset }))), result);
+  let asked = 0;
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -27,10 +28,12 @@ export function openAdvisor(chosen, use) {
     event.preventDefault();
     const query = new URLSearchParams({ ...chosen, goal: dialog.querySelector('input[name=goal]:checked').value });
     if (memory.value) query.set('memory', memory.value);
+    const turn = (asked += 1);
     try {
-      show(await api.get(`/studio/advice?${query}`));
+      const advice = await api.get(`/studio/advice?${query}`);
+      if (turn === asked) show(advice);
     } catch (error) {
-      clear(result, h('p', { class: 'problem', role: 'alert', text: api.said(error) }));
+      if (turn === asked) clear(result, h('p', { class: 'problem', role: 'alert', text: api.said(error) }));
     }
   }
 

@@ -125,14 +125,19 @@ export class Matrix {
   }
 
   async send(wanted) {
+    const { ids } = this, text = JSON.stringify(wanted), submit = this.form.querySelector('[type=submit]');
+    if (submit) submit.disabled = true;
     try {
-      const told = await api.post('/studio/board/pictures', { runs: this.ids, matrix: wanted }), text = JSON.stringify(wanted);
+      const told = await api.post('/studio/board/pictures', { runs: ids, matrix: wanted });
+      if (ids !== this.ids) return; // other runs stand side by side by now
       this.open(false);
       place.set({ matrix: text });
       this.take(told, `${this.ids.join()}|${text}`, text);
       this.polling.now();
     } catch (error) {
       toast(api.said(error), { kind: 'error' });
+    } finally {
+      if (submit) submit.disabled = false;
     }
   }
 

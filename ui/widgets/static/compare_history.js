@@ -16,6 +16,7 @@ class History {
     this.host = h('section', { class: 'history', hidden: true, 'aria-label': 'History' }, h('h3', { text: 'History' }), this.list, this.more);
     this.limit = PAGE;
     this.current = '';
+    this.removing = new Set();
     this.items = [];
     this.drawn = '';
   }
@@ -60,6 +61,8 @@ class History {
   }
 
   async remove(item) {
+    if (this.removing.has(item.id)) return;
+    this.removing.add(item.id);
     const path = `/studio/drawings/${encodeURIComponent(item.id)}`;
     try {
       const told = await api.del(path);
@@ -75,6 +78,8 @@ class History {
       });
     } catch (error) {
       toast(api.said(error), { kind: 'error' });
+    } finally {
+      this.removing.delete(item.id);
     }
   }
 

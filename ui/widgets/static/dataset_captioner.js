@@ -11,13 +11,13 @@ const WHICH = [['', 'only where there is none'], ['recaption', 'again, but edits
 
 // Returns {element, know(names)}: the form, and what tells it which fields templates may name.
 export function captionerForm(root) {
-  const view = { root, dataset: '', current: '', poll: null };
+  const view = { root, dataset: '', current: '', poll: null, asked: 0 };
   view.preview = h('div', { class: 'row end', hidden: true }, h('button', { class: 'btn', type: 'button', text: 'Preview', 'aria-label': 'Preview template', onclick: () => preview(view) }));
   view.choice = captionerChoice(() => { view.preview.hidden = !view.choice.isTemplate(); });
   view.go = h('button', { class: 'btn', type: 'submit', text: 'Caption all' });
   view.which = h('select', { class: 'studio-input', 'aria-label': 'Which captions are written' }, WHICH.map(([value, text]) => h('option', { value, text })));
   view.out = h('div', { class: 'captioned', 'aria-live': 'polite' });
-  view.choice.fields.addEventListener('input', () => { if (view.out.querySelector('.examples')) clear(view.out); }); // of another template
+  view.choice.fields.addEventListener('input', () => { view.asked += 1; if (view.out.querySelector('.examples')) clear(view.out); }); // of another template
   const element = h('form', { class: 'form', 'aria-label': 'Captioner', onsubmit: event => { event.preventDefault(); start(view); } },
     h('label', { class: 'field' }, h('span', { text: 'Captioner' }), h('div', { class: 'ask' }, view.choice.select, view.go)), view.choice.add, view.choice.fields, view.preview,
     h('label', { class: 'field' }, h('span', { text: 'Write captions' }), view.which, h('small', { class: 'muted', text: 'What is replaced stays among the versions of its picture.' })), view.out);
@@ -68,13 +68,13 @@ async function start(view) {
 
 // What a template would write, shown before it is written.
 async function preview(view) {
-  const { dataset } = view;
+  const { dataset } = view, turn = (view.asked += 1);
   try {
     const change = { operation: 'template', text: view.choice.read().prompt, overwrite: Boolean(view.which.value), files: selection.size ? [...selection] : null };
     const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
-    if (dataset === view.dataset && !view.current) clear(view.out, ...examples(told));
+    if (turn === view.asked && dataset === view.dataset && !view.current) clear(view.out, ...examples(told));
   } catch (error) {
-    if (!view.current) fail(view, api.said(error));
+    if (turn === view.asked && !view.current) fail(view, api.said(error));
   }
 }
 

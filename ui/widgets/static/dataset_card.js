@@ -95,7 +95,7 @@ class Card {
   // The page goes away: what was typed is sent without waiting for an answer.
   flush() {
     if (this.text.value !== this.saved && !this.saving) {
-      fetch(path(this.dataset, '/caption'), { method: 'PUT', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ file: this.file, caption: this.text.value, before: this.saved }) });
+      fetch(path(this.dataset, '/caption'), { method: 'PUT', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ file: this.file, caption: this.text.value, before: this.saved }) }).catch(() => null);
     }
   }
 

@@ -2,15 +2,13 @@
 
 import * as api from './api.js';
 import * as place from './place.js';
-import { clear, confirm, h, toast } from './dom.js';
+import { clear, confirm, h, single, toast } from './dom.js';
 import { listDemos, loadDemo } from './dataset_home.js';
 import { announce, labelOf, openDataset, path } from './dataset_state.js';
 
-const ACTIONS = { new: startNew, demo, rename, export: exportIt, delete: remove };
-
 export function act(name) {
   if (['rename', 'export', 'delete'].includes(name) && !openDataset()) { toast('Open a dataset first, or drop images anywhere to make one.'); return; }
-  ACTIONS[name]();
+  ({ new: startNew, demo, rename, export: exportIt, delete: remove })[name]();
 }
 
 function dialog(title, ...children) {
@@ -30,7 +28,7 @@ function startNew() {
   announce('', true);
 }
 
-async function demo() {
+const demo = single(async () => {
   try {
     const list = await listDemos();
     const { element } = dialog('Load a demo',
@@ -40,7 +38,7 @@ async function demo() {
   } catch (error) {
     toast(api.said(error), { kind: 'error' });
   }
-}
+});
 
 function rename() {
   const dataset = openDataset();
@@ -106,6 +104,7 @@ function exportIt() {
 
   async function copy(event) {
     event.preventDefault();
+    if (done.textContent === 'Copying …') return;
     done.textContent = 'Copying …';
     try {
       const answer = await api.post(path(dataset, '/export'), { path: folder.value, captions: kind.value, masks: masks.checked, facts: facts.checked });

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import * as place from './place.js';
-import { clear, fmt, h, toast } from './dom.js';
+import { clear, fmt, h, single, toast } from './dom.js';
 import { announce, offerUndo, onChange, onPlace, openDataset, path } from './dataset_state.js';
 import { chosenBase } from './dataset_shapes.js';
 import { review } from './dataset_review.js';
@@ -24,7 +24,7 @@ export function doctorPanel(root) {
     h('div', { class: 'row' }, h('h3', { text: 'Doctor' }), h('span', { class: 'spring' }), view.go),
     h('div', { class: 'row readiness' }, h('span', { text: 'Readiness' }), view.score, h('span', { class: 'bar', 'aria-hidden': 'true' }, view.meter)),
     view.line, view.out, view.list,
-    h('div', { class: 'row' }, view.split, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Split …', onclick: () => splitDialog(view.dataset) })));
+    h('div', { class: 'row' }, view.split, h('span', { class: 'spring' }), h('button', { class: 'btn quiet', type: 'button', text: 'Split …', onclick: () => splitDialog(openDataset()) })));
   onPlace(root, () => refresh(view));
   onChange(root, () => refresh(view));
   const heard = () => { if (root.isConnected) refresh(view); else window.removeEventListener('studio:shape', heard); };
@@ -95,7 +95,7 @@ export async function carryOut(dataset, check, mend, files = null) {
   }
 }
 
-async function showList(each, dataset) {
+const showList = single(async (each, dataset) => {
   try {
     const told = (await api.get(path(dataset, `/doctor/${each.key}`))).told;
     const element = h('dialog', { class: 'studio-dialog dataset-dialog', 'aria-label': each.title }, h('h3', { text: each.title }),
@@ -107,17 +107,17 @@ async function showList(each, dataset) {
   } catch (error) {
     toast(api.said(error), { kind: 'error' });
   }
-}
+});
 
 // ---- a check under way --------------------------------------------------------------------------------------------------
 
 async function start(view) {
-  const { dataset } = view;
+  const dataset = openDataset();
   view.go.disabled = true;
   clear(view.out);
   try {
     const told = await api.post(path(dataset, '/doctor/check'));
-    if (dataset !== view.dataset) return;
+    if (dataset !== openDataset()) return;
     leave(view);
     follow(view, told);
   } catch (error) {

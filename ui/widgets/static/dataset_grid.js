@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import * as place from './place.js';
 import * as lightbox from './lightbox.js';
-import { clear, h, toast } from './dom.js';
+import { clear, h, single, toast } from './dom.js';
 import { card } from './dataset_card.js';
 import { choose } from './dataset_drop.js';
 import { home } from './dataset_home.js';
@@ -208,11 +208,12 @@ function pick(view, file, event) {
 }
 
 async function selectAll(view) {
-  const found = [];
+  const found = [], { dataset, filter, text, word } = view;
   try {
     for (let offset = 0; ; offset += 200) {
-      const query = new URLSearchParams({ offset, limit: 200, filter: view.filter, text: view.text });
-      const answer = await api.get(path(view.dataset, `?${query}`));
+      const query = new URLSearchParams({ offset, limit: 200, filter, text, word });
+      const answer = await api.get(path(dataset, `?${query}`));
+      if (dataset !== view.dataset || filter !== view.filter || text !== view.text || word !== view.word) return; // of what is not shown any more
       found.push(...answer.items.map(item => item.file));
       if (offset + 200 >= answer.shown) break;
     }
@@ -223,7 +224,7 @@ async function selectAll(view) {
 }
 
 const turn = (view, action) => change(view, '/turn', { action });
-const remove = view => change(view, '/remove', {}, true);
+const remove = single(view => change(view, '/remove', {}, true));
 
 // One change of all selected pictures, with a way back.
 async function change(view, act, more, isGone = false) {

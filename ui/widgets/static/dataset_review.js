@@ -1,12 +1,12 @@
 // Pictures that show the same, group by group and side by side: a proposal is marked, and a person decides; nothing goes without that.
 
 import * as api from './api.js';
-import { clear, fmt, h, toast } from './dom.js';
+import { clear, fmt, h, single, toast } from './dom.js';
 import { announce, offerUndo, path } from './dataset_state.js';
 import { reviewTurns } from './dataset_upright.js';
 
 // Open the groups of a finding; keys: 1 to 9 keep or exclude a picture, Enter does as marked, K keeps all, arrows step.
-export async function review(dataset, check) {
+export const review = single(async (dataset, check) => {
   const view = { dataset, check, at: 0, out: new Set() };
   try {
     view.told = await api.get(path(dataset, `/doctor/${check}`));
@@ -31,7 +31,7 @@ export async function review(dataset, check) {
   document.body.append(view.element);
   view.element.showModal();
   show(view);
-}
+});
 
 function show(view) {
   const group = view.told.groups[view.at];
@@ -85,6 +85,7 @@ function step(view, way) {
 
 // What stays of the group is noted as right; what does not is taken out, which can be undone.
 async function decide(view, isAsMarked) {
+  if (view.apply.disabled) return; // the answer for this group is under way
   const group = view.told.groups[view.at], out = isAsMarked ? [...view.out] : [];
   const left = group.files.map(item => item.file).filter(file => !out.includes(file));
   view.apply.disabled = true;

@@ -1,10 +1,10 @@
 // The split of the open dataset made anew: groups by file name or column, a share, another draw; previewed before it is made.
 
 import * as api from './api.js';
-import { clear, h, toast } from './dom.js';
+import { clear, h, single, toast } from './dom.js';
 import { announce, labelOf, offerUndo, path } from './dataset_state.js';
 
-export async function splitDialog(dataset) {
+export const splitDialog = single(async dataset => {
   let now;
   try {
     now = await api.get(path(dataset, '/split'));
@@ -30,13 +30,13 @@ export async function splitDialog(dataset) {
       h('div', { class: 'pair' }, field('Held out, %', share), field('Draw', seed, 'Another number, other pictures.')), view.outcome,
       h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'button', text: 'Cancel', onclick: () => view.element.close() }), view.make)));
   let timer = 0;
-  const changed = () => { named.hidden = kind.value !== 'name'; clearTimeout(timer); timer = setTimeout(() => preview(view), 250); };
+  const changed = () => { view.make.disabled = true; named.hidden = kind.value !== 'name'; clearTimeout(timer); timer = setTimeout(() => preview(view), 250); };
   view.element.addEventListener('input', changed);
   view.element.addEventListener('close', () => view.element.remove());
   document.body.append(view.element);
   view.element.showModal();
   changed();
-}
+});
 
 async function preview(view) {
   const rule = view.read(), asked = (view.asked = (view.asked || 0) + 1);

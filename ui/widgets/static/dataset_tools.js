@@ -1,7 +1,7 @@
 // Captions of many pictures at once, each change previewed before it is made; the doctor; what can be undone.
 
 import * as api from './api.js';
-import { clear, fmt, h, toast } from './dom.js';
+import { clear, fmt, h, single, toast } from './dom.js';
 import { readingPanel } from './captions_read.js';
 import { captionerForm, examples } from './dataset_captioner.js';
 import { bucketsPanel } from './dataset_buckets.js';
@@ -22,7 +22,7 @@ export function mount({ root }) {
   view.buckets = bucketsPanel(root, file => editOne(view.dataset, file));
   view.reading = readingPanel(root);
   root.replaceChildren(
-    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, view.captioner.element, sourcesForm(root), triggerForm(view), replaceForm(view), aroundForm(view)),
+    h('section', { class: 'panel' }, h('h3', { text: 'Captions' }), view.scope, view.captioner.element, sourcesForm(root), triggerForm(view), replaceForm(), aroundForm()),
     doctorPanel(root), wordsPanel(root), view.reading.root, view.buckets.root, classPanel(root), view.past);
   view.past.addEventListener('toggle', () => { if (view.past.open) drawHistory(view); });
   onPlace(root, () => refresh(view));
@@ -45,19 +45,20 @@ async function refresh(view) {
   }
 }
 
-async function editOne(dataset, file) {
+const editOne = single(async (dataset, file) => {
   try {
     openEditor(dataset, [await api.get(path(dataset, `/picture?file=${encodeURIComponent(file)}`))], 0);
   } catch (error) {
     toast(api.said(error), { kind: 'error' });
   }
-}
+});
 
 function draw(view, dataset, answer) {
   view.buckets.refresh();
   view.reading.refresh();
   if (dataset !== view.dataset) {
-    view.root.querySelectorAll('.outcome').forEach(element => clear(element));
+    view.root.querySelectorAll('.outcome[data-turn]').forEach(forget);
+    if (view.dataset) delete view.trigger.dataset.unsaved; // typed for the one that was open
     document.getElementById('dataset-side')?.scrollTo({ top: 0 });
   }
   Object.assign(view, { dataset, version: answer.version });
@@ -73,10 +74,12 @@ function drawScope(view) {
 }
 
 async function drawHistory(view) {
+  const { dataset } = view;
   try {
-    const list = await api.get(path(view.dataset, '/history'));
+    const list = await api.get(path(dataset, '/history'));
+    if (dataset !== view.dataset) return;
     clear(view.history, list.length ? list.slice(0, 30).map(each => h('li', {}, h('span', { text: each.text }), h('span', { class: 'muted', text: fmt.time(each.time) }),
-      h('button', { class: 'btn quiet', type: 'button', text: 'Undo', 'aria-label': `Undo: ${each.text}`, onclick: () => undo(view, each) }))) : h('li', { class: 'muted', text: 'No changes yet.' }));
+      h('button', { class: 'btn quiet', type: 'button', text: 'Undo', 'aria-label': `Undo: ${each.text}`, onclick: event => { event.target.disabled = true; undo(view, each); } }))) : h('li', { class: 'muted', text: 'No changes yet.' }));
   } catch (error) {
     clear(view.history, h('li', { class: 'problem', text: api.said(error) }));
   }
@@ -93,33 +96,42 @@ async function undo(view, record) {
 }
 
 // A form whose button previews a change and offers to make it; `read` gives the change.
-function form(view, title, fields, read, verb = 'Preview') { // title is the button's whole name
-  const outcome = h('div', { class: 'outcome', 'aria-live': 'polite' });
-  const element = h('form', { class: 'form', onsubmit: event => { event.preventDefault(); preview(view, outcome, read); } }, fields,
+function form(title, fields, read, verb = 'Preview') { // title is the button's whole name
+  const outcome = h('div', { class: 'outcome', 'aria-live': 'polite', dataset: { turn: 0 } });
+  const element = h('form', { class: 'form', onsubmit: event => { event.preventDefault(); preview(outcome, read); } }, fields,
     h('div', { class: 'row end' }, h('button', { class: 'btn', type: 'submit', text: verb, 'aria-label': title })), outcome);
-  element.addEventListener('input', () => clear(outcome));
+  element.addEventListener('input', () => forget(outcome));
   return element;
 }
 
-async function preview(view, outcome, read) {
-  const { dataset } = view;
+// What was previewed, or is about to be, is of other words, or of another dataset.
+function forget(outcome) {
+  outcome.dataset.turn = Number(outcome.dataset.turn) + 1;
+  clear(outcome);
+}
+
+async function preview(outcome, read) {
+  const dataset = openDataset();
+  forget(outcome);
+  const { turn } = outcome.dataset;
   try {
     const change = { ...(await read()), files: selection.size ? [...selection] : null };
     const told = await api.post(path(dataset, '/bulk'), { ...change, preview: true });
+    if (turn !== outcome.dataset.turn) return;
     clear(outcome, ...examples(told),
-      told.count ? h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', text: `Change ${told.count}`, onclick: event => apply(view, outcome, change, event.target) })) : null);
+      told.count ? h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', text: `Change ${told.count}`, onclick: event => apply(dataset, outcome, change, event.target) })) : null);
   } catch (error) {
-    clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
+    if (turn === outcome.dataset.turn) clear(outcome, h('p', { class: 'chip problem', role: 'alert', text: api.said(error) }));
   }
 }
 
-async function apply(view, outcome, change, button) {
-  const { dataset } = view;
+async function apply(dataset, outcome, change, button) {
+  const { turn } = outcome.dataset;
   button.disabled = true;
   button.textContent = 'Changing …';
   try {
     const answer = await api.post(path(dataset, '/bulk'), { ...change, preview: false });
-    clear(outcome);
+    if (turn === outcome.dataset.turn) clear(outcome);
     if (answer.undo) offerUndo(dataset, answer.text, answer.undo);
     else toast(answer.text);
   } catch (error) {
@@ -134,15 +146,17 @@ const input = (label, attributes = {}) => h('input', { class: 'studio-input', ma
 function triggerForm(view) {
   const told = h('small', { class: 'muted', role: 'status' });
   view.trigger.addEventListener('input', () => { view.trigger.dataset.unsaved = 'yes'; });
-  view.trigger.addEventListener('change', save);
+  view.trigger.addEventListener('change', () => save().catch(() => null));
   async function save() {
+    const dataset = openDataset(), sent = view.trigger.value;
     try {
-      const answer = await api.put(path(view.dataset, '/trigger'), { trigger: view.trigger.value });
+      const answer = await api.put(path(dataset, '/trigger'), { trigger: sent });
+      if (dataset !== openDataset() || sent !== view.trigger.value) return; // another one is open, or more was typed
       view.trigger.value = answer.trigger;
       delete view.trigger.dataset.unsaved;
       told.className = 'muted';
       told.textContent = answer.trigger ? 'Saved' : '';
-      announce(view.dataset);
+      announce(dataset);
     } catch (error) {
       told.className = 'chip problem';
       told.textContent = `Not saved: ${api.said(error)}`;
@@ -150,16 +164,16 @@ function triggerForm(view) {
     }
   }
   const read = async () => { if (view.trigger.dataset.unsaved) await save(); return { operation: 'trigger' }; };
-  return form(view, 'Add to captions that lack it', [field('Trigger word', view.trigger, 'A rare word that stands for this domain in prompts.'), told], read, 'Add to captions that lack it');
+  return form('Add to captions that lack it', [field('Trigger word', view.trigger, 'A rare word that stands for this domain in prompts.'), told], read, 'Add to captions that lack it');
 }
 
-function replaceForm(view) {
+function replaceForm() {
   const find = input('Find'), replace = input('Replace with'), exact = h('input', { type: 'checkbox' });
-  return form(view, 'Preview find and replace', [h('div', { class: 'pair' }, field('Find', find), field('Replace with', replace)), h('label', { class: 'check' }, exact, ' Match capitals')],
+  return form('Preview find and replace', [h('div', { class: 'pair' }, field('Find', find), field('Replace with', replace)), h('label', { class: 'check' }, exact, ' Match capitals')],
     () => ({ operation: 'replace', find: find.value, replace: replace.value, match_case: exact.checked }));
 }
 
-function aroundForm(view) {
+function aroundForm() {
   const text = input('Text to put before or after'), where = h('select', { class: 'studio-input', 'aria-label': 'Where' }, h('option', { value: 'prefix', text: 'before' }), h('option', { value: 'suffix', text: 'after' }));
-  return form(view, 'Preview before or after', [h('div', { class: 'pair' }, field('Put text', text), field('Where', where))], () => ({ operation: where.value, text: text.value }));
+  return form('Preview before or after', [h('div', { class: 'pair' }, field('Put text', text), field('Where', where))], () => ({ operation: where.value, text: text.value }));
 }

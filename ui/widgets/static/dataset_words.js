@@ -77,9 +77,10 @@ async function mend(operation) {
 }
 
 async function saveNoun(view) {
-  const dataset = openDataset();
+  const dataset = openDataset(), sent = view.noun.value;
   try {
-    const answer = await api.put(path(dataset, '/class-noun'), { class_noun: view.noun.value });
+    const answer = await api.put(path(dataset, '/class-noun'), { class_noun: sent });
+    if (dataset !== openDataset() || sent !== view.noun.value) return; // another one is open, or more was typed
     view.noun.value = answer.class_noun;
     view.said.className = 'muted';
     view.said.textContent = answer.class_noun ? 'Saved' : '';

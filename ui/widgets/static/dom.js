@@ -47,6 +47,12 @@ export function toast(text, { kind = 'info', action, label = 'Undo' } = {}) {
   return close;
 }
 
+// `act` once at a time: who calls it again before it is through, a double click say, gets what is under way.
+export function single(act) {
+  let busy = null;
+  return (...given) => (busy ||= Promise.resolve(act(...given)).finally(() => { busy = null; }));
+}
+
 // Ask before something is done; resolves to whether the verb was chosen.
 export function confirm(text, verb = 'Delete') {
   return new Promise(resolve => {

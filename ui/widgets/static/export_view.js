@@ -30,7 +30,8 @@ export function mount({ root }) {
 }
 
 async function load(view, run) {
-  const token = ++view.token;
+  const token = ++view.token, go = view.form.querySelector('.go');
+  if (go && run !== view.run) go.disabled = true; // the form is still that of another run
   try {
     let options = await api.get(`/studio/exports/options?run=${encodeURIComponent(run)}`);
     if (options.error && !options.runs.includes(run) && options.runs.length) {
@@ -190,8 +191,11 @@ async function follow(view) {
 }
 
 async function show(view, id) {
+  view.wanted = id;
   try {
-    drawResult(view, await api.get(`/studio/exports/${id}`), {});
+    const told = await api.get(`/studio/exports/${id}`);
+    if (view.wanted !== id) return;
+    drawResult(view, told, {});
     view.out.scrollIntoView({ block: 'nearest' });
   } catch (error) {
     toast(api.said(error), { kind: 'error' });

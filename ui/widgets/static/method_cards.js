@@ -1,10 +1,10 @@
 // The reference cards of the methods, in a dialog: what each is, who published it, when to use it and when not.
 
 import * as api from './api.js';
-import { h, clear, toast } from './dom.js';
+import { h, clear, single, toast } from './dom.js';
 
 // Open the cards at `recipe`, by default at the first one.
-export async function openCards(recipe = '') {
+export const openCards = single(async (recipe = '') => {
   let cards;
   try {
     cards = [...await api.get('/studio/methods')];
@@ -40,7 +40,7 @@ export async function openCards(recipe = '') {
   document.body.append(dialog);
   dialog.showModal();
   show(recipe, true);
-}
+});
 
 function fill(body, card, show) {
   const related = card.related.map(r => h('button', { class: 'btn quiet', type: 'button', text: r.title, onclick: () => show(r.recipe, true) }));

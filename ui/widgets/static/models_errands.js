@@ -1,7 +1,7 @@
 // Errands of the Models screen: a model by its hub id, and merging; each shows how far it is and can be stopped.
 
 import * as api from './api.js';
-import { h, clear, fmt } from './dom.js';
+import { h, clear, toast, fmt } from './dom.js';
 
 // One errand: started, followed until it is over, stopped by its button.
 export class Errand {
@@ -21,7 +21,11 @@ export class Errand {
   }
 
   async stop() {
-    this.show({ ...await api.post(`/studio/models/errands/${this.kind}/stop`), asked: true });
+    try {
+      this.show({ ...await api.post(`/studio/models/errands/${this.kind}/stop`), asked: true });
+    } catch (error) {
+      toast(api.said(error), { kind: 'error' });
+    }
   }
 
   // One that is at work already, begun before this was shown.
@@ -63,7 +67,7 @@ export function hubPanel(refresh, { kind = 'model', known = [] } = {}) {
     told: state => {
       if (state.state === 'told') {
         clear(said, h('p', { text: `${state.id}: licence ${state.licence}; ${state.files.length} files, ${fmt.bytes(state.size_bytes)}.${state.gated ? ` ${state.gated}.` : ''}` }),
-          h('button', { class: 'btn', type: 'button', text: 'Fetch it', onclick: () => begin(true) }));
+          h('button', { class: 'btn', type: 'button', text: 'Fetch it', onclick: () => begin(true, { id: state.id }) })); // what was told, whatever is typed by now
       } else if (state.state === 'finished') {
         clear(said, h('p', { class: 'good', text: `Fetched: ${state.path}` }));
         refresh(state.path);
@@ -72,9 +76,9 @@ export function hubPanel(refresh, { kind = 'model', known = [] } = {}) {
       else clear(said);
     },
   });
-  async function begin(fetch) {
+  async function begin(fetch, told = {}) {
     try {
-      await errand.start('/studio/models/fetch', body(fetch));
+      await errand.start('/studio/models/fetch', { ...body(fetch), ...told });
     } catch (error) {
       clear(said, h('p', { class: 'wrong', role: 'alert', text: api.said(error) }));
     }

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import * as place from './place.js';
 import { Errand, hubPanel, mergePanel } from './models_errands.js';
-import { h, clear, toast, confirm, fmt } from './dom.js';
+import { h, clear, single, toast, confirm, fmt } from './dom.js';
 
 const KINDS = { adapter: 'adapter', embedding: 'embedding', vae: 'VAE alone', text_encoder: 'text encoder alone', controlnet: 'ControlNet' };
 const PARTS = ['vae', 'text_encoder', 'controlnet', 'other'];
@@ -162,7 +162,7 @@ class ModelsList {
   }
 }
 
-async function showCard(model) {
+const showCard = single(async model => {
   let text;
   try {
     text = (await api.get(`/studio/models/${encodeURIComponent(model.id)}/card`)).text;
@@ -175,4 +175,4 @@ async function showCard(model) {
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
-}
+});

@@ -1,9 +1,9 @@
 // What has been deleted: bring it back, or free its space for good.
 
 import * as api from './api.js';
-import { h, clear, toast, confirm, fmt } from './dom.js';
+import { h, clear, single, toast, confirm, fmt } from './dom.js';
 
-export async function openTrash(onChange) {
+export const openTrash = single(async onChange => {
   const list = h('ul', { class: 'trash-list' }), note = h('p', { class: 'muted' });
   const empty = h('button', { class: 'btn danger', type: 'button', text: 'Empty trash', onclick: () => emptyIt() });
   const dialog = h('dialog', { class: 'studio-dialog runs-trash', 'aria-label': 'Trash' }, h('h3', { text: 'Trash' }), note, list,
@@ -11,6 +11,7 @@ export async function openTrash(onChange) {
   dialog.addEventListener('close', () => dialog.remove());
 
   async function act(call) {
+    for (const button of dialog.querySelectorAll('.trash-list button')) button.disabled = true;
     try {
       await call();
       await fill();
@@ -48,4 +49,4 @@ export async function openTrash(onChange) {
   } catch (error) {
     toast(api.said(error), { kind: 'error' });
   }
-}
+});

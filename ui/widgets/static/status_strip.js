@@ -44,8 +44,12 @@ export function mount({ root, trigger }) {
 }
 
 async function logOut() {
-  await fetch('/studio/logout', { method: 'POST' });
-  location.href = '/';
+  try {
+    await fetch('/studio/logout', { method: 'POST' });
+    location.href = '/';
+  } catch {
+    toast('Not logged out: the studio does not answer.', { kind: 'error' });
+  }
 }
 
 function switchLook() {
