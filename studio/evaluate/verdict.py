@@ -16,13 +16,14 @@ FOLLOWS = 0.55  # of 1; 0.5 = chance
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was judged: its state (one of STATES), what it comes to in a word or a number, and a sentence."""
+    """One thing that was judged: its state (one of STATES), what it comes to in a word or a number, a sentence, and a shorter one."""
 
     key: str
     title: str
     state: str
     value: str
     text: str
+    brief: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def headline(found: list[Finding]) -> tuple[str, str]:
     if not known:
         return "unknown", found[0].text
     worst = max(known, key=lambda each: STATES.index(each.state))
-    said = [each.text for each in known if each.key in ("domain", "copies")] if worst.state == "good" else [worst.text]
+    said = [each.brief or each.text for each in known if each.key in ("domain", "copies")] if worst.state == "good" else []
     return worst.state, " ".join(said or [worst.text])
 
 
@@ -57,7 +58,8 @@ def _nearer(seen: Seen) -> Finding:
         return Finding("domain", title, "unknown", "", f"Not told: {len(seen.unseen)} unseen pictures are too few to compare with.")
     percent, told = round(100 * found.closed), f"(p = {found.p:.2g}, {len(seen.unseen)} unseen pictures)"
     if found.p < MAX_P and percent > 0:
-        return Finding("domain", title, "good", f"{percent} %", f"Closed {percent} % of the gap to your domain {told}.")
+        closed = f"Closed {percent} % of the gap to your domain"
+        return Finding("domain", title, "good", f"{percent} %", f"{closed} {told}.", f"{closed}.")
     if percent < 0 and found.p > 1 - MAX_P:
         return Finding(
             "domain", title, "bad", f"{percent} %", f"Further from your domain than its base {told}: choose an earlier snapshot."
@@ -68,7 +70,8 @@ def _nearer(seen: Seen) -> Finding:
 def _copies(copying: Copying) -> Finding:
     state = {"none": "good", "signs": "doubt", "copies": "bad"}.get(copying.level, "unknown")
     value = "" if state == "unknown" else f"{len(copying.suspects)} of {copying.num_drawn}"
-    return Finding("copies", "Copies of trained pictures", state, value, copying.text)
+    brief = f"No sign of copying in {copying.num_drawn} pictures." if state == "good" else ""
+    return Finding("copies", "Copies of trained pictures", state, value, copying.text, brief)
 
 
 def _varied(seen: Seen) -> Finding:

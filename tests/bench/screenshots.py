@@ -56,6 +56,12 @@ def story(page: Page, camera: Camera) -> None:
     camera.both("train")
     page.locator(".live-run").get_by_text("Adapter ready").first.wait_for(timeout=PATIENCE_S * 1000)
     camera.both("finished")
+    judged = page.locator(".live-run .judged")
+    judged.get_by_role("button", name="Judge this adapter").click()
+    judged.locator(".pairs li").first.wait_for(timeout=PATIENCE_S * 1000)
+    judged.evaluate("e => e.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(1500)
+    camera.both("verdict")
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]", timeout=PATIENCE_S * 1000)
     page.get_by_label("Count", exact=True).fill("4")
@@ -64,9 +70,14 @@ def story(page: Page, camera: Camera) -> None:
     page.wait_for_selector(".compare-view[data-state=ready]:not([data-drawing^=preview])", timeout=PATIENCE_S * 1000)
     page.wait_for_timeout(1000)
     camera.both("compare")
+    second_method(page)
     open_tab(page, "Runs")
+    page.get_by_role("checkbox", name="Select all shown runs").check()
+    page.wait_for_selector(".runs-board[data-state=ready]", timeout=PATIENCE_S * 1000)
     page.wait_for_timeout(2000)
     camera.both("runs")
+    page.locator(".runs-board tr.differs").first.evaluate("e => e.closest('.panel').scrollIntoView({ block: 'start' })")
+    camera.both("board")
     open_tab(page, "Export")
     page.get_by_role("button", name="Export", exact=True).click()
     page.get_by_text("Verified").first.wait_for(timeout=PATIENCE_S * 1000)
@@ -74,6 +85,15 @@ def story(page: Page, camera: Camera) -> None:
     open_tab(page, "Models")
     page.wait_for_timeout(1500)
     camera.both("models")
+
+
+def second_method(page: Page) -> None:
+    """Another method on the same pictures, to be compared with the first."""
+    open_tab(page, "Train")
+    page.get_by_label("Textual inversion").check()
+    page.get_by_role("button", name="Train adapter", exact=True).click()
+    page.wait_for_selector(".live-run[data-run-state=running]", timeout=PATIENCE_S * 1000)
+    page.wait_for_selector(".live-run[data-run-state=finished]", timeout=PATIENCE_S * 1000)
 
 
 def main() -> None:

@@ -78,4 +78,4 @@ def test_without_unseen_pictures_the_rest_is_told():
     trained = pictures(8, 0, seed=1)
     found = findings(Seen(trained, trained, trained, trained, trained[:0]), NO_COPIES, ["a"] * 8, ["a"] * 8)
     assert [each.state for each in found] == ["unknown", "good", "good", "unknown"]
-    assert headline(found) == ("good", "No sign of copying.")
+    assert headline(found) == ("good", "No sign of copying in 32 pictures.")
