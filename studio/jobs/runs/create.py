@@ -114,6 +114,8 @@ def _check_recipe(source: Path, kind: str, card: Card) -> None:
     """StudioError, naming the recipe that goes on with a file, where that is another; or why none does."""
     found = identify(source)
     own = found.adapter.kind.lower() if found.adapter else "textual_inversion" if found.what == EMBEDDING else kind
-    if own != kind and own in registry.METHODS:
+    if own not in registry.METHODS:
+        raise StudioError(f"{source}: this is {found.words()}, a kind that is not read here: use a LoRA, DoRA, LoHa or LoKr")
+    if own != kind:
         registry.method(own).describe(source, card)
         raise StudioError(f"{source}: this is {found.words()}: continue it with --recipe {own.replace('_', '-')}")
