@@ -11,6 +11,7 @@ from studio.evaluate.memorisation import Copying
 STATES = ("unknown", "good", "doubt", "bad")  # the worst stands for all
 MAX_P = 0.05
 VARIED, COLLAPSED = 0.7, 0.4  # shares of the variety of real pictures: from where on it is as varied, and below which it has collapsed
+STRAYS = 2.5  # from where on it does not draw the domain alone
 FOLLOWS = 0.55  # of 1; 0.5 = chance
 
 
@@ -79,6 +80,9 @@ def _varied(seen: Seen) -> Finding:
     if share is None:
         return Finding("variety", title, "unknown", "", "Not told: your pictures hardly differ from each other.")
     percent = round(100 * share)
+    if share > STRAYS:
+        text = f"What it draws is {share:.0f} times as varied as your pictures: it has not learned what they have in common."
+        return Finding("variety", title, "doubt", f"{percent} %", f"{text} Train for more steps.")
     state = "good" if share >= VARIED else "doubt" if share >= COLLAPSED else "bad"
     advice = {"good": ".", "doubt": ": compare an earlier snapshot.", "bad": ", they are nearly one picture: choose an earlier snapshot."}[
         state
@@ -94,4 +98,4 @@ def _follows(seen: Seen, captions: Sequence[str], trained_captions: Sequence[str
     text = f"Nearer to a picture of its own caption than to others in {percent} % (50 % = chance)"
     if share >= FOLLOWS:
         return Finding("captions", title, "good", f"{percent} %", f"{text}.")
-    return Finding("captions", title, "unknown", f"{percent} %", f"{text}: the image tower sees no difference that your captions tell.")
+    return Finding("captions", title, "unknown", f"{percent} %", f"{text}: the image tower does not see what your captions tell apart.")

@@ -61,9 +61,10 @@ def test_captions_followed_shuffled_and_all_alike():
         (pictures(32, 0, seed=3), Copying("signs", "One of three signs.", [], 32), "doubt", "One of three"),
         (pictures(32, 1, seed=8), NO_COPIES, "doubt", "No nearer to your domain"),
         (np.repeat(pictures(1, 0, seed=3), 32, axis=0), NO_COPIES, "bad", "nearly one picture"),
+        (pictures(32, 0, spread=0.4, seed=3), NO_COPIES, "doubt", "times as varied"),
         (pictures(32, 2, seed=9), NO_COPIES, "bad", "Further from your domain"),
     ],
-    ids=["nearer", "copies", "signs", "as the base", "collapsed", "further away"],
+    ids=["nearer", "copies", "signs", "as the base", "collapsed", "strays", "further away"],
 )
 def test_the_worst_stands_for_all(adapted, copying, state, words):
     trained, unseen = pictures(32, 0, seed=10), pictures(12, 0, seed=11)
