@@ -77,7 +77,8 @@ def read_sizes(path: Path, card: Card) -> Sizes | None:
             headers = [read_header(path)]
             px = px if found else headers[0].told_px(card.file_px_by_tensor) or card.file_shape_px[0]
         denoiser, texts, vae = _parts(headers)
-        texts, vae = (own or _of_pieces(path, found, names) for own, names in ((texts, card.text_encoders), (vae, ("vae",))))
+        if denoiser:
+            texts, vae = (own or _of_pieces(path, found, names) for own, names in ((texts, card.text_encoders), (vae, ("vae",))))
     if not denoiser:
         return None
     config = configuration(component(place, card.denoiser) / "config.json") if place.is_dir() else {}

@@ -73,6 +73,21 @@ def test_tabs_opened_fast_page_and_address_agree(studio, new_page):
         wait_until(lambda last=last: _tab(page) == last and f"tab={last}" in address(page), f"{last}, in page and address")
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in turn", "crossing"])
+def test_train_takes_the_dataset_of_the_address_though_it_would_choose_one_itself(line, order):
+    page, state = line("/", ".status-strip[data-state=ready]")
+    state["mode"] = "hold"
+    page.evaluate("window.studio.place.open('train', { dataset: 'shapes' })")
+    wait_until(lambda: len(state["held"]) >= 2 or page.wait_for_timeout(50), "what the screen asks when it opens, and about the dataset")
+    state["mode"] = "pass"
+    for i in order:
+        with page.expect_response(ASKING):
+            state["held"][i].continue_()
+    for route in state["held"][2:]:
+        route.continue_()
+    wait_until(lambda: page.locator("#train-dataset input").input_value().startswith("shapes"), "the dataset")
+
+
 def test_the_picker_names_the_dataset_of_the_address_though_answers_cross(line):
     page, state = line("/?tab=dataset&dataset=shapes", "#dataset-picker input")
     state["mode"] = "hold"

@@ -43,6 +43,8 @@ MEET = """(reply, ...now) => {
   window.studio?.askAgain?.();
   return [...rest.map(() => still), ...plain.map((update, i) => wish.includes(i) && isAsItWas(i) ? update : still)];
 }"""
+# Which dataset is chosen where none is: that of the address, which is asked about by itself and is not to be met by another one.
+ARRIVE = "(...now) => [now[0] || new URLSearchParams(location.search).get('dataset') || '', ...now.slice(1)]"
 TELL_DATASET = "value => { window.studio?.place.set({ dataset: value || null }); return value; }"
 
 
@@ -217,7 +219,7 @@ class TrainPage:
         follow(partial(gr.on, [*chosen, *left]), **LATEST)
         follow(self.note.again)
         self.plain["dataset"].input(None, self.plain["dataset"], self.plain["dataset"], js=TELL_DATASET, **QUIET)
-        on_show(self._answer(self.arrive, self.inputs))
+        on_show(partial(self._answer(self.arrive, self.inputs), js=ARRIVE))
         self._answer(self.reset_settings, self.inputs)(self.reset.click)
         self._answer(self.forget_start, self.inputs)(self.note.forget)
         self._answer(self.clone)(self.live.clone)
