@@ -2,7 +2,7 @@
 
     python tests/bench/screenshots.py [--out FOLDER] [--keep WORKSPACE]
 
-It needs a Chromium or Chrome and about three minutes; everything on the pictures is what the studio really did meanwhile.
+It needs a Chromium or Chrome and about five minutes; everything on the pictures is what the studio really did meanwhile.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 
 from common import ROOT
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.ui.browser import FLAGS, Studio, find_browser, open_tab, wait_until
 
@@ -22,24 +22,24 @@ PATIENCE_S = 600
 
 
 class Camera:
-    """Takes a screen in dark or light into a small PNG."""
+    """Takes a screen, or a part of it, in dark or light into a small PNG."""
 
     def __init__(self, page: Page, folder: Path) -> None:
         self._page, self._folder = page, folder
 
-    def take(self, name: str, dark: bool) -> None:
+    def take(self, name: str, dark: bool, part: Locator | None = None) -> None:
         toggle = "for (const e of [document.documentElement, document.body]) e.classList.toggle('dark', dark);"
         self._page.evaluate("dark => {" + toggle + " dispatchEvent(new Event('resize')); }", dark)
         self._page.wait_for_timeout(800)
-        picture = Image.open(io.BytesIO(self._page.screenshot())).convert("RGB")
+        picture = Image.open(io.BytesIO((part or self._page).screenshot())).convert("RGB")
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}-{'dark' if dark else 'light'}.png"
         picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
-    def both(self, name: str) -> None:
-        self.take(name, dark=True)
-        self.take(name, dark=False)
+    def both(self, name: str, part: Locator | None = None) -> None:
+        self.take(name, dark=True, part=part)
+        self.take(name, dark=False, part=part)
 
 
 def story(page: Page, camera: Camera) -> None:
@@ -56,12 +56,7 @@ def story(page: Page, camera: Camera) -> None:
     camera.both("train")
     page.locator(".live-run").get_by_text("Adapter ready").first.wait_for(timeout=PATIENCE_S * 1000)
     camera.both("finished")
-    judged = page.locator(".live-run .judged")
-    judged.get_by_role("button", name="Judge this adapter").click()
-    judged.locator(".pairs li").first.wait_for(timeout=PATIENCE_S * 1000)
-    judged.evaluate("e => e.scrollIntoView({ block: 'center' })")
-    page.wait_for_timeout(1500)
-    camera.both("verdict")
+    camera.both("verdict", judged(page))
     page.locator(".live-run").get_by_role("button", name="Compare").click()
     page.wait_for_selector(".compare-view[data-state=ready]", timeout=PATIENCE_S * 1000)
     page.get_by_label("Count", exact=True).fill("4")
@@ -94,6 +89,17 @@ def second_method(page: Page) -> None:
     page.get_by_role("button", name="Train adapter", exact=True).click()
     page.wait_for_selector(".live-run[data-run-state=running]", timeout=PATIENCE_S * 1000)
     page.wait_for_selector(".live-run[data-run-state=finished]", timeout=PATIENCE_S * 1000)
+    judged(page)
+
+
+def judged(page: Page) -> Locator:
+    """The panel with the verdict on the run that is shown."""
+    panel = page.locator(".live-run .judged")
+    panel.get_by_role("button", name="Judge this adapter").click()
+    panel.locator(".pairs li").first.wait_for(timeout=PATIENCE_S * 1000)
+    panel.scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    return panel
 
 
 def main() -> None:
