@@ -70,8 +70,7 @@ def result_facts(run: Run, log: dict[str, Any]) -> dict[str, Any]:
         )
         values["result.chosen"] = f"step {chosen.get('step')}, {average}"
     for each in (read_verdict(run) or {}).get("findings", []):
-        with contextlib.suppress(KeyError, TypeError):
-            values[f"result.{each['key']}"] = f"{each['value']}, in doubt" if each["state"] == "doubt" else each["value"] or None
+        values[f"result.{each['key']}"] = f"{each['value']}, in doubt" if each["state"] == "doubt" else each["value"] or None
     with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
         values["result.held_out"], values["result.held_out_base"] = float(held_out["loss"]), float(held_out["base"])
         change = 100 * math.expm1(float(held_out["log_ratio"]))

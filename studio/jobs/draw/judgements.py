@@ -16,6 +16,7 @@ from studio.jobs.runs.snapshots import check_adapter
 from studio.settings import Settings, explain, setting
 from studio.store import Workspace, read_json
 
+PARTS = {"key", "title", "state", "value", "text"}  # of a finding
 FOUND = "verdict.json"  # in the run's folder: what the newest judgement came to
 
 
@@ -111,7 +112,14 @@ def read_verdict(run: Run) -> dict[str, Any] | None:
     """What the newest judgement of this run's chosen adapter came to: {"state", "text", "findings", "count", …}; None without one."""
     with contextlib.suppress(StudioError, OSError):
         found = read_json(run.folder / FOUND)
-        is_whole = isinstance(found, dict) and isinstance(found.get("text"), str) and isinstance(found.get("findings"), list)
-        if is_whole and found.get("step") == run.read("scores.json", "chosen", "step"):
+        if _is_whole(found) and found.get("step") == run.read("scores.json", "chosen", "step"):
             return found
     return None
+
+
+def _is_whole(found: Any) -> bool:
+    """Whether this is a verdict of which nothing that others read is missing."""
+    if not isinstance(found, dict) or not isinstance(found.get("findings"), list):
+        return False
+    findings = [each for each in found["findings"] if isinstance(each, dict) and PARTS <= each.keys()]
+    return {"state", "text", "step", "count"} <= found.keys() and len(findings) == len(found["findings"])

@@ -56,6 +56,8 @@ def test_what_is_drawn_is_compared_told_and_kept_with_the_run(own, tmp_path):
     facts = result_facts(run, summarise_log(run.events))
     assert facts["result.copies"] == f"{sum(each['is_suspect'] for each in found['pictures'])} of 10"
     assert facts["result.domain"] is None and facts["result.variety"].endswith(" %")
+    write_json(run.folder / "verdict.json", kept | {"findings": [{"key": "copies"}]})
+    assert read_verdict(run) is None, "damaged"
     again = judge_run(workspace, run, request(run, seed=5), tmp_path / "again", Warm(), lambda *tick: None)
     assert again == found, "the same seed draws and finds the same"
     write_json(run.folder / "scores.json", read_json(run.folder / "scores.json") | {"chosen": {"step": 999}})
